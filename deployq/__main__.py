@@ -1,0 +1,5 @@
+"""`python -m deployq`."""
+
+from deployq.cli import main
+
+main()

@@ -1,0 +1,114 @@
+"""The `deployq` command: the lazy group of verbs, and the one place where errors become words."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import click
+
+from deployq import __version__
+from deployq.cli.complain import complain
+from deployq.errors import DeployqError
+
+COMMAND_GROUP = "deployq.commands"
+
+# verb -> (module, one line for --help). The only lazy imports of the project: a verb's module is
+# imported when that verb is called, so that `--help` and `--version` start at once.
+VERBS: dict[str, tuple[str, str]] = {
+    "push": ("push", "Plan, quantize, register and verify a model on its targets."),
+    "plan": ("plan", "Show which quant fits which target, and why; builds nothing."),
+    "list": ("list", "List the tags that deployq made, and those of the server."),
+    "show": ("show", "Show what a tag is made of."),
+    "verify": ("verify", "Run a suite of prompts against tags."),
+    "remove": ("remove", "Remove tags from the server."),
+    "serve": ("serve", "Keep the configured server up in the foreground."),
+    "config": ("config", "Show every setting and where it came from."),
+    "doctor": ("doctor", "Check what is here, what is missing, and how to get it."),
+    "plugins": ("plugins", "List the plugins and what they bring."),
+    "tools": ("tools", "Find or build llama.cpp's tools."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return [*VERBS, *sorted(_plugin_commands())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name in VERBS:
+            module = importlib.import_module(f"deployq.cli.{VERBS[cmd_name][0]}")
+            command = module.command
+        elif entry := _plugin_commands().get(cmd_name):
+            command = entry.load()
+        else:
+            return None
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The verbs with their lines; nothing is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+        if brought := _plugin_commands():
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, e.value) for name, e in sorted(brought.items())])
+
+
+def _plugin_commands() -> dict[str, EntryPoint]:
+    return {e.name: e for e in entry_points(group=COMMAND_GROUP) if e.name not in VERBS}
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: deployq doctor",
+)
+@click.version_option(__version__, prog_name="deployq", message="%(prog)s %(version)s")
+@click.option(
+    "-c",
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Use this deployq.toml instead of the nearest one.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No talk and no progress on stderr.")
+@click.pass_context
+def cli(ctx: click.Context, config_file: Path | None, quiet: bool) -> None:
+    r"""From a fine-tuned model to Ollama tags that fit your machines and are proven to work.
+
+    \b
+    Examples:
+      deployq push task-api --targets laptop,4090
+      deployq plan model-f16.gguf --memory 24GB --kind vram --context 8192
+    """
+    ctx.obj = {"config_file": config_file, "quiet": quiet}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: the only boundary where errors become exit codes."""
+    sys.exit(run(argv))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code of design: 0 done ... 130 interrupted."""
+    try:
+        result = cli.main(args=argv, prog_name="deployq", standalone_mode=False)
+    except DeployqError as exc:
+        complain(exc.message, exc.hint)
+        return exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`deployq list | head`): not an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0

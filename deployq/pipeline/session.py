@@ -1,0 +1,95 @@
+"""What one command works with: configuration, plugins, folders, and who is told of progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+from deployq.config import Config
+from deployq.digests import DigestCache
+from deployq.plugins import Named, Plugins, load_plugins
+from deployq.types import Backend, Judge, Profiler, Progress, Runtime, no_progress
+
+N = TypeVar("N", bound=Named)
+
+
+def _silent(text: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """Made once per command and handed down.
+
+    `talk` gets one-line messages for a person (stderr); `progress` gets the progress of work.
+    """
+
+    config: Config
+    plugins: Plugins
+    env: Mapping[str, str]
+    progress: Progress = no_progress
+    talk: Callable[[str], None] = _silent
+
+    @property
+    def cache_dir(self) -> Path:
+        """`cache` of the configuration, else `$XDG_CACHE_HOME/deployq`."""
+        base = self.env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        return self.config.paths.cache or Path(base) / "deployq"
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Where the managed and the embedded runtime keep their models."""
+        base = self.env.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        return (self.config.runtime.dir or Path(base) / "deployq") / self.config.runtime.name
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.config.paths.runs or self.config.folder / ".deployq" / "runs"
+
+    @property
+    def lockfile(self) -> Path:
+        return self.config.paths.lockfile or self.config.folder / "deployq.lock"
+
+    @property
+    def digests(self) -> DigestCache:
+        return DigestCache(self.cache_dir / "digests")
+
+    def backends(self) -> dict[str, Backend]:
+        return cast("dict[str, Backend]", self.plugins.named("deployq_backends"))
+
+    def judges(self) -> dict[str, Judge]:
+        return cast("dict[str, Judge]", self.plugins.named("deployq_judges"))
+
+    def profilers(self) -> dict[str, Profiler]:
+        return cast("dict[str, Profiler]", self.plugins.named("deployq_profilers"))
+
+    def runtimes(self) -> dict[str, Runtime]:
+        return cast("dict[str, Runtime]", self.plugins.named("deployq_runtimes"))
+
+
+def open_session(
+    config: Config,
+    *,
+    progress: Progress = no_progress,
+    talk: Callable[[str], None] = _silent,
+    plugins: Plugins | None = None,
+) -> Session:
+    """A session over the process's environment.
+
+    Settings that plugins and child processes need reach them through the environment, which is
+    where they look for them; a variable that is set already wins.
+    """
+    exported = {
+        "DEPLOYQ_LLAMA_CPP": config.tools.llama_cpp,
+        "DEPLOYQ_TOOLS_DIR": config.tools.dir,
+        "DEPLOYQ_OLLAMA": config.runtime.ollama,
+        "DEPLOYQ_CACHE_DIR": config.paths.cache,
+    }
+    for name, value in exported.items():
+        if value is not None:
+            os.environ[name] = str(value)
+    loaded = plugins or load_plugins(disable=config.plugins.disable)
+    return Session(config, loaded, os.environ, progress, talk)

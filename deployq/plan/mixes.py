@@ -1,0 +1,276 @@
+"""Which type each tensor of a mix gets: our own statement of llama-quantize's rules.
+
+A quant such as Q4_K_M is a mix: most tensors get its base type, some get more bits by their
+role and layer. The rules followed are those of llama.cpp b11434, src/llama-quant.cpp
+(`llama_tensor_get_type_impl`), without an importance matrix; tests/plan holds them against what
+that program says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from deployq.ggml import TYPES
+from deployq.plan.catalogue import CATALOGUE
+from deployq.types import TensorInfo
+
+# The first part of a name that matches tells the role.
+_ROLES = (
+    ("attn_qkv.weight", "attn_v"), ("attn_kv_b.weight", "attn_v"), ("attn_v.weight", "attn_v"),
+    ("attn_k.weight", "attn_k"), ("attn_q.weight", "attn_q"),
+    ("attn_output.weight", "attn_output"), ("ffn_up", "ffn_up"), ("ffn_gate", "ffn_gate"),
+    ("ffn_down", "ffn_down"),
+)  # fmt: skip
+
+_IQ12 = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
+_IQ2_LARGE = frozenset({"IQ2_S", "IQ2_M"})
+_FEW_BITS_FOR_8_EXPERTS = frozenset(
+    {"Q2_K", "IQ3_XS", "IQ3_XXS", "Q3_K_S", "Q3_K_M", "IQ4_NL", "Q4_K_S", "Q4_K_M", "IQ3_S",
+     "IQ3_M", "IQ4_XS"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the rules ask of a model; `tied`: it has no output matrix of its own."""
+
+    quant: str
+    architecture: str
+    n_layer: int
+    n_expert: int
+    n_gqa: int
+    is_70b: bool
+    tied: bool
+    n_attn_v: int
+
+    @property
+    def falcon(self) -> bool:
+        return self.architecture == "falcon"
+
+    @property
+    def shares_kv(self) -> bool:
+        """Four or more query heads share one key head: attn_v is small, bits are cheap there."""
+        return self.n_gqa >= 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor stands: number `i` of `n` of its role, its row length, its matrices."""
+
+    model: Model
+    i: int
+    n: int
+    row: int
+    depth: int
+
+    @property
+    def quant(self) -> str:
+        return self.model.quant
+
+    @property
+    def base(self) -> str:
+        """The type that most tensors of the quant get."""
+        return CATALOGUE[self.quant].base
+
+    @property
+    def first_eighth(self) -> bool:
+        return self.i < self.n // 8
+
+    @property
+    def more_bits(self) -> bool:
+        """The first and last eighth of the layers, and every third one between."""
+        eighth = self.n // 8
+        return self.first_eighth or self.i >= 7 * self.n // 8 or (self.i - eighth) % 3 == 2
+
+
+_Rule = Callable[[Place], str]
+
+
+def role_of(name: str) -> str:
+    """What a tensor is for, by its name; attention's values and what holds them count as one."""
+    if name == "output.weight":
+        return "output"
+    if name in ("token_embd.weight", "per_layer_token_embd.weight"):
+        return "token_embd"
+    return next((role for part, role in _ROLES if part in name), "other")
+
+
+# ---------------------------------------------------------------- the rules, role by role
+
+
+def _mxfp4(p: Place) -> str:
+    return "MXFP4" if p.depth > 1 else "Q8_0"
+
+
+def _output(p: Place) -> str:
+    if p.quant == "MXFP4_MOE" or p.model.falcon or p.row % TYPES[p.base].block:
+        return "Q8_0"
+    if p.quant in _IQ12 or p.quant == "IQ3_XXS":
+        return "Q5_K"
+    return "Q8_0" if p.base == "Q8_0" else "Q6_K"
+
+
+def _token_embd(p: Place) -> str:
+    special = {
+        **dict.fromkeys(("IQ2_XXS", "IQ2_XS", "IQ1_S", "IQ1_M"), "Q2_K"),
+        **dict.fromkeys(("IQ2_S", "IQ2_M", "IQ3_XXS"), "IQ3_S"),
+        **dict.fromkeys(("TQ1_0", "TQ2_0", "Q2_0"), "Q4_K"),
+    }
+    return special.get(p.quant, p.base)
+
+
+def _attn_v(p: Place) -> str:
+    if p.model.n_expert == 8:
+        return "Q8_0"
+    wanted = _attn_v_by_quant(p)
+    return "Q5_K" if p.model.is_70b and wanted in ("Q3_K", "Q4_K") else wanted
+
+
+def _attn_v_by_quant(p: Place) -> str:
+    shared, base = p.model.shares_kv, p.base
+    return {
+        "Q2_K": "Q4_K" if shared else "Q3_K",
+        "Q2_K_S": "Q4_K" if shared else base,
+        "IQ3_XXS": "Q4_K" if shared else "IQ3_S",
+        "IQ3_XS": "Q4_K" if shared else base,
+        "IQ3_S": "Q4_K" if shared else base,
+        "IQ3_M": "Q4_K",
+        "Q3_K_M": "Q5_K" if p.i < 2 else "Q4_K",
+        "Q3_K_L": "Q5_K",
+        "IQ4_NL": "Q5_K" if shared else base,
+        "IQ4_XS": "Q5_K" if shared else base,
+        "Q4_K_M": "Q6_K" if p.more_bits else base,
+        "Q5_K_M": "Q6_K" if p.more_bits else base,
+        "Q4_K_S": "Q5_K" if p.i < 4 else base,
+    }.get(p.quant, base)
+
+
+def _attn_k(p: Place) -> str:
+    return "Q8_0" if p.model.n_expert == 8 else _attn_q(p)
+
+
+def _attn_q(p: Place) -> str:
+    return {"IQ3_XS": "IQ3_XXS", "IQ3_XXS": "IQ2_S"}.get(p.quant, p.base)
+
+
+def _attn_output(p: Place) -> str:
+    if p.model.falcon:
+        return "Q4_K" if p.quant == "Q3_K_L" else p.base
+    if p.model.n_expert == 8:
+        return "Q5_K" if p.quant in _FEW_BITS_FOR_8_EXPERTS else p.base
+    special = {"Q2_K": "Q3_K", "IQ3_XXS": "IQ3_S", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K"}
+    return {**special, "IQ3_M": "Q4_K"}.get(p.quant, p.base)
+
+
+def _ffn_down(p: Place) -> str:
+    base, first = p.base, p.first_eighth
+    if p.model.falcon and p.quant in ("Q3_K_M", "Q3_K_L", "Q4_K_M", "Q4_K_S"):
+        return _falcon_ffn_down(p)
+    iq3_m = first or (p.model.n_expert == 8 and p.more_bits)
+    return {
+        "Q2_K": "Q3_K",
+        "Q2_K_S": "Q4_K" if first else base,
+        "IQ3_XXS": "Q4_K" if first else "Q3_K",
+        "Q3_K_M": "Q5_K" if p.i < p.n // 16 else "Q4_K",
+        "IQ3_M": "Q4_K" if iq3_m else base,
+        "Q3_K_L": "Q5_K",
+        "Q4_K_M": "Q6_K" if p.more_bits else base,
+        "Q5_K_M": "Q6_K" if p.more_bits else base,
+        "IQ4_NL": "Q5_K" if first else base,
+        "IQ4_XS": "Q5_K" if first else base,
+        "Q4_K_S": "Q5_K" if first else base,
+    }.get(p.quant, base)
+
+
+def _falcon_ffn_down(p: Place) -> str:
+    first, more = p.i < p.n // 16, p.more_bits
+    return {
+        "Q3_K_M": "Q5_K" if first else "Q4_K" if more else "Q3_K",
+        "Q3_K_L": "Q4_K",
+        "Q4_K_M": "Q6_K" if first else "Q5_K" if more else "Q4_K",
+    }.get(p.quant, p.base)
+
+
+def _ffn_up_or_gate(p: Place) -> str:
+    middle = p.n // 8 <= p.i < 7 * p.n // 8
+    return "IQ3_XXS" if p.quant == "IQ3_XS" and middle else p.base
+
+
+def _low_attn_v(p: Place) -> str:
+    if p.model.shares_kv or p.model.n_expert >= 4:
+        return "Q4_K"
+    return "IQ3_S" if p.quant in _IQ2_LARGE else "Q2_K"
+
+
+def _low_attn_k(p: Place) -> str:
+    return "Q4_K" if p.model.n_expert == 8 else p.base
+
+
+def _low_attn_output(p: Place) -> str:
+    if p.model.n_expert == 8:
+        return "Q5_K"
+    if p.quant in ("IQ1_S", "IQ1_M"):
+        return "IQ2_XXS"
+    return "IQ3_S" if p.quant in _IQ2_LARGE else p.base
+
+
+def _low_ffn_down(p: Place) -> str:
+    if not p.first_eighth:
+        return p.base
+    return "IQ3_S" if p.quant in _IQ2_LARGE else "Q2_K"
+
+
+def _base(p: Place) -> str:
+    return p.base
+
+
+_RULES: Mapping[str, _Rule] = {
+    "token_embd": _token_embd,
+    "attn_v": _attn_v,
+    "attn_k": _attn_k,
+    "attn_q": _attn_q,
+    "attn_output": _attn_output,
+    "ffn_down": _ffn_down,
+    "ffn_up": _ffn_up_or_gate,
+    "ffn_gate": _ffn_up_or_gate,
+    "rest": _base,
+}
+_LOW_RULES: Mapping[str, _Rule] = {
+    "token_embd": _token_embd,
+    "attn_v": _low_attn_v,
+    "attn_k": _low_attn_k,
+    "attn_output": _low_attn_output,
+    "ffn_down": _low_ffn_down,
+    "rest": _base,
+}
+_MXFP4_RULES: Mapping[str, _Rule] = {"rest": _mxfp4}
+
+
+class Mix:
+    """Goes through a model's tensors in llama.cpp's order and says which type each gets."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._seen: Counter[str] = Counter()
+        low = _LOW_RULES if model.quant in _IQ12 else _RULES
+        self._rules = _MXFP4_RULES if model.quant == "MXFP4_MOE" else low
+
+    def type_of(self, tensor: TensorInfo, layer: int) -> str:
+        """The type that the mix wants for the next tensor, which is in `layer`."""
+        role = role_of(tensor.name)
+        depth = tensor.shape[2] if len(tensor.shape) > 2 else 1
+        if role == "output" or (role == "token_embd" and self.model.tied):
+            return _output(Place(self.model, 0, 0, tensor.shape[0], depth))
+        i = self._number(role, layer)
+        n = self.model.n_attn_v if role == "attn_v" else self.model.n_layer
+        rule = self._rules.get(role, self._rules["rest"])
+        return rule(Place(self.model, i, n, tensor.shape[0], depth))
+
+    def _number(self, role: str, layer: int) -> int:
+        """How many of a role came before; with experts a layer has several, so it counts itself."""
+        self._seen[role] += 1
+        if self.model.n_expert > 1 and role.startswith("ffn") and self.model.quant not in _IQ12:
+            return layer
+        return self._seen[role] - 1

@@ -1,0 +1,181 @@
+"""The only place that starts a subprocess. No shell, ever.
+
+A child runs in its own process group with its standard input closed. When the caller is
+interrupted (Ctrl-C, an exception in `on_line`), the whole group is ended before the exception
+goes on, so no quantizer is left behind eating the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from deployq.errors import BackendError, ToolMissing
+
+TAIL_LINES = 40
+GRACE_SECONDS = 3.0
+
+
+class Child(subprocess.Popen[bytes]):
+    """A running program; `timed_out` once it was ended for taking too long."""
+
+    timed_out = False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A child that has ended: all its lines in `stdout`, the last ones in `tail`."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    tail: str
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    on_line: Callable[[str], None] | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_seconds: float | None = None,
+    check: bool = True,
+) -> Finished:
+    """Run a program to its end, its stdout and stderr read as one stream of lines.
+
+    Args:
+        argv: the program and its arguments; never passed to a shell.
+        on_line: called with each line, without its end; a carriage return ends one too.
+        env: variables laid over this process's own.
+        timeout_seconds: None waits for ever.
+        check: a non-zero exit raises.
+
+    Raises:
+        ToolMissing: there is no such program, or it can't be executed.
+        BackendError: it failed (with its last words), or ran out of time.
+    """
+    command = tuple(os.fspath(part) for part in argv)
+    lines: list[str] = []
+    with spawn(command, cwd=cwd, env=env, timeout_seconds=timeout_seconds) as child:
+        assert child.stdout is not None
+        for line in _lines(child.stdout):
+            lines.append(line)
+            if on_line is not None:
+                on_line(line)
+        returncode = child.wait()
+    finished = Finished(
+        command, returncode, "\n".join(lines), "\n".join(deque(lines, maxlen=TAIL_LINES))
+    )
+    if child.timed_out:
+        raise BackendError(f"{command[0]} did not end within {timeout_seconds:g} s")
+    if check and returncode:
+        raise BackendError(describe_failure(finished))
+    return finished
+
+
+def describe_failure(finished: Finished) -> str:
+    """Why a child failed, in words, with the last lines that it printed."""
+    code = finished.returncode
+    names = {sign.value: sign.name for sign in signal.Signals}
+    how = f"was ended by signal {names.get(-code, -code)}" if code < 0 else f"failed ({code})"
+    said = finished.tail.strip() or "it printed nothing"
+    return f"{Path(finished.argv[0]).name} {how}:\n{said}"
+
+
+@contextlib.contextmanager
+def spawn(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: IO[bytes] | int = subprocess.PIPE,
+    timeout_seconds: float | None = None,
+) -> Iterator[Child]:
+    """Start a program; inside the block it runs, after the block its whole group is gone."""
+    child = start(argv, cwd=cwd, env=env, stdout=stdout)
+    timer = None
+    if timeout_seconds is not None:
+
+        def expire() -> None:
+            child.timed_out = True
+            stop(child)
+
+        timer = threading.Timer(timeout_seconds, expire)
+        timer.daemon = True
+        timer.start()
+    try:
+        yield child
+    finally:
+        if timer is not None:
+            timer.cancel()
+        stop(child)
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: IO[bytes] | int = subprocess.PIPE,
+) -> Child:
+    """Start a program that outlives the call; the caller ends it with `stop`.
+
+    Raises:
+        ToolMissing: there is no such program, or it can't be executed.
+    """
+    try:
+        return Child(
+            list(argv),
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as exc:
+        why = exc.strerror if exc.filename in (None, argv[0]) else f"{exc.strerror}: {exc.filename}"
+        raise ToolMissing(f"cannot run {argv[0]}: {why}", hint="deployq doctor") from exc
+
+
+def stop(child: subprocess.Popen[bytes], grace_seconds: float = GRACE_SECONDS) -> None:
+    """End a child and its group: first asked (SIGTERM), then made to (SIGKILL).
+
+    What the child started goes with it, even where the child itself had ended already. A second
+    Ctrl-C cuts the time of grace short.
+    """
+    if child.returncode is not None:  # reaped: its number may be another program's by now
+        return
+    try:
+        _signal_group(child, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(grace_seconds)
+    finally:
+        _signal_group(child, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(grace_seconds)
+
+
+def _signal_group(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, sign)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str]:
+    """Lines of a byte stream as they come; newline or carriage return; bad UTF-8 is replaced."""
+    rest = b""
+    while chunk := os.read(stream.fileno(), 65536):
+        *whole, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in whole)
+    if rest:
+        yield rest.decode("utf-8", "replace")

@@ -1,0 +1,351 @@
+"""Verification suites: TOML or JSONL files of prompts with checks, read into records.
+
+A mistake is a `SuiteError` that names the file, the prompt (or line) and the nearest right name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from deployq.digests import sha256_bytes
+from deployq.errors import PluginError, SuiteError
+from deployq.proof.checks import schema_fault, schema_mistake
+from deployq.settings import nearest
+from deployq.types import CheckType, Json, Message, Prompt
+
+# Greedy and repeatable; with an end, since num_predict 0 or none would let a model that never
+# stops run for ever.
+DEFAULT_OPTIONS: Mapping[str, Json] = {"temperature": 0, "seed": 42, "num_predict": 512}
+# What a prompt must hold to when neither it nor its suite says anything.
+DEFAULT_CHECKS: Mapping[str, Json] = {"not_empty": True, "stops": True}
+
+_TEXT: dict[str, Json] = {"type": "string", "minLength": 1}
+_WHOLE: dict[str, Json] = {"type": "integer"}
+_COUNT: dict[str, Json] = {"type": "integer", "minimum": 1}
+_NUMBER: dict[str, Json] = {"type": "number"}
+_TABLE: dict[str, Json] = {"type": "object"}
+_MESSAGES: dict[str, Json] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["role", "content"],
+        "additionalProperties": False,
+        "properties": {
+            "role": {"enum": ["system", "user", "assistant", "tool"]},
+            "content": {"type": "string"},
+        },
+    },
+}
+# What a suite may say for every prompt, and a prompt for itself.
+_COMMON_KEYS: dict[str, dict[str, Json]] = {
+    "name": _TEXT,
+    "system": {"type": "string"},
+    "options": _TABLE,
+    "format": {"anyOf": [{"const": "json"}, _TABLE]},
+    "think": {"type": ["boolean", "string"]},
+    "check": _TABLE,
+}
+SUITE_KEYS: Mapping[str, Mapping[str, Json]] = {
+    **_COMMON_KEYS,
+    "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+    "prompts": {"type": "array", "items": _TABLE},
+}
+PROMPT_KEYS: Mapping[str, Mapping[str, Json]] = {
+    **_COMMON_KEYS,
+    "user": _TEXT,
+    "messages": _MESSAGES,
+}
+# The options that Ollama 0.34 knows; it takes any other without a word, and a wrong type is a
+# 500 when the model is loaded.
+OPTIONS: Mapping[str, Mapping[str, Json]] = {
+    **dict.fromkeys(("num_ctx", "num_batch", "num_predict"), _COUNT),
+    **dict.fromkeys(
+        ("num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "top_k", "repeat_last_n"), _WHOLE
+    ),
+    **dict.fromkeys(
+        ("temperature", "top_p", "min_p", "repeat_penalty", "presence_penalty"), _NUMBER
+    ),
+    "frequency_penalty": _NUMBER,
+    "draft_num_predict": _WHOLE,
+    "use_mmap": {"type": "boolean"},
+    "stop": {"type": "array", "items": _TEXT},
+}
+
+
+@runtime_checkable
+class ValidatingCheck(Protocol):
+    """A check that can find mistakes in its parameters that no JSON schema finds."""
+
+    def validate(self, params: Json) -> str:
+        """What is wrong, in words; "" when nothing is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Prompts with checks; at least the share `threshold` (0 to 1) of them must pass.
+
+    `digest` is the hex sha256 of the content as it was understood: comments, spelling and the
+    file's format don't change it.
+    """
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    threshold: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A table of a suite file as it was read; `where` names it in messages."""
+
+    where: str
+    content: Mapping[str, Any]
+
+
+def load_suite(path: Path, checks: Mapping[str, CheckType]) -> Suite:
+    """Read a suite.
+
+    Args:
+        path: a `.toml` file, or a `.jsonl` (`.ndjson`) one with a prompt a line.
+        checks: the checks that there are, by name.
+
+    Raises:
+        SuiteError: it can't be read, or has a mistake.
+        PluginError: a check's own schema is broken.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise SuiteError(f"{path} is no suite: it should end in .toml or .jsonl")
+    whole, drafts = reader(path)
+    if not drafts:
+        raise SuiteError(f"{path} has no prompts", hint='add one: [[prompts]] with user = "..."')
+    _check_table(whole, SUITE_KEYS, checks)
+    prompts = tuple(
+        _prompt(draft, f"prompt-{number}", whole.content, checks)
+        for number, draft in enumerate(drafts, 1)
+    )
+    _refuse_twins(path, prompts)
+    content = whole.content
+    return _suite(content.get("name", path.stem), prompts, content.get("threshold", 1.0))
+
+
+def smoke_suite() -> Suite:
+    """What is asked without a suite: does the model load, answer, and stop by itself?"""
+    prompt = Prompt(
+        name="smoke",
+        messages=(Message("user", "Say hello in one short sentence."),),
+        options=DEFAULT_OPTIONS,
+        checks=DEFAULT_CHECKS,
+    )
+    return _suite("smoke", (prompt,), 1.0)
+
+
+def _suite(name: str, prompts: tuple[Prompt, ...], threshold: float) -> Suite:
+    content = {
+        "name": name,
+        "threshold": float(threshold),
+        "prompts": [asdict(prompt) for prompt in prompts],
+    }
+    digest = sha256_bytes(json.dumps(content, sort_keys=True))
+    return Suite(name, prompts, float(threshold), digest)
+
+
+def _refuse_twins(path: Path, prompts: tuple[Prompt, ...]) -> None:
+    seen: set[str] = set()
+    for prompt in prompts:
+        if prompt.name in seen:
+            raise SuiteError(f"{path}: two prompts are called {prompt.name!r}")
+        seen.add(prompt.name)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as exc:
+        raise SuiteError(f"cannot read the suite {path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise SuiteError(f"{path} is not UTF-8: {exc.reason} at byte {exc.start}") from exc
+
+
+def _read_toml(path: Path) -> tuple[_Draft, list[_Draft]]:
+    try:
+        content = tomllib.loads(_read_text(path))
+    except (ValueError, RecursionError) as exc:
+        raise SuiteError(f"{path} is not valid TOML: {exc}") from exc
+    whole = _Draft(str(path), content)
+    _refuse_non_json(whole)
+    prompts = content.get("prompts", [])
+    if fault := schema_fault(SUITE_KEYS["prompts"], prompts):
+        raise SuiteError(f"{path}: prompts: {fault}", hint="write each as a [[prompts]] table")
+    return whole, [
+        _Draft(f"{path}: prompt {table.get('name', f'prompt-{number}')!r}", table)
+        for number, table in enumerate(prompts, 1)
+    ]
+
+
+def _read_jsonl(path: Path) -> tuple[_Draft, list[_Draft]]:
+    # Not splitlines(): U+2028 and its like are legal inside a JSON text.
+    lines = enumerate(_read_text(path).split("\n"), 1)
+    drafts = [_read_line(f"{path}, line {number}", line) for number, line in lines if line.strip()]
+    return _Draft(str(path), {}), drafts
+
+
+def _read_line(where: str, line: str) -> _Draft:
+    try:
+        content = json.loads(line, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as exc:
+        raise SuiteError(f"{where} is not valid JSON: {exc}") from exc
+    if not isinstance(content, dict):
+        raise SuiteError(f"{where} is no JSON object, but a prompt is one")
+    if isinstance(content.get("name"), str):
+        where = f"{where}: prompt {content['name']!r}"
+    draft = _Draft(where, content)
+    _refuse_non_json(draft)
+    return draft
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands there twice")
+    return table
+
+
+_READERS: Mapping[str, Callable[[Path], tuple[_Draft, list[_Draft]]]] = {
+    ".toml": _read_toml,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+}
+
+
+def _refuse_non_json(draft: _Draft) -> None:
+    """TOML's dates, NaN and lone surrogates have no place in a request."""
+    for path, value in _leaves(draft.content, ""):
+        if isinstance(value, str):
+            wrong = "a text that is not valid Unicode" if not _encodable(value) else ""
+        elif isinstance(value, float):
+            wrong = f"{value}, which JSON does not have" if not math.isfinite(value) else ""
+        elif value is None or isinstance(value, int):
+            wrong = ""
+        else:
+            wrong = f"a TOML {type(value).__name__} ({value}); write it in quotes"
+        if wrong:
+            raise SuiteError(f"{draft.where}: {path} is {wrong}")
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield path or "a key", key
+            yield from _leaves(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{index}]")
+    else:
+        yield path, value
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _check_table(
+    draft: _Draft, keys: Mapping[str, Mapping[str, Json]], checks: Mapping[str, CheckType]
+) -> None:
+    for key, value in draft.content.items():
+        _check_value(f"{draft.where}: {key}", key, value, keys, f"{draft.where}: unknown key")
+    for name, value in draft.content.get("options", {}).items():
+        if name == "num_predict" and isinstance(value, int) and value < 1:
+            raise SuiteError(
+                f"{draft.where}: options.num_predict is {value}, which means without end",
+                hint="give the most tokens that an answer may have, 512 for example",
+            )
+        where = f"{draft.where}: options.{name}"
+        _check_value(where, name, value, OPTIONS, f"{draft.where}: unknown option")
+    for name, params in draft.content.get("check", {}).items():
+        _check_check(draft.where, name, params, checks)
+
+
+def _check_value(
+    where: str, key: str, value: Any, known: Mapping[str, Mapping[str, Json]], unknown: str
+) -> None:
+    if key not in known:
+        raise SuiteError(
+            f"{unknown} {key!r}{nearest(key, known)}", hint=f"known: {', '.join(sorted(known))}"
+        )
+    if fault := schema_fault(known[key], value):
+        raise SuiteError(f"{where}: {fault}")
+
+
+def _check_check(where: str, name: str, params: Json, checks: Mapping[str, CheckType]) -> None:
+    if name not in checks:
+        raise SuiteError(
+            f"{where}: unknown check {name!r}{nearest(name, checks)}",
+            hint=f"known: {', '.join(sorted(checks))}; more come with plugins: deployq plugins",
+        )
+    check = checks[name]
+    if mistake := schema_mistake(check.schema):
+        raise PluginError(f"the check {name!r} is broken: {mistake}")
+    fault = schema_fault(check.schema, params)
+    if not fault and isinstance(check, ValidatingCheck):
+        fault = check.validate(params)
+    if fault:
+        raise SuiteError(f"{where}: check.{name}: {fault}")
+
+
+def _prompt(
+    draft: _Draft, default_name: str, suite: Mapping[str, Any], checks: Mapping[str, CheckType]
+) -> Prompt:
+    _check_table(draft, PROMPT_KEYS, checks)
+    own = draft.content
+    asked = {**suite.get("check", {}), **own.get("check", {})}
+    silent = "check" not in suite and "check" not in own
+    return Prompt(
+        name=own.get("name", default_name),
+        messages=_messages(draft, suite),
+        options={**DEFAULT_OPTIONS, **suite.get("options", {}), **own.get("options", {})},
+        checks=DEFAULT_CHECKS if silent else _asked_for(asked, checks),
+        format=own.get("format", suite.get("format")),
+        think=own.get("think", suite.get("think", False)),
+    )
+
+
+def _asked_for(asked: Mapping[str, Json], checks: Mapping[str, CheckType]) -> dict[str, Json]:
+    """The checks without the flags that are turned off."""
+    return {
+        name: params
+        for name, params in asked.items()
+        if params is not False or checks[name].schema.get("type") != "boolean"
+    }
+
+
+def _messages(draft: _Draft, suite: Mapping[str, Any]) -> tuple[Message, ...]:
+    own = draft.content
+    if ("user" in own) == ("messages" in own):
+        raise SuiteError(f"{draft.where} needs a user text or messages, one of the two")
+    given = own.get("messages") or [{"role": "user", "content": own["user"]}]
+    messages = tuple(Message(m["role"], m["content"]) for m in given)
+    system = own.get("system", suite.get("system"))
+    if system is None or messages[0].role == "system":
+        return messages
+    return (Message("system", system), *messages)

@@ -1,0 +1,147 @@
+"""A suite run against one tag."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from multiprocessing.pool import ThreadPool
+
+from deployq.errors import PluginError, ServerTimeout
+from deployq.proof.suites import Suite
+from deployq.types import (
+    Answer,
+    Answerer,
+    CheckType,
+    Progress,
+    Prompt,
+    PromptResult,
+    Verdict,
+    Verification,
+)
+
+# A server that hangs would otherwise cost a timeout for each prompt of the suite.
+TIMEOUTS_IN_A_ROW = 3
+
+Outcome = Answer | ServerTimeout
+
+
+def run_suite(
+    answerer: Answerer,
+    tag: str,
+    suite: Suite,
+    checks: Mapping[str, CheckType],
+    *,
+    jobs: int = 1,
+    timeout_seconds: float,
+    progress: Progress,
+) -> Verification:
+    """Ask every prompt of a suite and judge the answers.
+
+    A prompt that the server does not answer in time has failed; the others are still asked,
+    until `TIMEOUTS_IN_A_ROW` of them went unanswered one after the other.
+
+    Args:
+        answerer: the server; called from `jobs` threads at a time.
+        checks: the checks by name; they run in the calling thread, one at a time.
+        timeout_seconds: for one prompt.
+        progress: told of every finished prompt.
+
+    Raises:
+        ServerUnreachable, ServerRefused: the run can't go on.
+        ServerTimeout: the server answers nothing any more.
+        PluginError: a check failed to do its work.
+    """
+    started = time.monotonic()
+
+    def ask(numbered: tuple[int, Prompt]) -> tuple[int, Outcome]:
+        index, prompt = numbered
+        return index, _ask(answerer, tag, prompt, timeout_seconds)
+
+    total = len(suite.prompts)
+    results: dict[int, PromptResult] = {}
+    progress(tag, 0, total, "prompts")
+    with closing(_outcomes(ask, enumerate(suite.prompts), min(jobs, total))) as outcomes:
+        for index, outcome in _while_answered(tag, outcomes):
+            results[index] = _judge(tag, suite.prompts[index], outcome, checks)
+            progress(tag, len(results), total, "prompts")
+    return Verification(
+        suite=suite.name,
+        tag=tag,
+        threshold=suite.threshold,
+        results=tuple(results[index] for index in range(total)),
+        seconds=time.monotonic() - started,
+        suite_digest=suite.digest,
+    )
+
+
+def _outcomes(
+    ask: Callable[[tuple[int, Prompt]], tuple[int, Outcome]],
+    prompts: Iterable[tuple[int, Prompt]],
+    jobs: int,
+) -> Generator[tuple[int, Outcome]]:
+    """Outcomes as they come in."""
+    if jobs <= 1:
+        yield from map(ask, prompts)
+        return
+    # Its threads are daemons: an interrupt waits for no answer that is still under way, which
+    # concurrent.futures would do at exit.
+    with ThreadPool(jobs) as pool:
+        yield from pool.imap_unordered(ask, prompts)
+
+
+def _while_answered(
+    tag: str, outcomes: Iterable[tuple[int, Outcome]]
+) -> Iterator[tuple[int, Outcome]]:
+    """The outcomes, until too many in a row are none."""
+    unanswered = 0
+    for index, outcome in outcomes:
+        yield index, outcome
+        if not isinstance(outcome, ServerTimeout):
+            unanswered = 0
+            continue
+        unanswered += 1
+        if unanswered == TIMEOUTS_IN_A_ROW:
+            raise ServerTimeout(
+                f"{tag} answered none of {unanswered} prompts in a row: {outcome.message}",
+                hint=outcome.hint or "deployq doctor",
+            ) from outcome
+
+
+def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -> Outcome:
+    try:
+        return answerer.chat(
+            tag,
+            prompt.messages,
+            options=prompt.options,
+            format=prompt.format,
+            think=prompt.think,
+            timeout_seconds=timeout_seconds,
+        )
+    except ServerTimeout as exc:
+        return exc
+
+
+def _judge(
+    tag: str, prompt: Prompt, outcome: Outcome, checks: Mapping[str, CheckType]
+) -> PromptResult:
+    if isinstance(outcome, ServerTimeout):
+        return PromptResult(prompt, None, (Verdict("answered", False, outcome.message),))
+    verdicts = tuple(_verdict(name, tag, prompt, outcome, checks) for name in prompt.checks)
+    return PromptResult(prompt, outcome, verdicts)
+
+
+def _verdict(
+    name: str, tag: str, prompt: Prompt, answer: Answer, checks: Mapping[str, CheckType]
+) -> Verdict:
+    try:
+        verdict = checks[name].check(answer, prompt, prompt.checks[name])
+    except Exception as exc:
+        raise PluginError(
+            f"the check {name!r} failed on the answer of {tag} to {prompt.name!r}: "
+            f"{type(exc).__name__}: {exc}",
+            hint="deployq plugins shows where it comes from",
+        ) from exc
+    if not isinstance(verdict, Verdict):
+        raise PluginError(f"the check {name!r} returned {verdict!r}, which is no Verdict")
+    return verdict

@@ -1,0 +1,217 @@
+"""The JSON documents of `--json`, described key by key in docs/json.md.
+
+Each is one object with `"schema": 1`. Bytes are integers, seconds are rounded to milliseconds,
+a figure that is not known is null. New keys may come; a key keeps its meaning within a schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from deployq.types import (
+    Candidate,
+    DiskPlan,
+    ModelInfo,
+    Plan,
+    PromptResult,
+    Report,
+    StepResult,
+    TagReport,
+    TargetPlan,
+    TargetReport,
+    Verification,
+)
+
+SCHEMA = 1
+
+Document = dict[str, Any]
+
+
+def plan_document(plan: Plan) -> Document:
+    """What `deployq plan --json` and `push --dry-run --json` print."""
+    return {
+        "schema": SCHEMA,
+        "model": plan.model,
+        "source": _source(plan.source),
+        "targets": [_target_plan(target) for target in plan.targets],
+        "disk": _disk(plan.disk),
+        "warnings": list(plan.warnings),
+    }
+
+
+def report_document(report: Report) -> Document:
+    """What `deployq push --json` prints, and what report.json of a run holds."""
+    return {
+        "schema": SCHEMA,
+        "model": report.model,
+        "started": report.started,
+        "seconds": _seconds(report.seconds),
+        "exit_code": report.exit_code,
+        "run_dir": None if report.run_dir is None else str(report.run_dir),
+        "targets": [_target_report(target) for target in report.targets],
+        "plan": plan_document(report.plan),
+    }
+
+
+def verification_document(verification: Verification) -> Document:
+    """What `deployq verify --json` prints."""
+    return {"schema": SCHEMA, **_verification(verification)}
+
+
+def verifications_document(verifications: Iterable[Verification]) -> Document:
+    """What `deployq verify --json` prints for several tags."""
+    return {"schema": SCHEMA, "tags": [_verification(v) for v in verifications]}
+
+
+# ---------------------------------------------------------------- plan
+
+
+def _source(info: ModelInfo) -> Document:
+    return {
+        "path": str(info.path),
+        "name": info.name,
+        "architecture": info.architecture,
+        "dtype": info.dtype,
+        "quantized": info.quantized,
+        "n_params": info.n_params,
+        "n_ctx_train": info.n_ctx_train,
+        "file_bytes": info.file_bytes,
+    }
+
+
+def _target_plan(plan: TargetPlan) -> Document:
+    target = plan.target
+    return {
+        "name": target.name,
+        "kind": target.kind,
+        "memory_bytes": target.memory_bytes,
+        "budget_bytes": target.budget_bytes,
+        "reserve_bytes": target.reserve_bytes,
+        "n_ctx": target.n_ctx,
+        "cache_type": target.cache_type,
+        "goal": target.goal,
+        "chosen": plan.chosen,
+        "why": plan.why,
+        "build": list(plan.build),
+        "candidates": [_candidate(candidate) for candidate in plan.candidates],
+    }
+
+
+def _candidate(candidate: Candidate) -> Document:
+    size, memory = candidate.size, candidate.memory
+    return {
+        "quant": size.quant,
+        "file_bytes": size.file_bytes,
+        "bits_per_weight": round(size.bits_per_weight, 4),
+        "fallback_tensors": size.fallback_tensors,
+        "weights_bytes": memory.weights_bytes,
+        "kv_cache_bytes": memory.kv_cache_bytes,
+        "compute_bytes": memory.compute_bytes,
+        "total_bytes": memory.total_bytes,
+        "verdict": candidate.verdict,
+        "reason": candidate.reason,
+    }
+
+
+def _disk(disk: DiskPlan) -> Document:
+    return {
+        "needed_bytes": disk.needed_bytes,
+        "free_bytes": disk.free_bytes,
+        "steps": [{"what": step.what, "needed_bytes": step.needed_bytes} for step in disk.steps],
+    }
+
+
+# ---------------------------------------------------------------- report
+
+
+def _target_report(target: TargetReport) -> Document:
+    return {
+        "name": target.target,
+        "host": target.host,
+        "runtime": target.runtime,
+        "status": target.status,
+        "exit_code": target.exit_code,
+        "reason": target.reason,
+        "hint": target.hint,
+        "chosen": target.chosen,
+        "alias": None if target.alias is None else _tag(target.alias),
+        "tags": [_tag(tag) for tag in target.tags],
+    }
+
+
+def _tag(tag: TagReport) -> Document:
+    verification = tag.verification
+    return {
+        "tag": tag.tag,
+        "alias_of": tag.alias_of,
+        "quant": tag.quant,
+        "status": tag.status,
+        "reason": tag.reason,
+        "hint": tag.hint,
+        "file_bytes": tag.file_bytes,
+        "n_ctx": tag.n_ctx,
+        "blob_digest": tag.blob_digest or None,
+        "modelfile_digest": tag.modelfile_digest or None,
+        "steps": [_step(step) for step in tag.steps],
+        "verification": None if verification is None else _verification(verification),
+    }
+
+
+def _step(step: StepResult) -> Document:
+    return {
+        "step": step.step,
+        "status": step.status,
+        "seconds": _seconds(step.seconds),
+        "bytes": step.bytes,
+        "detail": step.detail,
+    }
+
+
+# ---------------------------------------------------------------- verification
+
+
+def _verification(verification: Verification) -> Document:
+    speed = verification.tokens_per_second
+    return {
+        "tag": verification.tag,
+        "suite": verification.suite,
+        "suite_digest": verification.suite_digest or None,
+        "ok": verification.ok,
+        "passed": verification.passed,
+        "total": len(verification.results),
+        "threshold": verification.threshold,
+        "seconds": _seconds(verification.seconds),
+        "tokens_per_second": None if speed is None else round(speed, 1),
+        "prompts": [_prompt(result) for result in verification.results],
+        "failed": [_failed(result) for result in verification.results if not result.ok],
+    }
+
+
+def _prompt(result: PromptResult) -> Document:
+    answer = result.answer
+    return {
+        "name": result.prompt.name,
+        "ok": result.ok,
+        "tokens": None if answer is None else answer.tokens,
+        "seconds": None if answer is None else _seconds(answer.wall_seconds),
+    }
+
+
+def _failed(result: PromptResult) -> Document:
+    answer = result.answer
+    return {
+        "name": result.prompt.name,
+        "messages": [{"role": m.role, "content": m.content} for m in result.prompt.messages],
+        "answer": None if answer is None else answer.text,
+        "done_reason": None if answer is None else answer.done_reason,
+        "failures": [
+            {"check": verdict.check, "reason": verdict.reason}
+            for verdict in result.verdicts
+            if not verdict.ok
+        ],
+    }
+
+
+def _seconds(seconds: float) -> float:
+    return round(seconds, 3)

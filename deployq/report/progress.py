@@ -1,0 +1,141 @@
+"""Progress of work on stderr: bars on a terminal, else a line per finished task."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.progress import Task as Bar
+from rich.table import Column
+from rich.text import Text
+
+from deployq.report.wording import one_line, seconds_text
+from deployq.units import format_bytes
+
+NAME_CHARACTERS = 40
+
+
+@dataclass
+class _Task:
+    """One task under way; `bar` is its bar where there are bars."""
+
+    started: float = field(default_factory=time.monotonic)
+    bar: TaskID | None = None
+
+
+class TerminalProgress:
+    """A `types.Progress` that shows what is going on; may be called from any thread.
+
+    Bars stand only while work is under way: with the last task's end they become ordinary
+    lines, so that whoever prints next is not overwritten. NO_COLOR is honoured by the console.
+
+    Args:
+        console: where to show it; stderr by default.
+        quiet: show nothing at all.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self._console = console or Console(stderr=True)
+        self._quiet = quiet
+        self._lock = threading.Lock()
+        self._tasks: dict[tuple[str, str], _Task] = {}
+        self._ended: set[tuple[str, str]] = set()
+        self._bars: Bars | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._tasks.clear()
+            self._stop()
+
+    def __call__(self, task: str, done: float, total: float | None, unit: str) -> None:
+        if self._quiet:
+            return
+        with self._lock:
+            key, finished = (task, unit), total is not None and done >= total
+            if finished and key in self._ended:
+                return
+            self._ended.discard(key)
+            known = self._tasks.setdefault(key, _Task())
+            if self._console.is_interactive:
+                self._draw(known, task, done, total, unit)
+            if finished:
+                del self._tasks[key]
+                self._ended.add(key)
+                self._finish(known, task, done, unit)
+
+    def _draw(self, known: _Task, task: str, done: float, total: float | None, unit: str) -> None:
+        if self._bars is None:
+            self._bars = _bars(self._console)
+            self._bars.start()
+        if known.bar is None:
+            name = one_line(task, NAME_CHARACTERS)
+            known.bar = self._bars.add_task(name, total=total, unit=unit)
+        self._bars.update(known.bar, completed=done, total=total)
+
+    def _finish(self, known: _Task, task: str, done: float, unit: str) -> None:
+        if self._bars is None:
+            name, took = one_line(task, NAME_CHARACTERS), time.monotonic() - known.started
+            line = f"{name}: {amount(done, None, unit)} in {seconds_text(took)}"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        elif not self._tasks:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+
+def _bars(console: Console) -> Bars:
+    return Bars(
+        TextColumn("{task.description}", markup=False, table_column=Column(min_width=24)),
+        BarColumn(bar_width=24),
+        _Amount(),
+        _Pace(),
+        console=console,
+        redirect_stdout=False,  # stdout is data
+    )
+
+
+def amount(done: float, total: float | None, unit: str) -> str:
+    """How much is done: "12/291 tensors", "12.3 MiB/54.2 MiB", "7 prompts"."""
+    if unit == "bytes":
+        of = "" if total is None else f"/{format_bytes(int(total))}"
+        return f"{format_bytes(int(done))}{of}"
+    of = "" if total is None else f"/{total:.0f}"
+    return f"{done:.0f}{of} {unit}"
+
+
+class _Amount(ProgressColumn):
+    """How much is done, in the task's own unit."""
+
+    def render(self, task: Bar) -> Text:
+        return Text(amount(task.completed, task.total, task.fields["unit"]))
+
+
+class _Pace(ProgressColumn):
+    """The rate of bytes and the time that is left; after the end, how long it took."""
+
+    def render(self, task: Bar) -> Text:
+        if task.finished:
+            return Text(seconds_text(task.finished_time or 0), style="green")
+        parts = []
+        if task.fields["unit"] == "bytes" and task.speed:
+            parts.append(f"{format_bytes(int(task.speed))}/s")
+        if task.time_remaining is not None:
+            parts.append(f"{seconds_text(task.time_remaining)} left")
+        return Text(", ".join(parts), style="dim")

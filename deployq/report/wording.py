@@ -1,0 +1,70 @@
+"""Figures and foreign texts as a terminal shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.text import Text
+
+from deployq.types import Fit, StepStatus
+
+FIT_MARKS: Mapping[Fit, str] = {"fits": "✓ fits", "tight": "~ tight", "no": "✗ no"}
+FIT_STYLES: Mapping[Fit, str] = {"fits": "green", "tight": "yellow", "no": "red"}
+STATUS_STYLES: Mapping[StepStatus, str] = {
+    "done": "green",
+    "reused": "cyan",
+    "unchanged": "cyan",
+    "skipped": "yellow",
+    "failed": "red",
+}
+CHOSEN = "►"
+GOOD, BAD = "✓", "✗"
+
+
+def plain(text: str) -> str:
+    """A foreign text on one line, unable to steer a terminal.
+
+    Line ends become "⏎", other control characters and invisible ones their escapes.
+    """
+    lines = text.replace("\r\n", "\n").replace("\n", "⏎").replace("\t", " ")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in lines)
+
+
+def one_line(text: str, limit: int) -> str:
+    """`plain` text, cut to `limit` characters in all."""
+    line = plain(text)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration for people: "0.4 s", "43 s", "3 min 20 s"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def parameters_text(n_params: int) -> str:
+    """A number of parameters: "7.3M", "8.03B"."""
+    if n_params >= 10**9:
+        return f"{n_params / 10**9:.2f}B"
+    if n_params >= 10**6:
+        return f"{n_params / 10**6:.1f}M"
+    return f"{n_params:,}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: "1 tag", "2 tags", "2 aliases"."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def fit_text(fit: Fit) -> Text:
+    """A verdict with its mark."""
+    return Text(FIT_MARKS[fit], style=FIT_STYLES[fit])
+
+
+def status_text(status: StepStatus) -> Text:
+    return Text(status, style=STATUS_STYLES[status])

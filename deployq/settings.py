@@ -1,0 +1,263 @@
+"""The keys of deployq.toml as records: each field carries its type, default and description.
+
+The sample file, the messages and `deployq config` all come from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from deployq.errors import ConfigError
+from deployq.types import Goal, Json, MemoryKind
+from deployq.units import parse_bytes
+
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+Convert = Callable[[Any, Path], Any]
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """`; did you mean X?` where a known name is near, else the first of them."""
+    names = list(known)
+    if near := difflib.get_close_matches(str(name), names, 1):
+        return f"; did you mean {near[0]}?"
+    more = ", ..." if len(names) > 12 else ""
+    return f"; known: {', '.join(names[:12])}{more}" if names else ""
+
+
+# ---------------------------------------------------------------- converters
+
+
+def _text(value: Any, folder: Path) -> str:  # noqa: ARG001  (every converter has one shape)
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"a text was expected, not {value!r}")
+    return value
+
+
+def _path(value: Any, folder: Path) -> Path:
+    """A path; a relative one is relative to the file that names it."""
+    return folder / Path(_text(value, folder)).expanduser()
+
+
+def _size(value: Any, folder: Path) -> int:  # noqa: ARG001
+    if not isinstance(value, str):
+        raise ConfigError(f"a size needs its unit: write {f'{value}GB'!r}, not {value!r}")
+    return parse_bytes(value)
+
+
+def _whole(value: Any, folder: Path) -> int:  # noqa: ARG001
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"a positive whole number was expected, not {value!r}")
+    return value
+
+
+def _seconds(value: Any, folder: Path) -> float:  # noqa: ARG001
+    if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+        raise ConfigError(f"a positive number of seconds was expected, not {value!r}")
+    return float(value)
+
+
+def _texts(value: Any, folder: Path) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, list):
+        raise ConfigError(f"a list of texts was expected, not {value!r}")
+    return tuple(_text(item, folder) for item in value)
+
+
+def _quants(value: Any, folder: Path) -> tuple[str, ...]:
+    """Quant names in the catalogue's spelling; whether they exist, the planner says."""
+    return tuple(name.upper() for name in _texts(value, folder))
+
+
+def _one_of(*words: str) -> Convert:
+    def convert(value: Any, folder: Path) -> str:  # noqa: ARG001
+        if value not in words:
+            raise ConfigError(f"{value!r} is none of {', '.join(words)}{nearest(value, words)}")
+        return str(value)
+
+    return convert
+
+
+def _cache_type(value: Any, folder: Path) -> str:
+    """One KV-cache type, or two: key/value."""
+    parts = _text(value, folder).lower().split("/")
+    if len(parts) > 2 or not set(parts) <= set(CACHE_TYPES):
+        raise ConfigError(
+            f"{value!r} is no KV-cache type; known: {', '.join(CACHE_TYPES)}, or two as K/V"
+        )
+    return "/".join(dict.fromkeys(parts))
+
+
+def _parameters(value: Any, folder: Path) -> Mapping[str, Json]:  # noqa: ARG001
+    """Ollama parameters; their names and types are checked with the Modelfile."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"a table of parameters was expected, not {value!r}")
+    return value
+
+
+def option(convert: Convert, text: str, *, sample: str, default: Any = None, env: str = "") -> Any:
+    """A field of a settings record.
+
+    Args:
+        convert: turns the TOML value into the field's, or raises ConfigError.
+        text: one line for the sample file and `deployq config`.
+        sample: the value as the sample file shows it, in TOML.
+        default: what counts where nothing is said; `dict` for an empty table.
+        env: the environment variable that overrides the file.
+    """
+    metadata = {"convert": convert, "help": text, "sample": sample, "env": env}
+    if default is dict:
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+# ---------------------------------------------------------------- the settings
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """`[models.NAME]`: what was trained, and how its tags are made."""
+
+    source: Path | None = option(
+        _path, "the full-precision GGUF (F32, F16 or BF16)", sample='"task-api-f16.gguf"'
+    )
+    suite: Path | None = option(
+        _path, "prompts with checks that every tag must pass (TOML or JSONL)", sample='"suite.toml"'
+    )
+    quants: tuple[str, ...] = option(
+        _quants,
+        "the quants to keep side by side; without it the goal picks one per target",
+        sample='["Q8_0", "Q4_K_M"]',
+        default=(),
+    )
+    goal: Goal | None = option(
+        _one_of(*get_args(Goal)),
+        "how to choose: balanced, quality, max, memory or research",
+        sample='"balanced"',
+    )
+    system: str | None = option(
+        _text, "the system prompt that goes into every tag", sample='"You manage tasks."'
+    )
+    template: Path | None = option(
+        _path, "a Modelfile template of your own (Jinja)", sample='"Modelfile.j2"'
+    )
+    quant_templates: Mapping[str, Json] = option(
+        _parameters,
+        "templates for single quants: { Q4_K_M = PATH }",
+        sample='{ Q4_K_M = "Modelfile.q4.j2" }',
+        default=dict,
+    )
+    parameters: Mapping[str, Json] = option(
+        _parameters,
+        "Ollama parameters of every tag",
+        sample="{ temperature = 0.2, num_ctx = 4096 }",
+        default=dict,
+    )
+    license: str | None = option(_text, "the licence text of every tag", sample='"Apache-2.0"')
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """`[targets.NAME]`: one machine."""
+
+    memory: int | None = option(
+        _size, "its memory; without it: this machine, or the preset of that name", sample='"16GB"'
+    )
+    kind: MemoryKind | None = option(
+        _one_of(*get_args(MemoryKind)), "ram, vram or unified", sample='"ram"'
+    )
+    preset: str | None = option(_text, "a well-known machine to start from", sample='"4090"')
+    reserve: int | None = option(
+        _size, "what the system keeps of the memory for itself", sample='"5GB"'
+    )
+    context: int | None = option(_whole, "context in tokens", sample="4096")
+    cache_type: str | None = option(
+        _cache_type, "type of the KV cache, or key/value", sample='"f16"'
+    )
+    host: str | None = option(
+        _text, "its Ollama; without it: the default server", sample='"http://192.168.1.20:11434"'
+    )
+    quants: tuple[str, ...] = option(
+        _quants, "quants for this target alone", sample='["Q4_K_M"]', default=()
+    )
+    goal: Goal | None = option(
+        _one_of(*get_args(Goal)), "how to choose for this target", sample='"quality"'
+    )
+    template: Path | None = option(
+        _path, "the Modelfile template of its alias", sample='"Modelfile.laptop.j2"'
+    )
+    parameters: Mapping[str, Json] = option(
+        _parameters, "Ollama parameters of its alias", sample="{ num_thread = 8 }", default=dict
+    )
+
+
+@dataclass(frozen=True)
+class ToolSettings:
+    """`[tools]`: llama.cpp's own tools."""
+
+    llama_cpp: str | None = option(
+        _text,
+        'folder with llama-quantize and llama-server; "none": use none',
+        sample='"~/llama.cpp/build/bin"',
+        env="DEPLOYQ_LLAMA_CPP",
+    )
+    dir: Path | None = option(
+        _path,
+        "where `deployq tools install` puts its build",
+        sample='"~/.local/share/deployq/tools"',
+        env="DEPLOYQ_TOOLS_DIR",
+    )
+    threads: int | None = option(_whole, "threads of the quantizer", sample="8")
+
+
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """`[runtime]`: where the default Ollama API comes from."""
+
+    name: str = option(
+        _text,
+        "ollama (a server that runs), managed (started by deployq) or embedded (llama-server)",
+        sample='"ollama"',
+        default="ollama",
+        env="DEPLOYQ_RUNTIME",
+    )
+    ollama: str | None = option(
+        _text,
+        "the ollama program that `managed` starts",
+        sample='"/usr/local/bin/ollama"',
+        env="DEPLOYQ_OLLAMA",
+    )
+    dir: Path | None = option(
+        _path, "where managed and embedded keep their models", sample='"~/.local/share/deployq"'
+    )
+    timeout: float = option(
+        _seconds, "seconds that one answer may take", sample="300", default=300.0
+    )
+
+
+@dataclass(frozen=True)
+class PluginSettings:
+    """`[plugins]`."""
+
+    backend: str | None = option(
+        _text,
+        "the backend that quantizes; without it: the first that can",
+        sample='"llamacpp"',
+        env="DEPLOYQ_BACKEND",
+    )
+    disable: tuple[str, ...] = option(
+        _texts, "plugins to leave out", sample='["some-plugin"]', default=()
+    )
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    """The keys at the top of the file: where deployq keeps what it makes."""
+
+    cache: Path | None = option(
+        _path, "artifacts and caches", sample='"~/.cache/deployq"', env="DEPLOYQ_CACHE_DIR"
+    )
+    runs: Path | None = option(_path, "one folder per run", sample='".deployq/runs"')
+    lockfile: Path | None = option(_path, "what was pushed, for git", sample='"deployq.lock"')

@@ -1,0 +1,252 @@
+"""deployq.lock: what each tag was made from, its digests, its results. TOML, meant for git.
+
+One table for each tag and place (`[tags."task-api:q4_k_m"."http://box:11434"]`), sorted, one
+value a line, no path of any machine: so two people's pushes of different tags merge by
+themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import filelock
+import tomli_w
+
+from deployq.errors import LockfileError
+
+SCHEMA = 1
+LOCK_SECONDS = 60
+_HEADER = "# Written by deployq: what each tag was made from. Keep it in git, don't edit it.\n"
+_RENEW = "restore it from git, or remove it and push again"
+_MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>")
+
+
+@dataclass(frozen=True)
+class LockEntry:
+    """One tag on one server, as it was pushed.
+
+    `host` is the server's address, or the name of a runtime whose address changes. Digests are
+    hex sha256; `manifest_digest` is what the server lists for the tag, `passed` and `total`
+    count verification prompts. `pushed_at` is UTC, ISO 8601.
+    """
+
+    tag: str
+    host: str
+    model: str
+    quant: str
+    source_digest: str
+    artifact_key: str
+    blob_digest: str
+    manifest_digest: str
+    modelfile_digest: str
+    backend: str
+    backend_version: str
+    passed: int
+    total: int
+    pushed_at: str
+    deployq_version: str
+    suite_digest: str = ""
+    n_ctx: int | None = None
+    tokens_per_second: float | None = None
+    alias_of: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.tag.lower(), self.host
+
+
+@dataclass(frozen=True)
+class Lockfile:
+    """The entries of a lockfile, by tag (in lower case) and host."""
+
+    entries: Mapping[tuple[str, str], LockEntry] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Lockfile:
+        """Read a lockfile; one that is not there is empty.
+
+        Raises:
+            LockfileError: it is damaged, unmerged, or from a newer deployq.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError) as exc:
+            raise LockfileError(f"cannot read {path.name}: {exc}", hint=_RENEW) from exc
+        return cls.loads(text, path.name)
+
+    @classmethod
+    def loads(cls, text: str, name: str) -> Lockfile:
+        """Read a lockfile's text; `name` is what a complaint calls it.
+
+        Raises:
+            LockfileError: as for `load`.
+        """
+        return cls({entry.key: entry for entry in _parse(text, name)})
+
+    def find(self, tag: str, host: str) -> LockEntry | None:
+        """The entry of a tag on a host."""
+        return self.entries.get((tag.lower(), host))
+
+    def merged(
+        self, entries: Iterable[LockEntry], removed: Iterable[tuple[str, str]] = ()
+    ) -> Lockfile:
+        """With these entries in place of earlier ones of their tag, and without the removed."""
+        gone = {(tag.lower(), host) for tag, host in removed}
+        kept = {key: entry for key, entry in self.entries.items() if key not in gone}
+        return Lockfile(kept | {entry.key: entry for entry in entries})
+
+    def dumps(self) -> str:
+        """The text of the file: the same entries give the same text."""
+        tags: dict[str, dict[str, Any]] = {}
+        for _, entry in sorted(self.entries.items()):
+            values = {k: v for k, v in asdict(entry).items() if v is not None}
+            values.pop("tag")
+            tags.setdefault(entry.tag, {})[values.pop("host")] = values
+        return _HEADER + tomli_w.dumps({"schema": SCHEMA, "tags": tags})
+
+
+def update(
+    path: Path,
+    entries: Iterable[LockEntry],
+    removed: Iterable[tuple[str, str]] = (),
+) -> Lockfile:
+    """Merge entries into the lockfile on disk; two pushes at once don't lose each other's.
+
+    Args:
+        removed: (tag, host) of entries to drop.
+
+    Raises:
+        LockfileError: it can't be read, locked or written.
+    """
+    with _locked(path):
+        lockfile = Lockfile.load(path).merged(entries, removed)
+        _write(path, lockfile.dumps())
+    return lockfile
+
+
+def changes(
+    entry: LockEntry | None, wanted: Mapping[str, object], held_digest: str | None
+) -> tuple[str, ...]:
+    """Why a tag has to be pushed, in words; empty: there is nothing to do.
+
+    Args:
+        entry: what the lockfile says of the tag on that host.
+        wanted: fields of `LockEntry` as a push would write them.
+        held_digest: the manifest digest that the server lists for the tag; None: not there.
+    """
+    if entry is None:
+        return ("it was never pushed there",)
+    now = {name: getattr(entry, name) for name in wanted}
+    found = [f"{_words(name)} changed" for name in wanted if now[name] != wanted[name]]
+    if held_digest is None:
+        found.append("the server does not have it")
+    elif held_digest != entry.manifest_digest:
+        found.append("the server's tag is not the one that was pushed")
+    return tuple(found)
+
+
+def unchanged(
+    entry: LockEntry | None, wanted: Mapping[str, object], held_digest: str | None
+) -> bool:
+    """Whether a push of a tag has nothing to do; arguments as for `changes`."""
+    return not changes(entry, wanted, held_digest)
+
+
+def _parse(text: str, name: str) -> Iterator[LockEntry]:
+    if any(line.startswith(_MERGE_MARKS) for line in text.splitlines()):
+        raise LockfileError(
+            f"{name} has merge-conflict marks", hint="take either side, then push again"
+        )
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise LockfileError(f"{name} is damaged: {exc}", hint=_RENEW) from exc
+    schema = content.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise LockfileError(
+            f"{name} has schema {schema}, this deployq knows {SCHEMA}",
+            hint="update deployq: pip install -U deployq",
+        )
+    if schema != SCHEMA:
+        raise LockfileError(f"{name} is damaged: its schema is {schema!r}", hint=_RENEW)
+    for tag, hosts in _table(content.get("tags", {}), name, "tags").items():
+        for host, values in _table(hosts, name, tag).items():
+            yield _entry(tag, host, _table(values, name, f"{tag} on {host}"), name)
+
+
+def _table(value: Any, name: str, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise LockfileError(f"{name} is damaged: {what} is no table", hint=_RENEW)
+    return value
+
+
+def _entry(tag: str, host: str, values: dict[str, Any], name: str) -> LockEntry:
+    for key, value in values.items():
+        if not _fits(key, value):
+            raise LockfileError(
+                f"{name} is damaged: {tag} on {host} has {key} = {value!r}", hint=_RENEW
+            )
+    try:
+        return LockEntry(tag=tag, host=host, **values)
+    except TypeError as exc:
+        raise LockfileError(f"{name} is damaged: {tag} on {host}: {exc}", hint=_RENEW) from exc
+
+
+def _fits(key: str, value: Any) -> bool:
+    kind = _TYPES.get(key)
+    if kind is None or isinstance(value, bool):
+        return False
+    return isinstance(value, kind)
+
+
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int)}
+_TYPES = {
+    f.name: _KINDS[str(f.type).partition(" ")[0]]
+    for f in fields(LockEntry)
+    if f.name not in ("tag", "host")
+}
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = path.parent / ".deployq" / f"{path.name}.guard"
+    try:
+        lock.parent.mkdir(exist_ok=True)
+        with filelock.FileLock(lock, timeout=LOCK_SECONDS):
+            yield
+    except filelock.Timeout as exc:
+        raise LockfileError(
+            f"another deployq has held {path.name} for {LOCK_SECONDS} s", hint="wait for it to end"
+        ) from exc
+    except OSError as exc:
+        raise LockfileError(f"cannot write {path.name}: {exc}") from exc
+
+
+def _write(path: Path, text: str) -> None:
+    """All or nothing: to a file beside it, on disk, then renamed."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _words(name: str) -> str:
+    if name == "n_ctx":
+        return "the context"
+    return f"the {name.removesuffix('_digest').removesuffix('_key').replace('_', ' ')}"

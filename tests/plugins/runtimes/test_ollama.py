@@ -1,0 +1,74 @@
+"""The runtime `ollama`: where it looks, and what it says when nothing is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from deployq_runtimes import Ollama
+from deployq_runtimes.ollama import models_dir, server_url
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployq import Endpoint, ServerUnreachable
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("  ", "http://127.0.0.1:11434"),
+        ("box", "http://box:11434"),
+        ("box:1234", "http://box:1234"),
+        (":1234", "http://127.0.0.1:1234"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:99", "http://127.0.0.1:99"),
+        ("http://box", "http://box:80"),
+        ("https://box", "https://box:443"),
+        ("https://box:8443/ollama/", "https://box:8443/ollama"),
+        ("http://box:1234", "http://box:1234"),
+        ("::1", "http://[::1]:11434"),
+        ("[::1]:99", "http://[::1]:99"),
+        ("[::]:99", "http://[::1]:99"),
+        ("box:99999", "http://box:11434"),
+        ("box:port", "http://box:11434"),
+    ],
+)
+def test_ollama_host_in_all_its_forms(host: str, url: str) -> None:
+    assert server_url(host) == url
+
+
+@given(st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fullmatch=True), st.integers(0, 65535))
+def test_host_and_port_are_kept(host: str, port: int) -> None:
+    assert server_url(f"{host}:{port}") == f"http://{host}:{port}"
+
+
+def test_nothing_there_is_told_with_a_way_out() -> None:
+    runtime = Ollama(env={"OLLAMA_HOST": "127.0.0.1:9"})
+    assert not runtime.health().ok
+    with pytest.raises(ServerUnreachable, match=r"127\.0\.0\.1:9") as caught, runtime.start():
+        pass
+    assert "OLLAMA_HOST" in caught.value.hint
+    assert caught.value.exit_code == 5
+
+
+def test_models_dir_only_where_it_can_be_told(tmp_path: Path) -> None:
+    here, there = "http://127.0.0.1:11434", "http://192.0.2.1:11434"
+    env = {"HOME": str(tmp_path)}
+    assert models_dir(here, env) in (None, Path("/usr/share/ollama/.ollama/models"))
+    (tmp_path / ".ollama" / "models" / "blobs").mkdir(parents=True)
+    assert models_dir(here, env) == tmp_path / ".ollama" / "models"
+    assert models_dir("http://localhost:1", env) == tmp_path / ".ollama" / "models"
+    assert models_dir(there, env) is None
+    (tmp_path / "own" / "blobs").mkdir(parents=True)
+    own = env | {"OLLAMA_MODELS": str(tmp_path / "own")}
+    assert models_dir(here, own) == tmp_path / "own"
+    assert models_dir(here, env | {"OLLAMA_MODELS": str(tmp_path / "none")}) is None
+
+
+@pytest.mark.ollama
+def test_a_running_server_is_found(real_ollama: Endpoint) -> None:
+    runtime = Ollama(env={"OLLAMA_HOST": real_ollama.url})
+    assert runtime.health().version == real_ollama.version
+    with runtime.start() as endpoint:
+        assert (endpoint.url, endpoint.version) == (real_ollama.url, real_ollama.version)

@@ -1,0 +1,164 @@
+"""What TerminalProgress shows, on a terminal (a real pty) and off it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from deployq.report.progress import TerminalProgress, amount
+
+
+def off_terminal(work: Callable[[TerminalProgress], None], *, quiet: bool = False) -> str:
+    out = StringIO()
+    with TerminalProgress(Console(file=out), quiet=quiet) as progress:
+        work(progress)
+    return out.getvalue()
+
+
+@contextmanager
+def terminal(environ: dict[str, str] | None = None) -> Iterator[tuple[Console, Callable[[], str]]]:
+    """A console on a pseudo-terminal, and what was written to it, read to its end."""
+    master, slave = pty.openpty()
+    seen: list[bytes] = []
+
+    def read() -> None:
+        while True:
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:  # Linux ends a pty's output with EIO
+                return
+            if not chunk:
+                return
+            seen.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    file = os.fdopen(slave, "w")
+
+    def text() -> str:
+        file.close()
+        reader.join(10)
+        return b"".join(seen).decode()
+
+    environ = {"TERM": "xterm-256color", "COLUMNS": "100", **(environ or {})}
+    try:
+        yield Console(file=file, _environ=environ), text
+    finally:
+        if not file.closed:
+            text()
+        os.close(master)
+
+
+def two_tasks(progress: TerminalProgress) -> None:
+    progress("Q4_K_M", 0, 291, "tensors")
+    progress("upload task-api:q4_k_m", 2**20, 4 * 2**20, "bytes")
+    progress("Q4_K_M", 291, 291, "tensors")
+    progress("upload task-api:q4_k_m", 4 * 2**20, 4 * 2**20, "bytes")
+
+
+def test_off_a_terminal_a_finished_task_is_a_line() -> None:
+    lines = off_terminal(two_tasks).splitlines()
+    assert [line.rsplit(" in ", 1)[0] for line in lines] == [
+        "Q4_K_M: 291 tensors",
+        "upload task-api:q4_k_m: 4.0 MiB",
+    ]
+
+
+def test_an_unfinished_task_is_no_line() -> None:
+    assert off_terminal(lambda progress: progress("hash", 5, None, "bytes")) == ""
+
+
+def test_the_end_told_twice_is_one_line_and_a_second_run_another() -> None:
+    def work(progress: TerminalProgress) -> None:
+        for done in (24, 24, 0, 24):
+            progress("task-api:q8_0", done, 24, "prompts")
+
+    assert off_terminal(work).count("24 prompts") == 2
+
+
+def test_quiet_shows_nothing() -> None:
+    assert off_terminal(two_tasks, quiet=True) == ""
+    with terminal() as (console, text):
+        with TerminalProgress(console, quiet=True) as progress:
+            two_tasks(progress)
+        assert text() == ""
+
+
+def test_a_terminal_gets_bars_with_units() -> None:
+    with terminal() as (console, text):
+        with TerminalProgress(console) as progress:
+            two_tasks(progress)
+        shown = text()
+    assert "291/291 tensors" in shown
+    assert "4.0 MiB/4.0 MiB" in shown
+    assert "━" in shown
+
+
+def test_no_bar_stands_when_nothing_is_under_way() -> None:
+    """Else the next refresh would write over what was printed since."""
+    with terminal() as (console, text), TerminalProgress(console) as progress:
+        threads = threading.active_count()
+        progress("Q4_K_M", 0, 291, "tensors")
+        assert threading.active_count() == threads + 1
+        progress("Q4_K_M", 291, 291, "tensors")
+        assert threading.active_count() == threads
+        console.print("a result", highlight=False)
+        assert text().rstrip().endswith("a result")
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_no_color_is_honoured(environ: dict[str, str], coloured: bool) -> None:
+    with terminal(environ) as (console, text):
+        with TerminalProgress(console) as progress:
+            two_tasks(progress)
+        assert ("\x1b[38" in text()) is coloured
+
+
+def interrupted(console: Console) -> None:
+    with TerminalProgress(console) as progress:
+        progress("Q4_K_M", 1, 291, "tensors")
+        raise KeyboardInterrupt
+
+
+def test_the_cursor_comes_back_after_an_interrupt() -> None:
+    with terminal() as (console, text):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(console)
+        shown = text()
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_many_threads_may_call_it() -> None:
+    def work(progress: TerminalProgress) -> None:
+        def count(name: str) -> None:
+            for done in range(101):
+                progress(name, done, 100, "tensors")
+
+        threads = [threading.Thread(target=count, args=(f"job-{n}",)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    lines = off_terminal(work).splitlines()
+    assert sorted(line.split(":")[0] for line in lines) == [f"job-{n}" for n in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "unit", "text"),
+    [
+        (12, 291, "tensors", "12/291 tensors"),
+        (7, None, "prompts", "7 prompts"),
+        (2**20, 3 * 2**20, "bytes", "1.0 MiB/3.0 MiB"),
+        (512, None, "bytes", "512 B"),
+    ],
+)
+def test_amounts(done: float, total: float | None, unit: str, text: str) -> None:
+    assert amount(done, total, unit) == text

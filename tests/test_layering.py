@@ -1,0 +1,99 @@
+"""Imports point down: cli, pipeline, the rooms, what all may use. No cycles, no short cuts."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("source", "plan", "artifacts", "tags", "proof", "report")
+HOMES = {  # third-party library -> the parts that may import it
+    "click": ("cli",),
+    "rich": ("cli", "report"),
+    "jinja2": ("tags", "report"),
+    "ollama": ("tags",),
+    "httpx": ("tags",),
+    "requests": ("tags",),
+    "psutil": (),
+    "jsonschema": ("proof",),
+}
+# A part may import the parts on its line and on every line below it.
+LAYERS = (
+    ("cli",),
+    ("pipeline",),
+    ROOMS,
+    ("config", "settings", "plugins", "tools", "toolbuild", "testing"),
+    ("proc", "digests", "hookspecs", "units", "ggml"),
+    ("types", "errors"),
+)
+PUBLIC = {"deployq", "deployq.ggml", "deployq.proc", "deployq.testing", "deployq.tools"}
+
+
+def imports_of(file: Path) -> set[str]:
+    """Absolute module names that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def layer(part: str) -> int:
+    return next(i for i, parts in enumerate(LAYERS) if part in parts)
+
+
+CORE = [f for f in sorted((ROOT / "deployq").rglob("*.py")) if f.name != "__main__.py"]
+PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", CORE, ids=lambda f: str(f.relative_to(ROOT)))
+def test_core_imports_point_down(file: Path) -> None:
+    relative = file.relative_to(ROOT / "deployq").with_suffix("")
+    here = "" if relative.name == "__init__" and len(relative.parts) == 1 else relative.parts[0]
+    for module in imports_of(file):
+        if not module.startswith("deployq.") or not here:
+            continue
+        there = part_of(module)
+        if there == here:
+            continue
+        assert layer(there) >= layer(here), f"{file.name} imports up: {module}"
+        assert not (here in ROOMS and there in ROOMS), f"room {here} imports room {there}"
+
+
+@pytest.mark.parametrize("file", CORE, ids=lambda f: str(f.relative_to(ROOT)))
+def test_each_library_has_one_home(file: Path) -> None:
+    here = file.relative_to(ROOT / "deployq").parts[0]
+    for module in imports_of(file):
+        homes = HOMES.get(module.split(".")[0])
+        assert homes is None or here in homes, f"{module} does not belong into {here}"
+
+
+@pytest.mark.parametrize("file", CORE, ids=lambda f: str(f.relative_to(ROOT)))
+def test_core_imports_no_plugin(file: Path) -> None:
+    assert not [m for m in imports_of(file) if m.startswith("deployq_")]
+
+
+@pytest.mark.parametrize("file", PLUGINS, ids=lambda f: str(f.relative_to(ROOT)))
+def test_plugins_use_only_the_public_api(file: Path) -> None:
+    package = file.relative_to(ROOT / "plugins").parts[0]
+    for module in imports_of(file):
+        top = module.split(".")[0]
+        assert top != "deployq" or module in PUBLIC, f"{file.name} imports {module}"
+        assert not top.startswith("deployq_") or top == package, f"{file.name} imports {module}"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [f for f in CORE if f.name != "proc.py"] + PLUGINS,
+    ids=lambda f: str(f.relative_to(ROOT)),
+)
+def test_only_proc_starts_programs(file: Path) -> None:
+    assert "subprocess" not in {m.split(".")[0] for m in imports_of(file)}

@@ -1,0 +1,123 @@
+"""Makes small GGUF files with random weights that real llama.cpp tools load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_TYPES = {
+    "F32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
+    "F16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
+    "BF16": (gguf.GGMLQuantizationType.BF16, gguf.LlamaFileType.MOSTLY_BF16),
+}
+
+
+def write_tiny_llama(
+    path: Path,
+    *,
+    n_embd: int = 256,
+    n_ff: int = 512,
+    n_layer: int = 2,
+    n_head: int = 4,
+    n_head_kv: int = 2,
+    n_ctx: int = 2048,
+    dtype: str = "F16",
+    name: str = "tiny",
+    seed: int = 0,
+    vocab: tuple[str, ...] = (),
+    chat_template: str | None = CHAT_TEMPLATE,
+    space_prefix: bool = True,
+) -> Path:
+    """A Llama with random weights and a byte-fallback SentencePiece vocabulary; about 2 MB.
+
+    Args:
+        dtype: of the matrices: F32, F16 or BF16; vectors are F32.
+        vocab: more pieces, after the special tokens, the 256 bytes and the ASCII characters.
+        space_prefix: whether the tokenizer puts a blank before a text.
+    """
+    kind, file_type = _TYPES[dtype]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(name)
+    writer.add_file_type(file_type)
+    writer.add_context_length(n_ctx)
+    writer.add_embedding_length(n_embd)
+    writer.add_block_count(n_layer)
+    writer.add_feed_forward_length(n_ff)
+    writer.add_head_count(n_head)
+    writer.add_head_count_kv(n_head_kv)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(n_embd // n_head)
+    n_vocab = _add_vocabulary(writer, vocab, chat_template)
+    writer.add_vocab_size(n_vocab)
+    if not space_prefix:
+        writer.add_add_space_prefix(False)
+    n_kv = n_embd // n_head * n_head_kv
+    numbers = np.random.default_rng(seed)
+    for tensor, shape in _tensors(n_vocab, n_embd, n_kv, n_ff, n_layer):
+        weights = numbers.normal(0, 0.05, shape).astype(np.float32)
+        if len(shape) == 1:
+            writer.add_tensor(tensor, np.abs(weights) + np.float32(1))
+        else:
+            writer.add_tensor(tensor, gguf.quants.quantize(weights, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _tensors(
+    n_vocab: int, n_embd: int, n_kv: int, n_ff: int, n_layer: int
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "token_embd.weight", (n_vocab, n_embd)
+    yield "output_norm.weight", (n_embd,)
+    yield "output.weight", (n_vocab, n_embd)
+    for layer in range(n_layer):
+        for part, shape in (
+            ("attn_norm", (n_embd,)),
+            ("attn_q", (n_embd, n_embd)),
+            ("attn_k", (n_kv, n_embd)),
+            ("attn_v", (n_kv, n_embd)),
+            ("attn_output", (n_embd, n_embd)),
+            ("ffn_norm", (n_embd,)),
+            ("ffn_gate", (n_ff, n_embd)),
+            ("ffn_up", (n_ff, n_embd)),
+            ("ffn_down", (n_embd, n_ff)),
+        ):
+            yield f"blk.{layer}.{part}.weight", shape
+
+
+def _add_vocabulary(writer: Any, more: tuple[str, ...], chat_template: str | None) -> int:
+    kinds = gguf.TokenType
+    pieces = [
+        ("<unk>", kinds.UNKNOWN),
+        ("<s>", kinds.CONTROL),
+        ("</s>", kinds.CONTROL),
+        ("<|im_start|>", kinds.CONTROL),
+        ("<|im_end|>", kinds.CONTROL),
+        *((f"<0x{byte:02X}>", kinds.BYTE) for byte in range(256)),
+        ("▁", kinds.NORMAL),
+        *((chr(code), kinds.NORMAL) for code in range(33, 127)),
+        *((piece, kinds.NORMAL) for piece in more),
+    ]
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([piece for piece, _ in pieces])
+    writer.add_token_scores([-float(index) for index in range(len(pieces))])
+    writer.add_token_types([int(kind) for _, kind in pieces])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(4)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(True)
+    writer.add_add_eos_token(False)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
+    return len(pieces)
