@@ -210,6 +210,16 @@ def _watch(progress: Progress) -> Callable[[str], None]:
     return on_line
 
 
+def build_blocker(env: Mapping[str, str] = os.environ) -> ToolMissing | None:
+    """What keeps the tools from being built here, its hint being this system's own command."""
+    try:
+        _build_settings(env, 1)
+        _require_pip()
+    except ToolMissing as exc:
+        return exc
+    return None
+
+
 def _build_settings(env: Mapping[str, str], jobs: int) -> dict[str, str]:
     """Variables for the build.
 

@@ -14,8 +14,10 @@ from typing import Literal, Protocol, runtime_checkable
 
 MemoryKind = Literal["ram", "vram", "unified"]
 Fit = Literal["fits", "tight", "no"]
+BandwidthSource = Literal["stated", "read", "model"]
 Goal = Literal["balanced", "quality", "max", "memory", "research"]
 StepStatus = Literal["done", "reused", "unchanged", "skipped", "failed"]
+SourceFormat = Literal["gguf", "huggingface"]
 Scalar = str | int | float | bool
 Json = None | Scalar | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -48,7 +50,10 @@ class ModelInfo:
     `metadata` holds the scalar keys and strings; an array is kept as its length under
     `array_lengths`, and where it is numeric and short (per-layer figures) in `arrays` too.
     `header_bytes` are the bytes before the tensor data in the one file that llama-quantize
-    would write of it, `dtype` is the type that holds most weights.
+    would write of it, `dtype` is the type that holds most weights. `format` is "huggingface" for
+    a folder that was never converted: `tensors` and `metadata` are then those that its GGUF would
+    have, and `estimate` says what of it is no more than an estimate. `projector_bytes` are the
+    weights of a projector for images or sound beside the model. `warnings` name what is odd.
     """
 
     path: Path
@@ -69,14 +74,32 @@ class ModelInfo:
     eos_token: str | None = None
     stop_tokens: tuple[str, ...] = ()
     arrays: Mapping[str, tuple[int | float | bool, ...]] = field(default_factory=dict)
+    format: SourceFormat = "gguf"
+    estimate: str = ""
+    projector_bytes: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- hardware and targets
 
 
 @dataclass(frozen=True)
+class Card:
+    """One of several cards whose memory a model is spread over."""
+
+    name: str
+    memory_bytes: int
+    available_bytes: int
+
+
+@dataclass(frozen=True)
 class Hardware:
-    """Memory of one machine as a profiler or a preset states it; `source` says from where."""
+    """Memory of one machine as a profiler or a preset states it; `source` says from where.
+
+    `memory_bytes` is all of it, for unified memory too. `available_bytes` is what is free now;
+    for cards it counts what Ollama itself holds as free. `reserve_bytes` is what a model can't
+    have, where the profiler knows it; None: the rule for its kind.
+    """
 
     name: str
     kind: MemoryKind
@@ -84,6 +107,32 @@ class Hardware:
     available_bytes: int | None = None
     bandwidth_bytes_per_second: float | None = None
     source: str = ""
+    reserve_bytes: int | None = None
+    cards: tuple[Card, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """Bytes per second that a machine reads its memory at, and how that is known.
+
+    `how` is "stated" (the maker's figure), "read" (what all cores together were measured to
+    read) or "model" (a model's tokens/s times the bytes that one token reads). `measured` is
+    the UTC time of a measurement.
+    """
+
+    bytes_per_second: float
+    how: BandwidthSource = "stated"
+    detail: str = ""
+    measured: str = ""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Estimated tokens per second while it generates, one request at a time."""
+
+    low: float
+    likely: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -105,6 +154,7 @@ class Target:
     quants: tuple[str, ...] = ()
     host: str | None = None
     origin: str = ""
+    bandwidth: Bandwidth | None = None
 
     @property
     def budget_bytes(self) -> int:
@@ -129,23 +179,50 @@ class Memory:
 
 @dataclass(frozen=True)
 class QuantSize:
-    """Exact size of one quant of one model; `by` names who computed it."""
+    """Exact size of one quant of one model; `by` names who computed it.
+
+    `estimate`: not exact to the byte, because the model was not converted yet.
+    """
 
     quant: str
     file_bytes: int
     bits_per_weight: float
     fallback_tensors: int = 0
     by: str = "deployq"
+    estimate: bool = False
+
+
+@dataclass(frozen=True)
+class Offload:
+    """A model shared between a card and the machine's own memory; an estimate.
+
+    `gpu_layers` counts as llama.cpp's -ngl and Ollama's num_gpu do: the output is one layer too.
+    `slowdown` is how many times slower it generates than wholly on the card; None: not known.
+    """
+
+    gpu_layers: int
+    layers: int
+    vram_bytes: int
+    ram_bytes: int
+    slowdown: float | None = None
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One quant weighed against one target."""
+    """One quant weighed against one target.
+
+    `max_context` is the largest context in tokens that would fit, 0 if none does, at most what
+    the model was trained for (or what was asked for, if that is more). `offload` says what a
+    card that is too small would hold of the quant that is worth sharing with RAM.
+    """
 
     size: QuantSize
     memory: Memory
     verdict: Fit
     reason: str
+    speed: Speed | None = None
+    max_context: int | None = None
+    offload: Offload | None = None
 
     @property
     def quant(self) -> str:
@@ -153,45 +230,205 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """One of deployq's figures, and what a real tool says of the same thing, in bytes."""
+
+    what: str
+    own_bytes: int
+    judge_bytes: int
+    judge: str
+
+    @property
+    def difference(self) -> float:
+        """How much deployq's own figure is over (or under, if negative) the tool's: 0.01 is 1 %."""
+        return self.own_bytes / self.judge_bytes - 1 if self.judge_bytes else 0.0
+
+
+@dataclass(frozen=True)
 class TargetPlan:
-    """Every candidate of one target, the chosen quant, and those that will be built."""
+    """Every candidate of one target, the chosen quant, and those that will be built.
+
+    `advice` are sentences on what else could be had on it, and what it takes.
+    """
 
     target: Target
     candidates: tuple[Candidate, ...]
     chosen: str | None
     why: str
     build: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class DiskStep:
-    """Bytes that one step of a push needs on disk."""
+    """Bytes that one step of a push leaves on disk; `where` is a `FileSystem.name`."""
 
     what: str
     needed_bytes: int
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """One file system that a push writes to; `name` says what of deployq or Ollama lies there."""
+
+    name: str
+    path: Path
+    needed_bytes: int
+    free_bytes: int
 
 
 @dataclass(frozen=True)
 class DiskPlan:
+    """Peak disk of a push: nothing that a step writes is gone before the last one has ended.
+
+    `needed_bytes` is the sum over this machine's file systems, `free_bytes` what is free where
+    artifacts go. Steps on other machines' disks stand in no file system of `filesystems`.
+    """
+
     needed_bytes: int
     free_bytes: int
     steps: tuple[DiskStep, ...]
+    filesystems: tuple[FileSystem, ...] = ()
+
+    @property
+    def enough(self) -> bool:
+        """Whether every file system has the room."""
+        if self.filesystems:
+            return all(fs.needed_bytes <= fs.free_bytes for fs in self.filesystems)
+        return self.needed_bytes <= self.free_bytes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a push would do: `plan` and `--dry-run` print it."""
+    """What a push would do: `plan` and `--dry-run` print it.
+
+    `upper_bound`: the memory figures are no prediction, only a limit from above. `notes` say
+    what the figures rest on; unlike `warnings` they ask for no decision.
+    `judged` holds a real tool's figures beside deployq's own, where it was asked.
+    """
 
     model: str
     source: ModelInfo
     targets: tuple[TargetPlan, ...]
     disk: DiskPlan
     warnings: tuple[str, ...] = ()
+    upper_bound: bool = False
+    notes: tuple[str, ...] = ()
+    judged: tuple[Judged, ...] = ()
 
     @property
     def quants(self) -> tuple[str, ...]:
         """The distinct quants to build, over all targets, in the order of first mention."""
         return tuple(dict.fromkeys(q for target in self.targets for q in target.build))
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several models that are kept loaded on one target."""
+
+    model: str
+    candidate: Candidate
+    n_ctx: int
+
+
+@dataclass(frozen=True)
+class TogetherPlan:
+    """Several models kept loaded on one target: which quant of each, `verdict` on their sum.
+
+    `extra_bytes` is what every further model's process takes beside its own memory. Where
+    nothing fits, `shares` are the smallest.
+    """
+
+    target: Target
+    shares: tuple[Share, ...]
+    extra_bytes: int
+    verdict: Fit
+    why: str
+
+    @property
+    def total_bytes(self) -> int:
+        return self.extra_bytes + sum(s.candidate.memory.total_bytes for s in self.shares)
+
+
+@dataclass(frozen=True)
+class TensorGroup:
+    """Tensors of one role that get one type."""
+
+    role: str
+    type: str
+    tensors: int
+    n_elements: int
+    data_bytes: int
+
+
+@dataclass(frozen=True)
+class Term:
+    """One line of a sum: what it is, how it comes about, and its bytes."""
+
+    what: str
+    formula: str
+    term_bytes: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The arithmetic behind one candidate, line by line; the terms add up to its figures."""
+
+    target: Target
+    candidate: Candidate
+    groups: tuple[TensorGroup, ...]
+    file: tuple[Term, ...]
+    kv_cache: tuple[Term, ...]
+    compute: tuple[Term, ...]
+
+
+# ---------------------------------------------------------------- the lesson's tables
+
+
+@dataclass(frozen=True)
+class GuideFit:
+    """One cell of a table: what is said of a model on a machine, and what the planner says.
+
+    `why` names what makes the difference where the two don't agree.
+    """
+
+    machine: str
+    model: str
+    claim: Fit
+    candidate: Candidate
+    n_ctx: int
+    budget_bytes: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class GuideSize:
+    """One quant of the 7B model: what is said of its file, and its exact size."""
+
+    quant: str
+    claimed_bytes: int
+    claimed_bits: float
+    size: QuantSize
+
+
+@dataclass(frozen=True)
+class GuideChoice:
+    """One line of the decision guide: the quants that are advised, and the goal that takes one."""
+
+    situation: str
+    advised: tuple[str, ...]
+    goal: Goal
+    chosen: str
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Tables of fits by title, the sizes of the 7B model, and the decision guide."""
+
+    fits: Mapping[str, tuple[GuideFit, ...]]
+    sizes: tuple[GuideSize, ...]
+    choices: tuple[GuideChoice, ...]
 
 
 # ---------------------------------------------------------------- artifacts
@@ -506,6 +743,17 @@ class Profiler(Protocol):
 
 
 @runtime_checkable
+class MeasuringProfiler(Protocol):
+    """A profiler that can also measure how fast this machine reads its memory, in bytes/s."""
+
+    name: str
+
+    def detect(self) -> Hardware | None: ...
+    def presets(self) -> Mapping[str, Hardware]: ...
+    def measure(self, progress: Progress) -> Measurement: ...
+
+
+@runtime_checkable
 class CheckType(Protocol):
     """A verification assertion. `schema` is the JSON schema of its parameters."""
 
@@ -549,6 +797,20 @@ class PrivateRuntime(Protocol):
 
     def health(self) -> Health: ...
     def start(self, folder: Path, port: int = 0) -> AbstractContextManager[Endpoint]: ...
+
+
+@runtime_checkable
+class StoringRuntime(Protocol):
+    """A runtime that tells where its server keeps its models, whether or not it is up.
+
+    `models_dir(folder)` may not exist yet; None: on another machine, or not known.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def start(self, folder: Path) -> AbstractContextManager[Endpoint]: ...
+    def models_dir(self, folder: Path) -> Path | None: ...
 
 
 class ReportFormat(Protocol):

@@ -71,7 +71,14 @@ def command(
     """
     overrides = Overrides(quants=parse_quants(",".join(quants)) if quants else ())
     with session_of(ctx, plugins__backend=backend, runtime__name=runtime) as session:
-        prepared = prepare(session, model, targets, overrides, allow_requantize=allow_requantize)
+        prepared = prepare(
+            session,
+            model,
+            targets,
+            overrides,
+            allow_requantize=allow_requantize,
+            judge="nothing" if dry_run else "sizes",
+        )
         if dry_run:
             show_plan(prepared.plan, as_json)
             ctx.exit(3 if any(t.chosen is None for t in prepared.plan.targets) else 0)

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from deployq.cli.shared import json_option, session_of, show, show_json
+from deployq.pipeline.doctor import USES
 from deployq.pipeline.session import Session
 from deployq.tools import (
     Tool,
@@ -20,14 +21,6 @@ from deployq.tools import (
 )
 
 NEEDED = ("llama-quantize", "llama-server")
-USES = {
-    "llama-quantize": "quantizes, and tells exact sizes",
-    "llama-server": "runs models for the embedded runtime",
-    "llama-fit-params": "tells exact memory",
-    "llama-imatrix": "makes importance matrices",
-    "llama-perplexity": "measures perplexity and KL divergence",
-    "llama-tokenize": "compares tokenizers",
-}
 
 
 @click.group()

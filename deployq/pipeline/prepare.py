@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 from deployq.artifacts.store import ArtifactStore, artifact_key
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, ToolMissing
+from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
 from deployq.pipeline.resolve import Model, Overrides, resolve_model, resolve_targets
 from deployq.pipeline.session import Session
+from deployq.pipeline.stores import place_of, server_stores
 from deployq.plan.planner import make_plan
 from deployq.plan.quants import own_size
 from deployq.plugins import pick
 from deployq.source.inspect import inspect, require_full_precision
-from deployq.types import Backend, Judge, ModelInfo, Plan, QuantSize
+from deployq.types import Backend, ModelInfo, Plan, QuantSize
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,11 @@ def prepare(
     overrides: Overrides,
     *,
     allow_requantize: bool = False,
+    judge: Asked = "nothing",
 ) -> Prepared:
     """Inspect the model, look at the targets, and plan.
+
+    Where a `judge` is asked, its sizes count, and differences are warned about.
 
     Raises:
         ConfigError: an unknown model, target or quant.
@@ -49,38 +51,32 @@ def prepare(
     info = inspect(model.source)
     require_full_precision(info, allow_requantize)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
-    size_of = sizer(session, info)
+    size_of = sizer(session, info, judge != "nothing")
+    artifacts = place_of(session.cache_dir)
     plan = make_plan(
         model.name,
         info,
         resolved,
         size_of,
-        free_bytes=shutil.disk_usage(_existing(session.cache_dir)).free,
+        artifacts=artifacts,
+        stores=server_stores(session, {target.host for target in resolved}, artifacts),
         cached=_cached(session, info),
     )
+    if judge != "nothing":
+        judged = judge_plan(session, plan, judge)
+        plan = replace(plan, judged=judged, warnings=(*plan.warnings, *differences(judged)))
     return Prepared(model, info, plan, size_of)
 
 
-def sizer(session: Session, info: ModelInfo) -> Callable[[str], QuantSize]:
-    """Exact size per quant: a judge's where one is at hand, else by deployq's own rules."""
-    judges = [judge for judge in session.judges().values() if judge.health().ok]
+def sizer(session: Session, info: ModelInfo, judge: bool) -> Callable[[str], QuantSize]:
+    """Exact size per quant: by deployq's own rules, or a judge's where it is asked and can tell."""
+    judges = able_judges(session) if judge else []
 
     @cache
     def size_of(quant: str) -> QuantSize:
-        for judge in judges:
-            if (size := _asked(judge, info, quant)) is not None:
-                return size
-        return own_size(info, quant)
+        return ask_size(judges, info, quant) or own_size(info, quant)
 
     return size_of
-
-
-def _asked(judge: Judge, info: ModelInfo, quant: str) -> QuantSize | None:
-    """A judge's answer; None where its tool could not say (deployq's own rules can)."""
-    try:
-        return judge.file_bytes(info.files[0], quant)
-    except BackendError:
-        return None
 
 
 def source_digest(session: Session, info: ModelInfo) -> str:
@@ -153,8 +149,3 @@ def _nobody(quant: str, backends: Mapping[str, Backend], health: Mapping[str, ob
 def _hint(health: Mapping[str, object]) -> str:
     hints = [h.hint for h in health.values() if not h.ok and h.hint]  # type: ignore[attr-defined]
     return hints[0] if hints else "deployq plugins"
-
-
-def _existing(path: Path) -> Path:
-    """The nearest folder that exists, at or above `path`."""
-    return next(p for p in (path, *path.parents) if p.exists() and os.access(p, os.R_OK))

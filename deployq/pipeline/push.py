@@ -17,9 +17,10 @@ from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
 from deployq.pipeline.render import render_alias, render_tag
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
+from deployq.pipeline.stores import require_disk
 from deployq.proof.suites import Suite
 from deployq.report.runs import new_run_dir, write_report
-from deployq.source.inspect import inspect
+from deployq.source.inspect import inspect, require_gguf
 from deployq.tags.lockfile import Lockfile
 from deployq.types import (
     Report,
@@ -36,9 +37,11 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     `exit_code` is that of the first target that failed.
 
     Raises:
+        SourceError: the model was not converted yet.
         SuiteError, ModelfileError, LockfileError, ToolMissing: before anything was done.
         DeployqError: what concerns every target.
     """
+    require_gguf(prepared.info)
     started, clock = datetime.now(UTC), time.monotonic()
     suite = suite_at(session, prepared.model.settings.suite)
     for quant in prepared.plan.quants:
@@ -86,6 +89,7 @@ def _deploy(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
         if plan.chosen and plan.target.host in sites
     }
     todo = [job for group in (*jobs.values(), aliases.values()) for job in group if job.why]
+    _require_disk(work, jobs)
     built = _build(work, list(dict.fromkeys(job.rendered.quant for job in todo)))
     tags = {
         (host, job.rendered.quant): carry_out(work, job, built)
@@ -93,6 +97,22 @@ def _deploy(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
         for job in group
     }
     return tuple(_target_report(work, plan, sites, lost, tags, aliases, built) for plan in plans)
+
+
+def _require_disk(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
+    """Room for the artifacts that are missing, and for a copy of what a server never had."""
+    store = ArtifactStore(work.session.cache_dir)
+    new = {
+        host: [
+            work.prepared.size_of(job.rendered.quant)
+            for job in group
+            if job.why and work.lock.find(job.tag, job.site.key) is None
+        ]
+        for host, group in jobs.items()
+    }
+    quants = {size.quant for sizes in new.values() for size in sizes}
+    cached = [quant for quant in quants if store.get(artifact_key_of(work, quant))]
+    require_disk(work.session, new, cached)
 
 
 def _tag_jobs(work: Work, site: Site, plans: Sequence[TargetPlan]) -> list[Job]:

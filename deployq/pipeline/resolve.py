@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployq.config import Config
 from deployq.errors import ConfigError
+from deployq.pipeline.machine import (
+    Measured,
+    bandwidth_of,
+    detect,
+    main_hardware,
+    stored_bandwidth,
+)
 from deployq.pipeline.session import Session
+from deployq.plan.budgets import reserve_of
 from deployq.settings import ModelSettings, TargetSettings, nearest
 from deployq.types import Goal, Hardware, MemoryKind, Profiler, Target
+from deployq.units import format_bytes
 
 THIS_MACHINE = ("laptop", "local", "this")
 DEFAULT_CONTEXT = 4096
-
-# Driver and CUDA context, 107 to 555 MiB as seen on NVIDIA cards, and a little for the desktop.
-VRAM_RESERVE_BYTES = 800 * 10**6
-# A system with its programs open; the usual advice is 4 to 6 GB.
-RAM_RESERVE_BYTES = 5 * 10**9
-# Metal's recommendedMaxWorkingSetSize: about 2/3 up to 36 GB, 3/4 above.
-UNIFIED_SMALL_BYTES = 36 * 2**30
 
 
 @dataclass(frozen=True)
@@ -95,34 +97,38 @@ def resolve_targets(
     if not names:
         made_up = overrides.memory_bytes is not None
         names = ("machine",) if made_up else tuple(session.config.targets) or THIS_MACHINE[:1]
-    profilers = session.profilers().values()
+    known = _Known(session.config, session.profilers(), stored_bandwidth(session))
     return tuple(
-        _target(session.config, name, model, overrides, n_ctx_train, profilers)
-        for name in dict.fromkeys(names)
+        _target(known, name, model, overrides, n_ctx_train) for name in dict.fromkeys(names)
     )
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What says which machine a name means, and what was measured of this one."""
+
+    config: Config
+    profilers: Mapping[str, Profiler]
+    measured: Measured | None
+
+    def is_this_machine(self, name: str) -> bool:
+        return name in THIS_MACHINE or name in self.profilers
+
+
 def _target(
-    config: Config,
-    name: str,
-    model: Model,
-    overrides: Overrides,
-    n_ctx_train: int | None,
-    profilers: Iterable[Profiler],
+    known: _Known, name: str, model: Model, overrides: Overrides, n_ctx_train: int | None
 ) -> Target:
-    settings = config.targets.get(name)
-    hardware = _hardware(config, name, settings, overrides, profilers)
+    settings = known.config.targets.get(name)
+    hardware = _hardware(known, name, settings, overrides)
     settings = settings or TargetSettings()
+    here = known.is_this_machine(settings.preset or name)
     quants = overrides.quants or settings.quants or model.settings.quants
     goal = overrides.goal or settings.goal or model.settings.goal
-    reserve = settings.reserve
-    if reserve is None:
-        reserve = default_reserve(hardware.kind, hardware.memory_bytes)
     return Target(
         name=name,
         kind=hardware.kind,
         memory_bytes=hardware.memory_bytes,
-        reserve_bytes=reserve,
+        reserve_bytes=_reserve(name, settings, hardware),
         n_ctx=overrides.n_ctx or settings.context or default_context(model.settings, n_ctx_train),
         cache_type=overrides.cache_type or settings.cache_type or "f16",
         goal=goal or "balanced",
@@ -130,60 +136,97 @@ def _target(
         quants=quants,
         host=settings.host,
         origin=hardware.source,
+        bandwidth=bandwidth_of(hardware, known.measured if here else None),
     )
 
 
 def _hardware(
-    config: Config,
-    name: str,
-    settings: TargetSettings | None,
-    overrides: Overrides,
-    profilers: Iterable[Profiler],
+    known: _Known, name: str, settings: TargetSettings | None, overrides: Overrides
 ) -> Hardware:
     """What the named machine has: what was said of it wins over the preset or the profiler."""
-    memory = overrides.memory_bytes or (settings and settings.memory)
+    memory = _stated_memory(name, settings, overrides)
     kind = overrides.kind or (settings and settings.kind) or None
-    known = _known_hardware((settings and settings.preset) or name, profilers)
-    if memory:
-        base = known or Hardware(name, "ram", memory)
-        return replace(base, name=name, memory_bytes=memory, kind=kind or base.kind, source="given")
-    if known is not None:
-        return replace(known, kind=kind or known.kind)
-    if settings is None:
-        raise ConfigError(
-            f"there is no target {name!r} in {_shown(config)}, and no machine is known by that "
-            f"name{nearest(name, [*config.targets, *_preset_names(profilers), *THIS_MACHINE])}",
-            hint=f'write it down: [targets.{name}] with memory = "16GB" and kind = "ram"',
+    found = _known_hardware((settings and settings.preset) or name, known.profilers)
+    if memory is not None:
+        return _stated(name, memory, kind, found)
+    if found is not None:
+        return (
+            found if kind in (None, found.kind) else replace(found, kind=kind, reserve_bytes=None)
         )
+    if settings is None:
+        names = [*known.config.targets, *preset_names(known.profilers), *THIS_MACHINE]
+        raise ConfigError(
+            f"there is no target {name!r} in {_shown(known.config)}, and no machine is known by "
+            f"that name{nearest(name, names)}",
+            hint=f'write it down: [targets.{name}] with memory = "16GB" and kind = "ram"; '
+            "deployq profile --presets lists the machines that are known",
+        )
+    asked = f"; {settings.host} can't be asked for it" if settings.host else ""
     raise ConfigError(
-        f"nothing says how much memory the target {name!r} has",
-        hint=f'write memory = "16GB" under [targets.{name}] in {_shown(config)}',
+        f"nothing says how much memory the target {name!r} has{asked}",
+        hint=f'write memory = "16GB", or preset = "4090", under [targets.{name}] in '
+        f"{_shown(known.config)}",
     )
 
 
-def _known_hardware(name: str, profilers: Iterable[Profiler]) -> Hardware | None:
-    """A preset of that name, or this machine if it is called so."""
-    for profiler in profilers:
+def _stated_memory(name: str, settings: TargetSettings | None, overrides: Overrides) -> int | None:
+    """The memory that somebody wrote down.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    memory = overrides.memory_bytes
+    if memory is None and settings is not None:
+        memory = settings.memory
+    if memory is not None and memory <= 0:
+        raise ConfigError(
+            f"target {name!r}: its memory is {format_bytes(memory)}, a machine has more than that",
+            hint="write it as 16GB (10^9) or 16GiB (2^30)",
+        )
+    return memory
+
+
+def _stated(name: str, memory: int, kind: MemoryKind | None, found: Hardware | None) -> Hardware:
+    """A machine with the memory that was written down, the rest as it is known."""
+    base = found or Hardware(name, "ram", memory)
+    return Hardware(
+        name,
+        kind or base.kind,
+        memory,
+        bandwidth_bytes_per_second=base.bandwidth_bytes_per_second,
+        source="given",
+    )
+
+
+def _reserve(name: str, settings: TargetSettings, hardware: Hardware) -> int:
+    """What the machine keeps for itself: as said, else by the rule.
+
+    Raises:
+        ConfigError: nothing is left for a model.
+    """
+    if settings.reserve is None:
+        return reserve_of(hardware)
+    if settings.reserve >= hardware.memory_bytes:
+        raise ConfigError(
+            f"target {name!r} keeps {format_bytes(settings.reserve)} of its "
+            f"{format_bytes(hardware.memory_bytes)} for itself: nothing is left for a model",
+            hint=f"write a smaller reserve under [targets.{name}]",
+        )
+    return settings.reserve
+
+
+def _known_hardware(name: str, profilers: Mapping[str, Profiler]) -> Hardware | None:
+    """A preset of that name, this machine if it is called so, or what one profiler finds."""
+    for profiler in profilers.values():
         if preset := profiler.presets().get(name.lower()):
             return preset
     if name in THIS_MACHINE:
-        detected = [hardware for p in profilers if (hardware := p.detect())]
-        # A GPU's memory is what counts where there is one; the RAM profiler always answers.
-        return next((h for h in detected if h.kind != "ram"), detected[0] if detected else None)
-    return None
+        return main_hardware(detect(profilers.values()))
+    return profilers[name].detect() if name in profilers else None
 
 
-def _preset_names(profilers: Iterable[Profiler]) -> list[str]:
-    return [name for profiler in profilers for name in profiler.presets()]
-
-
-def default_reserve(kind: MemoryKind, memory_bytes: int) -> int:
-    """Bytes that a machine keeps for itself, where the user says nothing."""
-    if kind == "vram":
-        return min(VRAM_RESERVE_BYTES, memory_bytes // 4)
-    if kind == "unified":
-        return memory_bytes // 3 if memory_bytes <= UNIFIED_SMALL_BYTES else memory_bytes // 4
-    return min(RAM_RESERVE_BYTES, memory_bytes // 2)
+def preset_names(profilers: Mapping[str, Profiler]) -> list[str]:
+    return [name for profiler in profilers.values() for name in profiler.presets()]
 
 
 def default_context(settings: ModelSettings, n_ctx_train: int | None) -> int:

@@ -1,4 +1,4 @@
-"""How much memory a loaded model takes: weights, KV cache and compute buffer, layer by layer.
+"""How much memory a loaded model takes: weights, what it keeps per token, and the compute buffer.
 
 One sequence, batches of 512, one output per batch, flash attention: what llama-server reserves
 for Ollama. Every figure comes from the header; tests/plan holds them against what
@@ -7,68 +7,86 @@ llama-fit-params (b11434) says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import replace
 
 from deployq.errors import ConfigError
-from deployq.ggml import TYPES, padded
+from deployq.ggml import TYPES
+from deployq.plan.architectures import INDEXED, KNOWN, LATENT, NO_CACHE
+from deployq.plan.cache import layer_shapes
+from deployq.plan.compute import compute_bytes, widest_moment
+from deployq.plan.figures import Figures
 from deployq.types import Memory, ModelInfo, QuantSize
 
 CACHE_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL")
-_CELLS = 256  # llama.cpp pads the cells of a KV cache to this
-_UBATCH = 512
-_F32 = 4
 
-# Architectures whose prediction was held against llama-fit-params b11434.
-MEASURED = frozenset(
-    {
-        "deci", "deepseek2", "ernie4_5", "exaone", "gemma", "gemma2", "gemma3", "granite",
-        "internlm2", "llama", "minicpm", "mistral3", "olmo2", "phi3", "qwen2", "qwen3",
-        "qwen3moe", "smollm3",
-    }
-)  # fmt: skip
+BOUND_FACTOR = 2
+"""The compute buffer of an architecture that nobody measured is taken to be so much larger."""
 
-# Of every N layers the last has full attention, the others a sliding window (llama.cpp
-# src/models/*.cpp, `set_swa_pattern`), where the header doesn't say so itself.
-_FULL_EVERY = {"gemma2": 2, "gemma3": 6}
+CPU_FIGURES = "compute buffers are those of llama.cpp's CPU build; on a GPU they were not measured"
+
+CPU_FIGURES = (
+    "compute buffers are those of llama.cpp's CPU build; those of its builds for GPUs were not "
+    "measured"
+)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """Attention of one layer: key and value elements per cell, and cells.
+class MemoryModel:
+    """One model's memory, for any quant, context and cache type.
 
-    Layers with a window have a cache of their own, with its own mask.
+    What doesn't depend on these is looked at once.
     """
 
-    key_width: int
-    value_width: int
-    cells: int
-    windowed: bool
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = info
+        self._figures = Figures(info)
+        margin = 1 if info.architecture in KNOWN - INDEXED else BOUND_FACTOR
+        self._moment = margin * widest_moment(self._figures)
+        shapes = layer_shapes(self._figures)
+        self._alike = tuple(Counter(replace(shape, layer=0) for shape in shapes).items())
+        self._state = max((shape.state for shape in shapes), default=0)
+
+    def predict(
+        self,
+        size: QuantSize,
+        n_ctx: int,
+        cache_type: str = "f16",
+        *,
+        n_seq: int = 1,
+        n_outputs: int = 1,
+    ) -> Memory:
+        """Memory while the model is served.
+
+        Args:
+            size: of the quant that is loaded.
+            n_ctx: context in tokens, of each sequence.
+            cache_type: of the KV cache, "f16", or of keys and values apart, "q8_0/f16".
+            n_seq: sequences at the same time (OLLAMA_NUM_PARALLEL), each with its own cache.
+            n_outputs: tokens of a batch whose logits are kept; llama-fit-params takes 512.
+
+        Raises:
+            ConfigError: the cache type is none that llama.cpp knows.
+        """
+        keys, values = parse_cache_type(cache_type)
+        caches = [(shape.at(n_ctx), count) for shape, count in self._alike]
+        kept = sum(count * cache.bytes(keys, values) for cache, count in caches)
+        masks = {cache.windowed: cache.cells for cache, _ in caches if cache.cells}
+        compute = compute_bytes(
+            self._figures, self._moment, masks.values(), n_seq * self._state, n_outputs
+        )
+        weights = size.file_bytes - self.info.header_bytes + self.info.projector_bytes
+        return Memory(weights, n_seq * kept, compute)
 
 
-def predict(info: ModelInfo, size: QuantSize, n_ctx: int, cache_type: str = "f16") -> Memory:
-    """Memory of a model while it is served.
-
-    Args:
-        info: the model.
-        size: of the quant that is loaded.
-        n_ctx: context in tokens.
-        cache_type: of the KV cache, "f16", or of keys and values apart, "q8_0/f16".
+def predict(
+    info: ModelInfo, size: QuantSize, n_ctx: int, cache_type: str = "f16", *, n_seq: int = 1
+) -> Memory:
+    """`MemoryModel.predict` for one question.
 
     Raises:
         ConfigError: the cache type is none that llama.cpp knows.
     """
-    keys, values = parse_cache_type(cache_type)
-    layers = [layer for n in range(_layers(info)) if (layer := _layer(info, n, n_ctx))]
-    kv = sum(
-        layer.cells * (_row_bytes(layer.key_width, keys) + _row_bytes(layer.value_width, values))
-        for layer in layers
-    )
-    caches = {layer.windowed: layer.cells for layer in layers}
-    return Memory(
-        weights_bytes=size.file_bytes - info.header_bytes,
-        kv_cache_bytes=kv + _recurrent_bytes(info),
-        compute_bytes=_compute_bytes(info, sum(caches.values())),
-    )
+    return MemoryModel(info).predict(size, n_ctx, cache_type, n_seq=n_seq)
 
 
 def parse_cache_type(text: str) -> tuple[str, str]:
@@ -86,94 +104,40 @@ def parse_cache_type(text: str) -> tuple[str, str]:
     return parts[0], parts[-1]
 
 
-def upper_bound_reason(info: ModelInfo) -> str:
-    """Why the prediction is an upper bound only; empty where it was held against the tool."""
-    if info.architecture in MEASURED:
-        return ""
-    return f"an upper bound: the architecture {info.architecture!r} was not measured"
+def cache_problem(info: ModelInfo, cache_type: str) -> str:
+    """Why llama.cpp would not load this model with that cache type; empty where it would.
 
-
-def _number(info: ModelInfo, key: str, default: int = 0) -> int:
-    """A figure of the model; of one given per layer, the largest."""
-    full = f"{info.architecture}.{key}"
-    if values := info.arrays.get(full):
-        return int(max(values))
-    value = info.metadata.get(full, default)
-    return int(value) if isinstance(value, int | float) else default
-
-
-def _per_layer(info: ModelInfo, key: str, layer: int, default: int) -> int:
-    values = info.arrays.get(f"{info.architecture}.{key}", ())
-    return int(values[layer]) if layer < len(values) else _number(info, key, default)
-
-
-def _layers(info: ModelInfo) -> int:
-    """Layers of the model; a header can't make this more than there are tensors."""
-    return min(_number(info, "block_count"), len(info.tensors))
-
-
-def _layer(info: ModelInfo, n: int, n_ctx: int) -> _Layer | None:
-    """Layer `n`'s share of the KV cache; None where it keeps none."""
-    heads = _per_layer(info, "attention.head_count", n, 0)
-    kv_heads = _per_layer(info, "attention.head_count_kv", n, heads)
-    if not kv_heads:
-        return None
-    window, suffix = _window(info, n), ""
-    if window and f"{info.architecture}.attention.key_length_swa" in info.metadata:
-        suffix = "_swa"
-    default = _number(info, "embedding_length") // max(heads, 1)
-    key = _number(info, f"attention.key_length{suffix}", default)
-    value = _number(info, f"attention.value_length{suffix}", default)
-    if _number(info, "attention.key_length_mla"):
-        value = 0  # latent attention reads its values out of the keys
-    cells = min(n_ctx, window + _UBATCH) if window else n_ctx
-    return _Layer(kv_heads * key, kv_heads * value, padded(cells, _CELLS), bool(window))
-
-
-def _window(info: ModelInfo, n: int) -> int:
-    """Tokens that layer `n` looks back at; 0: all of them."""
-    window = _number(info, "attention.sliding_window")
-    pattern = info.arrays.get(f"{info.architecture}.attention.sliding_window_pattern")
-    if pattern:
-        return window if n < len(pattern) and pattern[n] else 0
-    every = _FULL_EVERY.get(info.architecture, 1)
-    return window if n % every < every - 1 else 0
-
-
-def _row_bytes(width: int, type_name: str) -> int:
-    kind = TYPES[type_name]
-    return -(-width // kind.block) * kind.block_bytes
-
-
-def _recurrent_bytes(info: ModelInfo) -> int:
-    """F32 state of Mamba and RWKV layers, as if every layer had one."""
-    inner, state = _number(info, "ssm.inner_size"), _number(info, "ssm.state_size")
-    groups, conv = _number(info, "ssm.group_count"), _number(info, "ssm.conv_kernel")
-    embd, head = _number(info, "embedding_length"), _number(info, "wkv.head_size")
-    mamba = max(conv - 1, 0) * (inner + 2 * groups * state) + inner * state
-    rwkv = embd * head + 2 * embd if head else 0
-    return _F32 * _layers(info) * (mamba + rwkv)
-
-
-def _compute_bytes(info: ModelInfo, cells: int) -> int:
-    """The compute buffer: the widest moment of a layer, the attention mask, and one output.
-
-    Per token of a batch the widest moment is three rows of the feed-forward part and five of the
-    model's width, or with experts the outputs of all used ones twice and six rows: within
-    0.1 MiB of llama-fit-params on all of `MEASURED`. Others get twice that.
+    Its rules (src/llama-context.cpp): blocks must divide a head's width, and where values are
+    read out of the keys, both have one type. Quantized values need flash attention, which
+    Ollama turns on by itself where the type asks for it.
     """
-    width, used = _number(info, "embedding_length"), _number(info, "expert_used_count")
-    experts = used * _number(
-        info, "expert_feed_forward_length", _number(info, "feed_forward_length")
+    keys, values = parse_cache_type(cache_type)
+    figures = Figures(info)
+    if figures.latent and info.architecture in LATENT and keys != values:
+        return f"latent attention has one cache for keys and values: {cache_type} names two types"
+    default = figures.width // max(figures.layer("attention.head_count", 0), 1)
+    for what, kind in (("key", keys), ("value", values)):
+        length = figures.number(f"attention.{what}_length", default)
+        if length and length % TYPES[kind].block:
+            return (
+                f"{what}s of {length} per head can't be kept as {kind.lower()}, whose blocks have "
+                f"{TYPES[kind].block}"
+            )
+    return ""
+
+
+def upper_bound_reason(info: ModelInfo) -> str:
+    """Why the prediction is an upper bound only; empty where the architecture's rules are known."""
+    name = info.architecture
+    if name in INDEXED:
+        return f"an upper bound: the compute buffer of {name!r} (sparse attention) was not measured"
+    if name in KNOWN - NO_CACHE:
+        return ""
+    if name in NO_CACHE:
+        return (
+            f"an upper bound: {name!r} keeps nothing from token to token, Ollama can't chat with it"
+        )
+    return (
+        f"an upper bound: the architecture {name!r} is not known to this version, so every layer "
+        "is taken to keep keys and values of the whole context"
     )
-    ff = max(_number(info, "feed_forward_length"), experts)
-    rows = max(3 * ff + 5 * width, (2 * used + 6) * width if used else 0)
-    margin = 1 if info.architecture in MEASURED else 2
-    mask = 2 * _UBATCH * cells
-    output = _F32 * _vocabulary(info)
-    return margin * _F32 * _UBATCH * rows + mask + output
-
-
-def _vocabulary(info: ModelInfo) -> int:
-    tokens = info.array_lengths.get("tokenizer.ggml.tokens", 0)
-    return tokens or _number(info, "vocab_size")

@@ -248,22 +248,33 @@ _LOW_RULES: Mapping[str, _Rule] = {
 _MXFP4_RULES: Mapping[str, _Rule] = {"rest": _mxfp4}
 
 
+_ALIKE = frozenset({"attn_q", "attn_k", "attn_output", "other"})
+"""Roles whose rules don't ask for the layer."""
+
+
 class Mix:
     """Goes through a model's tensors in llama.cpp's order and says which type each gets."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self._seen: Counter[str] = Counter()
+        self._known: dict[tuple[str, int, int], str] = {}
         low = _LOW_RULES if model.quant in _IQ12 else _RULES
         self._rules = _MXFP4_RULES if model.quant == "MXFP4_MOE" else low
 
-    def type_of(self, tensor: TensorInfo, layer: int) -> str:
-        """The type that the mix wants for the next tensor, which is in `layer`."""
-        role = role_of(tensor.name)
+    def type_of(self, tensor: TensorInfo, role: str, layer: int) -> str:
+        """The type that the mix wants for the next tensor, which plays `role` in `layer`."""
         depth = tensor.shape[2] if len(tensor.shape) > 2 else 1
         if role == "output" or (role == "token_embd" and self.model.tied):
             return _output(Place(self.model, 0, 0, tensor.shape[0], depth))
-        i = self._number(role, layer)
+        if role in _ALIKE:  # the same in every layer
+            key = (role, tensor.shape[0], depth)
+            if key not in self._known:
+                self._known[key] = self._ruled(tensor, role, 0, depth)
+            return self._known[key]
+        return self._ruled(tensor, role, self._number(role, layer), depth)
+
+    def _ruled(self, tensor: TensorInfo, role: str, i: int, depth: int) -> str:
         n = self.model.n_attn_v if role == "attn_v" else self.model.n_layer
         rule = self._rules.get(role, self._rules["rest"])
         return rule(Place(self.model, i, n, tensor.shape[0], depth))

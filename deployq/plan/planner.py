@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 from deployq.errors import ConfigError, SourceError
+from deployq.plan.advice import Situation, advice, why_not, worth_sharing
 from deployq.plan.catalogue import CATALOGUE, CEILINGS, COMMON, best_first, exceeds
-from deployq.plan.disk import disk_plan
-from deployq.plan.memory import predict, upper_bound_reason
+from deployq.plan.disk import Place, ServerStore, disk_plan, shortage
+from deployq.plan.memory import CPU_FIGURES, cache_problem, upper_bound_reason
+from deployq.plan.offload import layer_bytes, offload
+from deployq.plan.quants import tensor_types
+from deployq.plan.room import UNTRAINED_CONTEXT, MemoryOf, header_memory, largest_context
+from deployq.plan.speed import SpeedOf, estimator
 from deployq.types import (
     Candidate,
-    DiskPlan,
     Fit,
     Memory,
     ModelInfo,
@@ -31,9 +35,6 @@ backends, fragmentation, what else runs on the machine."""
 MANY_FALLBACKS = 0.10
 """From this share of tensors on, a quant is no longer what its name says."""
 
-SMALLEST_USEFUL_CONTEXT = 1024
-
-MemoryOf = Callable[[QuantSize, int, str], Memory]
 SizeOf = Callable[[str], QuantSize]
 
 
@@ -44,6 +45,25 @@ class _Planning:
     info: ModelInfo
     size_of: SizeOf
     memory_of: MemoryOf
+    types_of: Callable[[str], Sequence[str]]
+    speed_of: SpeedOf
+
+    @cached_property
+    def common(self) -> list[QuantSize]:
+        """The catalogue's common quants, those left out that this source can't become."""
+        names = [name for name in COMMON if not exceeds(name, self.info.dtype)]
+        return [size for name in names if (size := self._size_or_none(name)) is not None]
+
+    @cached_property
+    def bound(self) -> str:
+        """Why memory is no more than an upper bound; empty where it is a prediction."""
+        return upper_bound_reason(self.info)
+
+    def _size_or_none(self, quant: str) -> QuantSize | None:
+        try:
+            return self.size_of(quant)
+        except SourceError:
+            return None
 
 
 def make_plan(
@@ -52,7 +72,8 @@ def make_plan(
     targets: Sequence[Target],
     size_of: SizeOf,
     *,
-    free_bytes: int,
+    artifacts: Place,
+    stores: Mapping[str | None, ServerStore] | None = None,
     cached: frozenset[str] = frozenset(),
     memory_of: MemoryOf | None = None,
 ) -> Plan:
@@ -63,7 +84,8 @@ def make_plan(
         info: what its header says.
         targets: the machines, fully resolved.
         size_of: the exact size of a quant of this model; `SourceError` where it can't be made.
-        free_bytes: free disk where artifacts go.
+        artifacts: where artifacts go, and what is free there.
+        stores: by a target's host, where that server keeps its models.
         cached: quants whose artifact is there already.
         memory_of: (size, n_ctx, cache type) -> memory; None: from the header.
 
@@ -72,27 +94,58 @@ def make_plan(
             than the source.
         SourceError: a quant that was asked for can't be made of this model.
     """
-
-    def from_header(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
-        return predict(info, size, n_ctx, cache_type)
-
-    planning = _Planning(info, cache(size_of), memory_of or from_header)
+    types_of = cache(lambda quant: tensor_types(info, quant)[0])
+    planning = _Planning(
+        info,
+        cache(size_of),
+        memory_of or header_memory(info),
+        types_of,
+        estimator(info, types_of),
+    )
     plans = tuple(_plan_target(planning, target) for target in targets)
-    built = tuple(dict.fromkeys(quant for plan in plans for quant in plan.build))
-    disk = disk_plan([planning.size_of(quant) for quant in built], free_bytes, cached)
-    warnings = (*_context_warnings(info, plans), *_fallback_warnings(info, plans))
-    return Plan(model, info, plans, disk, (*warnings, *_disk_warnings(disk)))
+    disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached)
+    warnings = (
+        *info.warnings,
+        *_bound_warnings(planning),
+        *_context_warnings(info, plans),
+        *_cache_warnings(info, plans),
+        *_fallback_warnings(info, plans),
+        *(shortage(fs) for fs in disk.filesystems if fs.needed_bytes > fs.free_bytes),
+    )
+    cards = any(plan.target.kind != "ram" for plan in plans)
+    notes = (*filter(None, [info.estimate]), *([CPU_FIGURES] if cards else []))
+    return Plan(model, info, plans, disk, warnings, bool(planning.bound), notes)
+
+
+def _builds(
+    planning: _Planning,
+    plans: Sequence[TargetPlan],
+    stores: Mapping[str | None, ServerStore],
+) -> dict[ServerStore, list[QuantSize]]:
+    """What goes to each server; of one that nobody described, only that it has a copy."""
+    builds: dict[ServerStore, dict[str, QuantSize]] = {}
+    for plan in plans:
+        host = plan.target.host
+        store = stores.get(host) or ServerStore(host or "the server", None)
+        held = builds.setdefault(store, {})
+        held |= {quant: planning.size_of(quant) for quant in plan.build}
+    return {store: list(held.values()) for store, held in builds.items()}
 
 
 def _plan_target(planning: _Planning, target: Target) -> TargetPlan:
-    sizes = _asked(planning, target) if target.quants else _common(planning)
+    sizes = _asked(planning, target) if target.quants else planning.common
     candidates = tuple(_weigh(planning, target, size) for size in sizes)
     chosen = _choose(target, candidates)
+    situation = Situation(
+        planning.info, target, candidates, chosen, planning.memory_of, lambda: planning.common
+    )
+    situation = _with_offload(planning, situation)
+    candidates, advised = situation.candidates, advice(situation)
     if chosen is None:
-        return TargetPlan(target, candidates, None, _why_not(planning, target, candidates), ())
+        return TargetPlan(target, candidates, None, why_not(situation), (), advised)
     fitting = tuple(c.quant for c in candidates if c.verdict != "no")
     build = fitting if target.quants else (chosen.quant,)
-    return TargetPlan(target, candidates, chosen.quant, _why(target, chosen), build)
+    return TargetPlan(target, candidates, chosen.quant, _why(target, chosen), build, advised)
 
 
 def _asked(planning: _Planning, target: Target) -> list[QuantSize]:
@@ -113,25 +166,32 @@ def _asked(planning: _Planning, target: Target) -> list[QuantSize]:
     return [planning.size_of(name) for name in dict.fromkeys(target.quants)]
 
 
-def _common(planning: _Planning) -> list[QuantSize]:
-    """The catalogue's common quants, those left out that this source can't become."""
-    sizes = []
-    for name in COMMON:
-        if exceeds(name, planning.info.dtype):
-            continue
-        try:
-            sizes.append(planning.size_of(name))
-        except SourceError:
-            continue
-    return sizes
-
-
 def _weigh(planning: _Planning, target: Target, size: QuantSize) -> Candidate:
     memory = planning.memory_of(size, target.n_ctx, target.cache_type)
     verdict = judge(memory.total_bytes, target.budget_bytes)
     reason = _reason(memory, target.budget_bytes, verdict)
-    bound = upper_bound_reason(planning.info)
-    return Candidate(size, memory, verdict, f"{reason}; {bound}" if bound else reason)
+    limit = max(planning.info.n_ctx_train or UNTRAINED_CONTEXT, target.n_ctx)
+    return Candidate(
+        size,
+        memory,
+        verdict,
+        f"{reason}; {planning.bound}" if planning.bound else reason,
+        speed=planning.speed_of(target, size, memory) if verdict != "no" else None,
+        max_context=largest_context(
+            planning.memory_of, size, target.cache_type, target.budget_bytes, limit
+        ),
+    )
+
+
+def _with_offload(planning: _Planning, situation: Situation) -> Situation:
+    """The situation, with what the card would hold of the quant that is worth sharing with RAM."""
+    large = worth_sharing(situation)
+    if large is None:
+        return situation
+    layers = layer_bytes(planning.info, planning.types_of(large.quant))
+    shared = replace(large, offload=offload(layers, large.memory, situation.target))
+    candidates = tuple(shared if c is large else c for c in situation.candidates)
+    return replace(situation, candidates=candidates)
 
 
 def judge(total_bytes: int, budget_bytes: int) -> Fit:
@@ -193,55 +253,37 @@ def _why(target: Target, chosen: Candidate) -> str:
     )
 
 
-def _why_not(planning: _Planning, target: Target, candidates: Sequence[Candidate]) -> str:
-    """What is missing, and the first thing that would help."""
-    if not candidates:
-        return f"no quant can be made of weights that are {planning.info.dtype}"
-    smallest = min(candidates, key=lambda c: c.memory.total_bytes)
-    missing = smallest.memory.total_bytes - target.budget_bytes
-    if missing <= 0:
-        return (
-            f"nothing up to {CEILINGS[target.goal]}, the best that the goal {target.goal!r} "
-            "takes, fits; name a quant to have another"
-        )
-    said = (
-        f"nothing fits: even {smallest.quant} needs {format_bytes(smallest.memory.total_bytes)}, "
-        f"{format_bytes(missing)} more than the {format_bytes(target.budget_bytes)} there are"
-    )
-    return f"{said}; {_help(planning, target, smallest.size)}"
-
-
-def _help(planning: _Planning, target: Target, smallest: QuantSize) -> str:
-    """Changes that make the smallest candidate fit, the gentlest first."""
-
-    def fits(size: QuantSize, n_ctx: int, cache_type: str) -> bool:
-        return planning.memory_of(size, n_ctx, cache_type).total_bytes <= target.budget_bytes
-
-    ideas = []
-    if target.cache_type == "f16" and fits(smallest, target.n_ctx, "q8_0"):
-        ideas.append('cache_type = "q8_0"')
-    n_ctx = target.n_ctx // 2
-    while n_ctx >= SMALLEST_USEFUL_CONTEXT and not fits(smallest, n_ctx, target.cache_type):
-        n_ctx //= 2
-    if n_ctx >= SMALLEST_USEFUL_CONTEXT:
-        ideas.append(f"a context of {n_ctx}")
-    smaller = [size for size in _common(planning) if size.file_bytes < smallest.file_bytes]
-    for size in sorted(smaller, key=lambda s: -s.file_bytes):
-        if fits(size, target.n_ctx, target.cache_type):
-            ideas.append(f"the smaller quant {size.quant}")
-            break
-    if ideas:
-        return f"what would help: {' or '.join(ideas)}"
-    return "a smaller model is needed, or a machine with more memory"
+def _bound_warnings(planning: _Planning) -> Iterator[str]:
+    if planning.bound:
+        yield f"memory is {planning.bound}; it may need much less"
 
 
 def _context_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator[str]:
+    names: dict[int, list[str]] = {}
     for target in (plan.target for plan in plans):
         if info.n_ctx_train and target.n_ctx > info.n_ctx_train:
-            yield (
-                f"target {target.name!r}: a context of {target.n_ctx} is more than the "
-                f"{info.n_ctx_train} that the model was trained for"
-            )
+            names.setdefault(target.n_ctx, []).append(repr(target.name))
+    for n_ctx, those in names.items():
+        yield (
+            f"target{'s' if len(those) > 1 else ''} {', '.join(those)}: a context of {n_ctx} is "
+            f"more than the {info.n_ctx_train} that the model was trained for: {_rope(info)}"
+        )
+
+
+def _cache_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator[str]:
+    for cache_type in dict.fromkeys(plan.target.cache_type for plan in plans):
+        if problem := cache_problem(info, cache_type):
+            yield f"llama.cpp will not load this model with a {cache_type} cache: {problem}"
+
+
+def _rope(info: ModelInfo) -> str:
+    """What the header says of stretching positions beyond the trained context."""
+    prefix = f"{info.architecture}.rope.scaling"
+    kind, factor = info.metadata.get(f"{prefix}.type"), info.metadata.get(f"{prefix}.factor")
+    if isinstance(kind, str) and kind != "none":
+        times = f" by {factor:g}" if isinstance(factor, int | float) else ""
+        return f"its RoPE scaling ({kind}{times}) is part of what it was trained for"
+    return "without RoPE scaling (YaRN, linear; its header sets none) answers fall apart there"
 
 
 def _fallback_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator[str]:
@@ -256,11 +298,3 @@ def _fallback_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator
                 f"to {size.bits_per_weight:.2f} bits per weight, not about "
                 f"{CATALOGUE[quant].bits_per_weight:.2f}"
             )
-
-
-def _disk_warnings(disk: DiskPlan) -> Iterator[str]:
-    if disk.needed_bytes > disk.free_bytes:
-        yield (
-            f"disk: up to {format_bytes(disk.needed_bytes)} are needed, "
-            f"{format_bytes(disk.free_bytes)} are free"
-        )

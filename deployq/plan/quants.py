@@ -8,6 +8,9 @@ in mixes.py. tests/plan holds the result against what that program says.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from deployq.errors import SourceError
 from deployq.ggml import TYPES, padded, tensor_bytes
@@ -58,6 +61,7 @@ def own_size(info: ModelInfo, quant: str) -> QuantSize:
         file_bytes=info.header_bytes + sum(map(padded, bytes_of)),
         bits_per_weight=8 * sum(bytes_of) / info.n_params,
         fallback_tensors=fallbacks,
+        estimate=bool(info.estimate),
     )
 
 
@@ -67,23 +71,50 @@ def tensor_types(info: ModelInfo, quant: str) -> tuple[tuple[str, ...], int]:
     Raises:
         SourceError: a tensor's rows fit neither the quant nor a fallback.
     """
-    base, mix = CATALOGUE[quant].base, Mix(_model(info, quant))
-    chosen: dict[str, str] = {}
+    return _types(info.tensors, _model(info, quant), info.path)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What doesn't depend on the quant: the tensors that are quantized, in llama.cpp's order."""
+
+    places: tuple[tuple[int, str, int], ...]  # number in the list, role, layer
+    tied: bool
+    n_attn_v: int
+
+
+@lru_cache(maxsize=8)
+def _layout(tensors: tuple[TensorInfo, ...]) -> _Layout:
+    order = sorted((_layer(t), t.name.encode(), n) for n, t in enumerate(tensors))
+    roles = {tensor.name: role_of(tensor.name) for tensor in tensors}
+    places = tuple(
+        (n, roles[tensors[n].name], layer) for layer, _, n in order if _quantizable(tensors[n])
+    )
+    return _Layout(
+        places, "output.weight" not in roles, sum(role == "attn_v" for role in roles.values())
+    )
+
+
+@lru_cache(maxsize=256)
+def _types(
+    tensors: tuple[TensorInfo, ...], model: Model, path: Path
+) -> tuple[tuple[str, ...], int]:
+    """Kept, since sizes, speed and what a card holds all ask for the same."""
+    base, mix = CATALOGUE[model.quant].base, Mix(model)
+    chosen = [tensor.type for tensor in tensors]
     fallbacks = 0
-    for tensor in sorted(info.tensors, key=_llama_order):
-        if not _quantizable(tensor):
-            chosen[tensor.name] = tensor.type
-        elif not TYPES[base].quantized:
-            chosen[tensor.name] = base
-        else:
-            wanted = mix.type_of(tensor, _layer(tensor))
-            chosen[tensor.name] = _for_row(info, quant, tensor, wanted)
-            fallbacks += tensor.shape[0] % TYPES[wanted].block > 0
-    return tuple(chosen[tensor.name] for tensor in info.tensors), fallbacks
+    for n, role, layer in _layout(tensors).places:
+        if not TYPES[base].quantized:
+            chosen[n] = base
+            continue
+        wanted = mix.type_of(tensors[n], role, layer)
+        chosen[n] = _for_row(path, model.quant, tensors[n], wanted)
+        fallbacks += tensors[n].shape[0] % TYPES[wanted].block > 0
+    return tuple(chosen), fallbacks
 
 
 def _model(info: ModelInfo, quant: str) -> Model:
-    arch, names = info.architecture, {tensor.name for tensor in info.tensors}
+    arch, layout = info.architecture, _layout(info.tensors)
     n_layer = _number(info, "block_count") or 0
     n_head = _number(info, "attention.head_count") or 0
     n_head_kv = _number(info, "attention.head_count_kv")
@@ -96,8 +127,8 @@ def _model(info: ModelInfo, quant: str) -> Model:
         n_expert=_number(info, "expert_count") or 0,
         n_gqa=n_head // n_head_kv if n_head_kv else 0,
         is_70b=large,
-        tied="output.weight" not in names,
-        n_attn_v=sum(role_of(name) == "attn_v" for name in names),
+        tied=layout.tied,
+        n_attn_v=layout.n_attn_v,
     )
 
 
@@ -108,13 +139,11 @@ def _number(info: ModelInfo, key: str) -> int | None:
     return int(value) if isinstance(value, int | float) else None
 
 
-def _llama_order(tensor: TensorInfo) -> tuple[int, bytes]:
-    """llama.cpp goes through tensors by layer, then by name; the rules count along that way."""
-    return _layer(tensor), tensor.name.encode()
-
-
 def _layer(tensor: TensorInfo) -> int:
-    """The layer that a tensor's name tells; -1 for one outside the layers."""
+    """The layer that a tensor's name tells; -1 for one outside the layers.
+
+    llama.cpp goes through tensors by layer, then by name; the rules count along that way.
+    """
     match = re.match(r"blk\.(\d+)\.", tensor.name)
     return int(match[1]) if match else -1
 
@@ -128,14 +157,14 @@ def _quantizable(tensor: TensorInfo) -> bool:
     return not any(part in name for part in _KEPT)
 
 
-def _for_row(info: ModelInfo, quant: str, tensor: TensorInfo, wanted: str) -> str:
+def _for_row(path: Path, quant: str, tensor: TensorInfo, wanted: str) -> str:
     """`wanted`, or what can be had for rows that its block doesn't divide."""
     row = tensor.shape[0]
     if row % TYPES[wanted].block == 0:
         return wanted
     if wanted == "Q1_0":
         raise SourceError(
-            f"{info.path}: {quant} can't be made of it: rows of {row} in tensor {tensor.name!r} "
+            f"{path}: {quant} can't be made of it: rows of {row} in tensor {tensor.name!r} "
             f"are no multiple of {TYPES[wanted].block}, and {wanted} has no fallback",
             hint="choose another quant: --quants Q4_K_M",
         )

@@ -7,12 +7,16 @@ a figure that is not known is null. New keys may come; a key keeps its meaning w
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from deployq.types import (
     Candidate,
     DiskPlan,
+    Explanation,
+    Judged,
     ModelInfo,
+    Offload,
     Plan,
     PromptResult,
     Report,
@@ -20,6 +24,8 @@ from deployq.types import (
     TagReport,
     TargetPlan,
     TargetReport,
+    Term,
+    TogetherPlan,
     Verification,
 )
 
@@ -37,7 +43,24 @@ def plan_document(plan: Plan) -> Document:
         "targets": [_target_plan(target) for target in plan.targets],
         "disk": _disk(plan.disk),
         "warnings": list(plan.warnings),
+        "notes": list(plan.notes),
+        "memory_is_upper_bound": plan.upper_bound,
+        "judged": [_judged(judged) for judged in plan.judged],
     }
+
+
+def plans_document(plans: Iterable[Plan], together: Iterable[TogetherPlan] = ()) -> Document:
+    """What `deployq plan --json` prints for several models."""
+    return {
+        "schema": SCHEMA,
+        "plans": [plan_document(plan) for plan in plans],
+        "together": [_together(plan) for plan in together],
+    }
+
+
+def explanation_document(explanations: Iterable[Explanation]) -> Document:
+    """What `deployq plan --explain QUANT --json` prints."""
+    return {"schema": SCHEMA, "explained": [_explanation(one) for one in explanations]}
 
 
 def report_document(report: Report) -> Document:
@@ -95,11 +118,12 @@ def _target_plan(plan: TargetPlan) -> Document:
         "why": plan.why,
         "build": list(plan.build),
         "candidates": [_candidate(candidate) for candidate in plan.candidates],
+        "advice": list(plan.advice),
     }
 
 
 def _candidate(candidate: Candidate) -> Document:
-    size, memory = candidate.size, candidate.memory
+    size, memory, speed = candidate.size, candidate.memory, candidate.speed
     return {
         "quant": size.quant,
         "file_bytes": size.file_bytes,
@@ -111,14 +135,60 @@ def _candidate(candidate: Candidate) -> Document:
         "total_bytes": memory.total_bytes,
         "verdict": candidate.verdict,
         "reason": candidate.reason,
+        "size_by": size.by,
+        "max_context": candidate.max_context,
+        "speed": None if speed is None else {k: round(v, 1) for k, v in asdict(speed).items()},
+        "offload": None if candidate.offload is None else _offload(candidate.offload),
     }
+
+
+def _offload(offload: Offload) -> Document:
+    times = offload.slowdown
+    return {**asdict(offload), "slowdown": None if times is None else round(times, 1)}
+
+
+def _judged(judged: Judged) -> Document:
+    return {**asdict(judged), "difference": round(judged.difference, 6)}
+
+
+def _together(plan: TogetherPlan) -> Document:
+    return {
+        "target": plan.target.name,
+        "budget_bytes": plan.target.budget_bytes,
+        "total_bytes": plan.total_bytes,
+        "extra_bytes": plan.extra_bytes,
+        "verdict": plan.verdict,
+        "why": plan.why,
+        "shares": [
+            {"model": share.model, "n_ctx": share.n_ctx, **_candidate(share.candidate)}
+            for share in plan.shares
+        ],
+    }
+
+
+def _explanation(one: Explanation) -> Document:
+    return {
+        "target": one.target.name,
+        **_candidate(one.candidate),
+        "budget_bytes": one.target.budget_bytes,
+        "tensors": [asdict(group) for group in one.groups],
+        "file": _terms(one.file),
+        "kv_cache": _terms(one.kv_cache),
+        "compute": _terms(one.compute),
+    }
+
+
+def _terms(terms: Iterable[Term]) -> list[Document]:
+    return [{"what": t.what, "formula": t.formula, "bytes": t.term_bytes} for t in terms]
 
 
 def _disk(disk: DiskPlan) -> Document:
     return {
         "needed_bytes": disk.needed_bytes,
         "free_bytes": disk.free_bytes,
-        "steps": [{"what": step.what, "needed_bytes": step.needed_bytes} for step in disk.steps],
+        "enough": disk.enough,
+        "steps": [asdict(step) for step in disk.steps],
+        "filesystems": [{**asdict(fs), "path": str(fs.path)} for fs in disk.filesystems],
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
-from deployq.types import Fit, StepStatus
+from deployq.types import Fit, Speed, StepStatus
 
 FIT_MARKS: Mapping[Fit, str] = {"fits": "✓ fits", "tight": "~ tight", "no": "✗ no"}
 FIT_STYLES: Mapping[Fit, str] = {"fits": "green", "tight": "yellow", "no": "red"}
@@ -19,6 +19,7 @@ STATUS_STYLES: Mapping[StepStatus, str] = {
 }
 CHOSEN = "►"
 GOOD, BAD = "✓", "✗"
+FASTEST = 1000
 
 
 def plain(text: str) -> str:
@@ -68,3 +69,15 @@ def fit_text(fit: Fit) -> Text:
 
 def status_text(status: StepStatus) -> Text:
     return Text(status, style=STATUS_STYLES[status])
+
+
+def speed_text(speed: Speed) -> str:
+    """Estimated tokens per second as a range: "45-90"; one decimal below ten.
+
+    Beyond a thousand, memory is no longer what a token waits for: the figures mean nothing.
+    """
+    if speed.low >= FASTEST:
+        return f"over {FASTEST}"
+    digits = 0 if speed.low >= 10 else 1
+    low, high = f"{speed.low:.{digits}f}", f"{speed.high:.{digits}f}"
+    return low if low == high else f"{low}–{high}"

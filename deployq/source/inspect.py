@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deployq.errors import ConfigError, SourceError
-from deployq.ggml import GGUF_ALIGNMENT, TYPES, padded
+from deployq.ggml import GGUF_ALIGNMENT, TYPES, padded, tensor_bytes
 from deployq.source.gguf import Header, read_header
+from deployq.source.hf import inspect_hugging_face, is_hugging_face, projector_note
 from deployq.types import ModelInfo, TensorInfo
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -34,7 +35,8 @@ def inspect(path: Path) -> ModelInfo:
     """Read what a model is from its headers.
 
     Args:
-        path: a GGUF file, any part of a split one, or a folder that holds exactly one of them.
+        path: a GGUF file, any part of a split one, a folder that holds exactly one of them, or
+            one that holds a Hugging Face model (safetensors and config.json).
 
     Raises:
         ConfigError: nothing is there.
@@ -43,11 +45,23 @@ def inspect(path: Path) -> ModelInfo:
     try:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder", hint="check the model's source")
+        if path.is_dir() and not any(path.glob("*.gguf")) and is_hugging_face(path):
+            return inspect_hugging_face(path)
         headers = [read_header(file) for file in _parts(_gguf_in(path) if path.is_dir() else path)]
         _check_parts(headers)
         return _model_info(headers)
     except OSError as exc:
         raise SourceError(f"{path}: can't be read: {exc.strerror or exc}") from exc
+
+
+def require_gguf(info: ModelInfo) -> None:
+    """Refuse what was not converted yet: it can be planned, but not built.
+
+    Raises:
+        SourceError: it is a Hugging Face model.
+    """
+    if info.format != "gguf":
+        raise _not_converted(info.path)
 
 
 def require_full_precision(info: ModelInfo, allow_requantize: bool) -> None:
@@ -70,7 +84,7 @@ def _gguf_in(folder: Path) -> Path:
     found = {
         _first_part(file).name: file
         for file in sorted(folder.glob("*.gguf"))
-        if not file.name.startswith("mmproj")
+        if "mmproj" not in file.name
     }
     if len(found) == 1:
         return next(iter(found.values()))
@@ -85,10 +99,6 @@ def _gguf_in(folder: Path) -> Path:
 
 def _refuse_hugging_face(folder: Path) -> None:
     """Say how to get from what training left to what this version takes."""
-    convert = (
-        f"python convert_hf_to_gguf.py {folder} --outtype f16 --outfile {folder.name}-f16.gguf "
-        "(the script of llama.cpp), then give that file"
-    )
     if (folder / "adapter_config.json").exists():
         raise SourceError(
             f"{folder}: is a LoRA adapter; this version takes a full-precision GGUF",
@@ -96,10 +106,15 @@ def _refuse_hugging_face(folder: Path) -> None:
             "convert the result with llama.cpp's convert_hf_to_gguf.py, and give that file",
         )
     if (folder / "config.json").exists() or any(folder.glob("*.safetensors")):
-        raise SourceError(
-            f"{folder}: is a Hugging Face model; this version takes a full-precision GGUF",
-            hint=convert,
-        )
+        raise _not_converted(folder)
+
+
+def _not_converted(folder: Path) -> SourceError:
+    return SourceError(
+        f"{folder}: is a Hugging Face model; this version takes a full-precision GGUF",
+        hint=f"python convert_hf_to_gguf.py {folder} --outtype f16 "
+        f"--outfile {folder.name}-f16.gguf (the script of llama.cpp), then give that file",
+    )
 
 
 def _first_part(file: Path) -> Path:
@@ -160,6 +175,7 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
         raise SourceError(f"{first.path}: holds a vocabulary only, no weights")
     n_ctx_train = first.metadata.get(f"{architecture}.context_length")
     template = first.metadata.get("tokenizer.chat_template")
+    projector = _projector_bytes(first.path)
     return ModelInfo(
         path=first.path,
         files=tuple(header.path for header in headers),
@@ -179,7 +195,18 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
         eos_token=_token(first, "tokenizer.ggml.eos_token_id"),
         stop_tokens=_stop_tokens(first),
         arrays=first.values,
+        projector_bytes=projector,
+        warnings=tuple(projector_note(projector)),
     )
+
+
+def _projector_bytes(model: Path) -> int:
+    """Weights of the one projector (mmproj) beside a model; with several, nobody knows which."""
+    files = sorted(model.parent.glob("*mmproj*.gguf"))
+    if len(files) != 1 or files[0] == model:
+        return 0
+    tensors = read_header(files[0]).tensors
+    return sum(padded(tensor_bytes(tensor.shape, tensor.type)) for tensor in tensors)
 
 
 def _architecture(header: Header) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployq import BackendError, Hardware, proc
-from deployq_profilers.presets import APPLE, metal_bytes
+from deployq_profilers.presets import presets_of
 
 MIB = 1 << 20
 _TIMEOUT_SECONDS = 10.0
@@ -16,6 +16,9 @@ _TIMEOUT_SECONDS = 10.0
 @dataclass
 class Apple:
     """Unified memory, by sysctl.
+
+    hw.memsize is all of it in bytes, iogpu.wired_limit_mb what an administrator lets the GPU
+    have (0: Metal's own rule), machdep.cpu.brand_string the chip's name ("Apple M2 Pro").
 
     Args:
         sysctl: the program to ask.
@@ -29,23 +32,40 @@ class Apple:
     def detect(self) -> Hardware | None:
         if self.system != ("Darwin", "arm64"):
             return None
-        total = self._ask("hw.memsize")
+        total = _number(self._ask("hw.memsize"))
         if not total:
             return None
-        raised = self._ask("iogpu.wired_limit_mb") or 0
-        share = raised * MIB or metal_bytes(total)
-        why = "iogpu.wired_limit_mb" if raised else "Metal's share of hw.memsize"
-        return Hardware("Apple", "unified", min(share, total), source=f"sysctl: {why}")
+        chip = self._ask("machdep.cpu.brand_string") or "Apple"
+        raised = _number(self._ask("iogpu.wired_limit_mb")) * MIB
+        return Hardware(
+            chip,
+            "unified",
+            total,
+            bandwidth_bytes_per_second=self._bandwidth(chip, total),
+            source="sysctl: hw.memsize" + (", iogpu.wired_limit_mb" if raised else ""),
+            reserve_bytes=max(0, total - raised) if raised else None,
+        )
 
     def presets(self) -> Mapping[str, Hardware]:
-        return APPLE
+        return presets_of(self.name)
 
-    def _ask(self, key: str) -> int | None:
+    def _bandwidth(self, chip: str, memory_bytes: int) -> float | None:
+        """That of the preset with this chip and memory; chips of one name differ by memory."""
+        same = [
+            p for p in self.presets().values() if (p.name, p.memory_bytes) == (chip, memory_bytes)
+        ]
+        return same[0].bandwidth_bytes_per_second if same else None
+
+    def _ask(self, key: str) -> str:
+        """The value of a key; empty where there is none."""
         try:
             answer = proc.run(
                 (self.sysctl, "-n", key), timeout_seconds=_TIMEOUT_SECONDS, check=False
             )
         except BackendError:
-            return None
-        text = answer.stdout.strip()
-        return int(text) if answer.returncode == 0 and text.isdecimal() else None
+            return ""
+        return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0

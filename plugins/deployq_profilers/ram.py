@@ -8,7 +8,9 @@ from pathlib import Path
 
 import psutil
 
-from deployq import Hardware
+from deployq import Hardware, Measurement, Progress
+from deployq_profilers.bandwidth import read_bandwidth
+from deployq_profilers.presets import presets_of
 
 THIS_MACHINE = "this-machine"
 
@@ -37,7 +39,11 @@ class Ram:
         return bounded(memory.total, memory.available, cgroup_limit(self.root))
 
     def presets(self) -> Mapping[str, Hardware]:
-        return {}
+        return presets_of(self.name)
+
+    def measure(self, progress: Progress) -> Measurement:
+        """Bytes per second that all cores together read; takes a few seconds."""
+        return read_bandwidth(progress)
 
 
 def bounded(total_bytes: int, available_bytes: int, limit: Limit | None) -> Hardware:

@@ -34,6 +34,10 @@ class Embedded:
             return Health(False, detail=exc.message, hint=exc.hint)
         return Health(True, version=tool.version, path=tool.path, detail=tool.origin)
 
+    def models_dir(self, folder: Path) -> Path | None:
+        """Where the server in `folder` keeps its models."""
+        return folder / "models"
+
     def start(self, folder: Path, port: int = 0) -> AbstractContextManager[Endpoint]:
         """The endpoint of the embedded server in `folder`; on a free port unless given one.
 

@@ -42,6 +42,10 @@ class Managed:
             return Health(False, detail=exc.message, hint=exc.hint)
         return Health(True, version=said.split()[-1] if said.split() else "", path=binary)
 
+    def models_dir(self, folder: Path) -> Path | None:
+        """Where the server in `folder` keeps its models."""
+        return folder / "models"
+
     def start(self, folder: Path, port: int = 0) -> AbstractContextManager[Endpoint]:
         """The endpoint of a private `ollama serve` in `folder`; on a free port unless given one.
 

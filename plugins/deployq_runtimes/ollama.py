@@ -34,6 +34,10 @@ class Ollama:
             return Health(False, detail=f"nothing answers at {self.url}", hint=_HINT)
         return Health(True, version=version, detail=self.url)
 
+    def models_dir(self, folder: Path) -> Path | None:  # noqa: ARG002
+        """Where it keeps its models, if that is on this machine; `folder` is not needed."""
+        return models_dir(self.url, self.env)
+
     @contextlib.contextmanager
     def start(self, folder: Path | None = None) -> Iterator[Endpoint]:  # noqa: ARG002
         """The endpoint, once the server has told its version; `folder` is not needed.

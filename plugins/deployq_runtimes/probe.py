@@ -1,38 +1,22 @@
-"""Is an Ollama API there? One GET /api/version, with nothing but the standard library."""
+"""Is an Ollama API there, and what did its server say last?"""
 
 from __future__ import annotations
 
-import http.client
-import json
+import importlib
 import os
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 PROBE_SECONDS = 5.0
-_ALLOWED = ("http://", "https://")
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def version_at(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | None:
     """The version that the server at `url` states; None: nothing answers there like Ollama.
 
-    A server on this machine is asked directly, whatever proxy the environment names.
+    The HTTP stack is imported with the first question: planning asks none and must start fast.
     """
-    if not url.startswith(_ALLOWED):
-        return None
-    opener = _DIRECT if _on_this_machine(url) else urllib.request.build_opener()
-    try:
-        with opener.open(f"{url.rstrip('/')}/api/version", timeout=timeout_seconds) as answer:
-            content = json.loads(answer.read())
-    except (OSError, ValueError, urllib.error.URLError, http.client.HTTPException):
-        return None
-    version = content.get("version") if isinstance(content, dict) else None
-    return version if isinstance(version, str) else None
-
-
-def _on_this_machine(url: str) -> bool:
-    return url.split("://", 1)[1].startswith(("127.", "localhost", "[::1]"))
+    asking = importlib.import_module("deployq_runtimes.asking")
+    version: str | None = asking.version_at(url, timeout_seconds)
+    return version
 
 
 def last_lines(log: Path, count: int = 12, limit_bytes: int = 64 << 10) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from deployq.errors import ConfigError, SourceError
 from deployq.plan.catalogue import CATALOGUE, CEILINGS, COMMON
+from deployq.plan.disk import Place, ServerStore
 from deployq.plan.memory import predict
 from deployq.plan.planner import TIGHT_SHARE, judge, make_plan
 from deployq.plan.quants import own_size
@@ -62,7 +63,14 @@ def size_at(path: Path, quant: str) -> QuantSize:
 
 
 def plan(info: ModelInfo, *targets: Target, free: int = 1 << 50) -> Plan:
-    return make_plan("m", info, targets, lambda quant: size_at(info.path, quant), free_bytes=free)
+    return make_plan(
+        "m",
+        info,
+        targets,
+        lambda quant: size_at(info.path, quant),
+        artifacts=Place(free),
+        stores={None: ServerStore("the server's models", Place(free))},
+    )
 
 
 def one(info: ModelInfo, single: Target) -> TargetPlan:
@@ -235,7 +243,7 @@ def test_common_quants_that_can_t_be_made_are_left_out(llama: ModelInfo) -> None
             raise SourceError("no")
         return own_size(llama, quant)
 
-    found = make_plan("m", llama, [target(24)], picky, free_bytes=0).targets[0]
+    found = make_plan("m", llama, [target(24)], picky, artifacts=Place(0)).targets[0]
     assert found.chosen == "Q4_K_S"
 
 
@@ -247,14 +255,14 @@ def test_what_is_missing_and_what_would_help(llama: ModelInfo) -> None:
     assert (found.chosen, found.build) == (None, ())
     assert "even Q4_K_M needs 5.7 GiB" in found.why
     assert "more than the 5.0 GiB there are" in found.why
-    assert "a context of 2048" in found.why
+    assert "a context of 2304" in found.why
     assert "the smaller quant Q3_K_M" in found.why
 
 
 def test_each_help_really_helps(llama: ModelInfo) -> None:
     assert 'cache_type = "q8_0"' in one(llama, target(5.3, "Q4_K_M")).why
     assert one(llama, target(5.3, "Q4_K_M", cache_type="q8_0")).chosen == "Q4_K_M"
-    assert one(llama, target(5.0, "Q4_K_M", n_ctx=2048)).chosen == "Q4_K_M"
+    assert one(llama, target(5.0, "Q4_K_M", n_ctx=2304)).chosen == "Q4_K_M"
     assert one(llama, target(5.0, "Q3_K_M")).chosen == "Q3_K_M"
 
 
@@ -285,7 +293,7 @@ def test_fallbacks_that_undo_a_quant_are_warned_about(oracle: Callable[[str], Or
 
 def test_too_little_disk_is_warned_about(llama: ModelInfo) -> None:
     (warning,) = plan(llama, target(24), free=5 * GIB).warnings
-    assert warning == "disk: up to 9.2 GiB are needed, 5.0 GiB are free"
+    assert "need up to 9.2 GiB, 5.0 GiB are free: 4.2 GiB too little" in warning
 
 
 def test_cached_artifacts_need_no_disk(llama: ModelInfo) -> None:
@@ -293,9 +301,9 @@ def test_cached_artifacts_need_no_disk(llama: ModelInfo) -> None:
         return own_size(llama, quant)
 
     cached = make_plan(
-        "m", llama, [target(24)], size_of, free_bytes=0, cached=frozenset({"Q4_K_M"})
+        "m", llama, [target(24)], size_of, artifacts=Place(0), cached=frozenset({"Q4_K_M"})
     )
-    assert [step.what for step in cached.disk.steps] == ["server's copy of Q4_K_M"]
+    assert [step.what for step in cached.disk.steps] == ["copy of Q4_K_M in the server"]
 
 
 def test_another_judge_of_memory_decides(llama: ModelInfo) -> None:
@@ -311,7 +319,7 @@ def test_another_judge_of_memory_decides(llama: ModelInfo) -> None:
         llama,
         [target(8, "Q4_K_M", cache_type="q8_0")],
         lambda quant: own_size(llama, quant),
-        free_bytes=0,
+        artifacts=Place(0),
         memory_of=doubled,
     )
     assert found.targets[0].chosen is None

@@ -10,8 +10,11 @@ from deployq.types import (
     Candidate,
     DiskPlan,
     DiskStep,
+    Explanation,
+    FileSystem,
     Fit,
     HeldTag,
+    Judged,
     Memory,
     Message,
     ModelInfo,
@@ -20,11 +23,16 @@ from deployq.types import (
     PromptResult,
     QuantSize,
     Report,
+    Share,
+    Speed,
     StepResult,
     TagReport,
     Target,
     TargetPlan,
     TargetReport,
+    TensorGroup,
+    Term,
+    TogetherPlan,
     Verdict,
     Verification,
 )
@@ -65,15 +73,32 @@ def candidate(size: QuantSize, target: Target) -> Candidate:
     verdict: Fit = "fits" if memory.total_bytes < 0.9 * budget else "tight"
     if memory.total_bytes > budget:
         verdict = "no"
-    return Candidate(size, memory, verdict, f"needs {memory.total_bytes} of {budget}")
+    context = {"no": 0, "tight": target.n_ctx}.get(verdict, 8192)
+    speed = Speed(71.6, 103.4, 135.2) if target.kind == "vram" and verdict != "no" else None
+    reason = f"needs {memory.total_bytes} of {budget}"
+    return Candidate(size, memory, verdict, reason, speed, context)
 
 
 def target_plan(
-    target: Target, chosen: str | None, why: str, build: tuple[str, ...] = ()
+    target: Target,
+    chosen: str | None,
+    why: str,
+    build: tuple[str, ...] = (),
+    advice: tuple[str, ...] = (),
 ) -> TargetPlan:
     candidates = tuple(candidate(size, target) for size in SIZES)
-    return TargetPlan(target, candidates, chosen, why, build or ((chosen,) if chosen else ()))
+    built = build or ((chosen,) if chosen else ())
+    return TargetPlan(target, candidates, chosen, why, built, advice)
 
+
+GROWTH = (
+    "if the model grows: Q8_0 fits up to 2.3 times its size (18.5B parameters), "
+    "Q4_K_M up to 3.7 times"
+)
+CACHE = (
+    "Ollama can't set a KV cache of type q8_0/f16: it knows f16, q8_0, q4_0, the same for keys "
+    "and values; llama-server can"
+)
 
 PLAN = Plan(
     model="task-api",
@@ -86,7 +111,12 @@ PLAN = Plan(
             "context of 8192",
             ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"),
         ),
-        target_plan(GPU, "Q8_0", "the best up to Q8_0 that fits"),
+        target_plan(
+            GPU,
+            "Q8_0",
+            "the best up to Q8_0 that fits",
+            advice=(GROWTH, CACHE),
+        ),
         target_plan(
             WATCH,
             None,
@@ -97,11 +127,54 @@ PLAN = Plan(
     disk=DiskPlan(
         38_000_000_000,
         61_000_000_000,
-        (DiskStep("artifact Q8_0", 8_540_770_048), DiskStep("server's copy", 8_540_770_048)),
+        (
+            DiskStep("artifact Q8_0", 8_540_770_048, "artifacts"),
+            DiskStep("copy of Q8_0 in Ollama's models", 8_540_770_048, "Ollama's models"),
+        ),
+        (
+            FileSystem("artifacts", Path("cache"), 19_000_000_000, 61_000_000_000),
+            FileSystem("Ollama's models", Path("models"), 19_000_000_000, 18_000_000_000),
+        ),
+    ),
+    notes=("compute buffers are those of llama.cpp's CPU build",),
+    judged=(
+        Judged("file of Q8_0", 8_540_770_048, 8_540_770_048, "llama-quantize b11434"),
+        Judged("KV cache at 8192, f16", 1_073_741_824, 1_074_790_400, "llama-fit-params"),
+        Judged("compute at 8192, f16", 171_966_464, 173_015_040, "llama-fit-params"),
+        Judged("compute at 2048, f16", 171_966_464, 343_932_928, "llama-fit-params"),
     ),
     warnings=(
         "Q5_K_M is not what its name says here: 30 of 291 tensors get a larger type than it",
     ),
+)
+
+
+def together(target: Target, extra: int, verdict: Fit, why: str) -> TogetherPlan:
+    shares = (
+        Share("task-api", candidate(SIZES[4], target), 8192),
+        Share("chat", candidate(SIZES[0], target), 4096),
+    )
+    return TogetherPlan(target, shares, extra, verdict, why)
+
+
+TOGETHER = (
+    together(GPU, 555 * MIB, "fits", "they fit together: 12.8 GiB of 21.6 GiB"),
+    together(LAPTOP, 0, "no", "they don't fit together: 12.2 GiB of 10.2 GiB"),
+)
+EXPLAINED = Explanation(
+    target=LAPTOP,
+    candidate=candidate(SIZES[0], LAPTOP),
+    groups=(
+        TensorGroup("token_embd", "Q4_K", 1, 525_336_576, 295_501_824),
+        TensorGroup("attn_v", "Q6_K", 16, 67_108_864, 55_050_240),
+        TensorGroup("attn_v", "Q4_K", 16, 67_108_864, 37_748_736),
+    ),
+    file=(
+        Term("tensors", "291 tensors, each padded to 32 bytes", 4_912_934_464),
+        Term("header", "metadata, vocabulary and tensor list", 7_800_000),
+    ),
+    kv_cache=(Term("attention", "32 layers × 8192 cells × (1024 of a key × 16 bits + more)", GIB),),
+    compute=(Term("output", "128,256 tokens of the vocabulary × 4 bytes", 164 * MIB),),
 )
 
 

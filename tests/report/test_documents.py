@@ -11,17 +11,23 @@ from typing import Any
 import pytest
 
 from deployq.report.documents import (
+    explanation_document,
     plan_document,
+    plans_document,
     report_document,
     verification_document,
     verifications_document,
 )
+from deployq.report.inspect_view import inspect_document
 from deployq.report.tag_view import tags_document
 from tests.report import samples
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 DOCUMENTS = {
     "plan": plan_document(samples.PLAN),
+    "plans": plans_document([samples.PLAN], samples.TOGETHER),
+    "explanation": explanation_document([samples.EXPLAINED]),
+    "inspect": inspect_document(samples.SOURCE, samples.EXPLAINED.groups),
     "report": report_document(samples.BAD),
     "good report": report_document(samples.GOOD),
     "verification": verification_document(samples.verification("task-api:q4_k_m", 4)),
@@ -66,13 +72,13 @@ def test_bytes_are_whole_and_seconds_are_short(name: str) -> None:
 def test_the_plan_has_the_schema_of_the_design() -> None:
     plan = DOCUMENTS["plan"]
     assert {"schema", "model", "source", "targets", "disk"} <= plan.keys()
-    assert plan["disk"].keys() == {"needed_bytes", "free_bytes", "steps"}
+    assert {"needed_bytes", "free_bytes", "steps"} <= plan["disk"].keys()
     laptop = plan["targets"][0]
     assert laptop["name"] == "laptop"
     assert laptop["budget_bytes"] == 11 * 10**9
     assert laptop["reserve_bytes"] == 5 * 10**9
     assert (laptop["n_ctx"], laptop["cache_type"], laptop["chosen"]) == (8192, "f16", "Q4_K_M")
-    assert laptop["candidates"][0] == {
+    assert laptop["candidates"][0] | {"speed": None, "offload": None} == {
         "quant": "Q4_K_M",
         "file_bytes": 4_920_734_464,
         "bits_per_weight": 4.89,
@@ -82,6 +88,10 @@ def test_the_plan_has_the_schema_of_the_design() -> None:
         "compute_bytes": 164 * 2**20,
         "total_bytes": 4_920_734_464 + 2**30 + 164 * 2**20,
         "verdict": "fits",
+        "size_by": "deployq",
+        "max_context": 8192,
+        "speed": None,
+        "offload": None,
         "reason": laptop["candidates"][0]["reason"],
     }
     assert plan["targets"][2]["chosen"] is None

@@ -17,21 +17,28 @@ def test_plan_reads_as_it_should(golden: Golden, width: int) -> None:
     golden("plan", plan_view(samples.PLAN), width)
 
 
-@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
 def test_no_row_is_wrapped(width: int) -> None:
     lines = rendered(plan_view(samples.PLAN), width).splitlines()
-    rows = [line for line in lines if " fits  " in line or " tight  " in line or " no  " in line]
+    rows = [line for line in lines if "✓ fits, " in line or "✗ no, " in line or "~ tight, " in line]
     assert len(rows) == 3 * len(samples.SIZES)
-    assert all("to spare" in row or "too much" in row for row in rows)
+    assert all(row.rstrip("–0123456789 ").endswith(("to spare", "too much")) for row in rows)
+
+
+@pytest.mark.parametrize(("width", "bars"), [(60, False), (80, True), (140, True)])
+def test_a_bar_where_there_is_room_for_one(width: int, bars: bool) -> None:
+    rows = [
+        line for line in rendered(plan_view(samples.PLAN), width).splitlines() if "✓ fits" in line
+    ]
+    assert all(("█" in row and "│" in row) is bars for row in rows)
 
 
 def test_rows_stand_largest_first_and_the_chosen_one_is_marked() -> None:
     plan = replace(samples.PLAN, targets=samples.PLAN.targets[:1])
     lines = rendered(plan_view(plan), 80).splitlines()
-    quants = [line[3:].split()[0] for line in lines if "GiB  " in line and "fits?" not in line]
-    assert quants == ["F16", "Q8_0", "Q6_K", "Q5_K_M*", "Q4_K_M"]
-    marked = [line for line in lines if line.startswith("►  Q4_K_M  ")]
-    assert len(marked) == 1
+    rows = [line for line in lines if "GiB  █" in line]
+    assert [row[3:].split()[0] for row in rows] == ["F16", "Q8_0", "Q6_K", "Q5_K_M*", "Q4_K_M"]
+    assert [row for row in rows if row.startswith("►")] == [row for row in rows if "Q4_K_M " in row]
 
 
 def test_overheads_that_differ_are_not_stated_as_one() -> None:
@@ -40,12 +47,22 @@ def test_overheads_that_differ_are_not_stated_as_one() -> None:
     target = replace(first, candidates=(odd, *first.candidates[1:]))
     plan = replace(samples.PLAN, targets=(target,))
     assert "1.0 GiB KV cache" in rendered(plan_view(samples.PLAN), 80)
-    assert "KV cache" not in rendered(plan_view(plan), 80)
+    assert "GiB KV cache" not in rendered(plan_view(plan), 80)
 
 
 def test_too_little_disk_is_marked() -> None:
+    text = rendered(plan_view(samples.PLAN), 80)
+    assert "✗  disk for Ollama's models: needs 17.7 GiB of 16.8 GiB free" in text
+    assert "✓  disk for artifacts: needs" in text
     plan = replace(samples.PLAN, disk=DiskPlan(2 * 10**9, 10**9, ()))
     assert "✗  disk: needs 1.9 GiB of 953.7 MiB free" in rendered(plan_view(plan), 80)
+
+
+def test_an_upper_bound_is_shown_as_one() -> None:
+    plan = replace(samples.PLAN, upper_bound=True)
+    rows = [line for line in rendered(plan_view(plan), 80).splitlines() if "✓ fits" in line]
+    assert all("≤" in row for row in rows)
+    assert "≤" not in rendered(plan_view(samples.PLAN), 80)
 
 
 def test_a_target_without_candidates_says_why() -> None:

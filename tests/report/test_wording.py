@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployq.report.wording import count, one_line, parameters_text, plain, seconds_text
+from deployq.report.wording import (
+    count,
+    one_line,
+    parameters_text,
+    plain,
+    seconds_text,
+    speed_text,
+)
+from deployq.types import Speed
 
 
 @given(st.text())
@@ -52,3 +60,11 @@ def test_counts() -> None:
         "2 aliases",
         "0 tags",
     ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(45.2, 89.7, "45–90"), (2.34, 4.06, "2.3–4.1"), (7, 7, "7.0"), (1000, 1900, "over 1000")],
+)
+def test_speeds_are_a_range(low: float, high: float, text: str) -> None:
+    assert speed_text(Speed(low, (low + high) / 2, high)) == text

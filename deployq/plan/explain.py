@@ -1,0 +1,147 @@
+"""The arithmetic behind one candidate, line by line: every line's bytes add up to its figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from deployq.errors import ConfigError
+from deployq.ggml import TYPES, padded, tensor_bytes
+from deployq.plan.cache import UBATCH, LayerCache, layer_caches
+from deployq.plan.figures import Figures
+from deployq.plan.memory import parse_cache_type
+from deployq.plan.quants import tensor_types
+from deployq.types import (
+    Candidate,
+    Explanation,
+    ModelInfo,
+    Plan,
+    Target,
+    TargetPlan,
+    TensorGroup,
+    Term,
+)
+
+
+def explain(plan: Plan, target: TargetPlan, quant: str) -> Explanation:
+    """How a quant's size and memory come about on one target of a plan.
+
+    Raises:
+        ConfigError: the quant is none of the target's candidates.
+        SourceError: the model's shapes don't allow it.
+    """
+    candidate = next((c for c in target.candidates if c.quant == quant), None)
+    if candidate is None:
+        names = ", ".join(c.quant for c in target.candidates)
+        raise ConfigError(
+            f"{quant} is no candidate of the target {target.target.name!r}: {names}",
+            hint=f"deployq plan {plan.model} --quants {quant} --explain {quant}",
+        )
+    groups = tensor_groups(plan.source, tensor_types(plan.source, quant)[0])
+    return Explanation(
+        target=target.target,
+        candidate=candidate,
+        groups=groups,
+        file=tuple(_file(plan.source, candidate, groups)),
+        kv_cache=tuple(_kv_cache(plan.source, target.target, candidate)),
+        compute=tuple(_compute(plan.source, target.target, candidate)),
+    )
+
+
+# ---------------------------------------------------------------- the file
+
+
+def tensor_groups(info: ModelInfo, types: Sequence[str]) -> tuple[TensorGroup, ...]:
+    """Tensors by role and type, in the order in which the file names the roles.
+
+    Args:
+        info: the model.
+        types: the type of each of its tensors, in their order.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    elements: Counter[tuple[str, str]] = Counter()
+    sizes: Counter[tuple[str, str]] = Counter()
+    for tensor, kind in zip(info.tensors, types, strict=True):
+        key = (_role(tensor.name), kind)
+        counts[key] += 1
+        elements[key] += tensor.n_elements
+        sizes[key] += padded(tensor_bytes(tensor.shape, kind))
+    roles = list(dict.fromkeys(role for role, _ in counts))
+    return tuple(
+        TensorGroup(role, kind, counts[role, kind], elements[role, kind], sizes[role, kind])
+        for role, kind in sorted(counts, key=lambda key: roles.index(key[0]))
+    )
+
+
+def _role(name: str) -> str:
+    """What a tensor is for: its name without its layer, small ones by what they are."""
+    parts = name.removesuffix(".weight").split(".")
+    last = parts[-1] if parts[0] == "blk" else name.removesuffix(".weight")
+    return "norms" if last.endswith("norm") else last
+
+
+def _file(info: ModelInfo, candidate: Candidate, groups: tuple[TensorGroup, ...]) -> Iterator[Term]:
+    tensors = sum(group.data_bytes for group in groups)
+    yield Term("tensors", f"{len(info.tensors)} tensors, each padded to 32 bytes", tensors)
+    yield Term("header", "metadata, vocabulary and tensor list", info.header_bytes)
+    if rest := candidate.size.file_bytes - tensors - info.header_bytes:
+        yield Term("difference", f"as {candidate.size.by} has it", rest)
+
+
+# ---------------------------------------------------------------- memory
+
+
+_F32, _F16 = 4, 2
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Layers that keep the same amount."""
+
+    key_width: int
+    value_width: int
+    cells: int
+    windowed: bool
+    state: int
+
+
+def _kv_cache(info: ModelInfo, target: Target, candidate: Candidate) -> Iterator[Term]:
+    keys, values = parse_cache_type(target.cache_type)
+    caches = layer_caches(Figures(info), target.n_ctx)
+    kinds: dict[_Kind, list[LayerCache]] = {}
+    for one in caches:
+        kind = _Kind(one.key_width, one.value_width, one.cells, one.windowed, one.state)
+        kinds.setdefault(kind, []).append(one)
+    for kind, layers in kinds.items():
+        what = "recurrent state" if kind.state else "window" if kind.windowed else "attention"
+        n_bytes = sum(layer.bytes(keys, values) for layer in layers)
+        yield Term(what, _cache_formula(kind, len(layers), keys, values), n_bytes)
+    counted = sum(one.bytes(keys, values) for one in caches)
+    if rest := candidate.memory.kv_cache_bytes - counted:
+        yield Term("more", "what the model keeps beside its layers", rest)
+
+
+def _cache_formula(kind: _Kind, layers: int, keys: str, values: str) -> str:
+    if kind.state:
+        return f"{layers} layers × {kind.state} numbers of F32"
+    parts = [f"{kind.key_width} of a key × {TYPES[keys].bits:g} bits"]
+    if kind.value_width:
+        parts.append(f"{kind.value_width} of a value × {TYPES[values].bits:g} bits")
+    return f"{layers} layers × {kind.cells} cells × ({' + '.join(parts)})"
+
+
+def _compute(info: ModelInfo, target: Target, candidate: Candidate) -> Iterator[Term]:
+    """The terms of `compute_bytes`; what is left beside mask and output is the widest moment."""
+    figures = Figures(info)
+    cells = {one.windowed: one.cells for one in layer_caches(figures, target.n_ctx) if one.cells}
+    mask, output = _F16 * UBATCH * sum(cells.values()), _F32 * figures.vocabulary
+    moment = candidate.memory.compute_bytes - mask - output
+    per_token = moment / (_F32 * UBATCH)
+    yield Term(
+        "a layer's widest moment", f"{UBATCH} tokens × {per_token:,.0f} numbers × 4 bytes", moment
+    )
+    if mask:
+        counted = " + ".join(str(n) for n in cells.values())
+        yield Term("attention mask", f"{UBATCH} tokens × {counted} cells × 2 bytes", mask)
+    yield Term("output", f"{figures.vocabulary:,} tokens of the vocabulary × 4 bytes", output)

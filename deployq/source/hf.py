@@ -1,0 +1,265 @@
+"""A Hugging Face model that was never converted, as the GGUF that it would become.
+
+Tensors come from the safetensors headers, figures from config.json. Where the two disagree the
+tensors count, and a warning says so. Only the length of the header is an estimate: it holds the
+vocabulary in a form that the converter makes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deployq.errors import SourceError
+from deployq.ggml import GGUF_ALIGNMENT, padded
+from deployq.source.hf_classes import ARCHITECTURES
+from deployq.source.hf_config import CONFIG, Config, Keys, header_keys, read_config
+from deployq.source.hf_names import Converted, Latent, NameOf, convert, rope_tensors
+from deployq.source.safetensors import Weights, read_weights
+from deployq.types import ModelInfo, TensorInfo
+
+ESTIMATE = (
+    "sizes are exact but for the file's header, which is estimated: the vocabulary is not "
+    "converted yet"
+)
+_KEYS_BYTES = 2000  # names and numbers of a usual header, without its arrays
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Whether a folder holds a whole model as `save_pretrained` leaves it; an adapter is none."""
+    adapter = (folder / "adapter_config.json").exists()
+    return not adapter and (folder / CONFIG).exists() and any(folder.glob("*.safetensors"))
+
+
+def inspect_hugging_face(folder: Path) -> ModelInfo:
+    """What a Hugging Face folder's model would be as a full-precision GGUF.
+
+    Raises:
+        SourceError: its architecture is not known, a file lies, or `gguf` is not installed.
+    """
+    config, weights = read_config(folder), read_weights(folder)
+    _refuse_packed(config)
+    architecture = _architecture(config)
+    keys = header_keys(config, architecture)
+    made = convert(
+        weights.tensors, architecture, _name_map(folder, architecture, keys), _latent(config, keys)
+    )
+    if not made.tensors:
+        raise SourceError(f"{folder}: none of its tensors is one of {architecture!r}")
+    warnings = (
+        *_corrected(config, architecture, keys, made),
+        *_unknown(folder, made),
+        *projector_note(made.projector_bytes),
+    )
+    head = int(str(keys.get("attention.key_length") or _head(keys)))
+    tensors = (*made.tensors, *rope_tensors(config.values, head, architecture))
+    return _info(folder, weights, keys, architecture, made, tensors, warnings)
+
+
+def _info(
+    folder: Path,
+    weights: Weights,
+    keys: Keys,
+    architecture: str,
+    made: Converted,
+    tensors: tuple[TensorInfo, ...],
+    warnings: tuple[str, ...],
+) -> ModelInfo:
+    full = {f"{architecture}.{key}": value for key, value in keys.items()}
+    tokens, context = keys.get("vocab_size"), keys.get("context_length")
+    texts = _texts(folder)
+    return ModelInfo(
+        path=folder,
+        files=weights.files,
+        architecture=architecture,
+        name=folder.resolve().name,
+        dtype="F16",
+        quantized=False,
+        n_params=sum(tensor.n_elements for tensor in tensors),
+        n_ctx_train=context if isinstance(context, int) else None,
+        header_bytes=_header_bytes(folder, tensors, tokens if isinstance(tokens, int) else 0),
+        file_bytes=weights.file_bytes,
+        metadata={
+            **{k: v for k, v in full.items() if not isinstance(v, tuple)},
+            "general.architecture": architecture,
+        },
+        array_lengths={"tokenizer.ggml.tokens": tokens} if isinstance(tokens, int) else {},
+        tensors=tensors,
+        chat_template=texts.get("chat_template"),
+        bos_token=texts.get("bos_token"),
+        eos_token=texts.get("eos_token"),
+        stop_tokens=tuple(t for t in (texts.get("eos_token"),) if t),
+        arrays={k: v for k, v in full.items() if isinstance(v, tuple)},
+        format="huggingface",
+        estimate=ESTIMATE,
+        projector_bytes=made.projector_bytes,
+        warnings=warnings,
+    )
+
+
+def _refuse_packed(config: Config) -> None:
+    """Weights in FP8 are unpacked by a converter; what else is quantized is no source."""
+    stated = config.values.get("quantization_config")
+    method = stated.get("quant_method") if isinstance(stated, dict) else None
+    if method and method != "fp8":
+        raise SourceError(
+            f"{config.path.parent}: is quantized already ({method}); its tensors can't be counted",
+            hint="give the model before it was quantized, or convert it and give the GGUF",
+        )
+
+
+def _architecture(config: Config) -> str:
+    for name in config.classes:
+        if name in ARCHITECTURES:
+            return ARCHITECTURES[name]
+    raise SourceError(
+        f"{config.path}: {config.classes[0]} is not known to this version",
+        hint="convert it with llama.cpp's convert_hf_to_gguf.py, and give the GGUF",
+    )
+
+
+def _name_map(folder: Path, architecture: str, keys: Keys) -> NameOf:
+    """The name tables of the `gguf` package.
+
+    It is imported here and nowhere else, and only for such a folder: it brings numpy, and a plan
+    from a GGUF must not wait for that.
+
+    Raises:
+        SourceError: the package is not installed, or too old for the architecture.
+    """
+    try:
+        gguf = importlib.import_module("gguf")
+    except ImportError as exc:
+        raise SourceError(
+            f"{folder}: to plan a Hugging Face folder the package gguf is needed: {exc}",
+            hint="pip install gguf",
+        ) from exc
+    known = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    if architecture not in known:
+        raise SourceError(
+            f"{folder}: the installed gguf package does not know {architecture!r}",
+            hint="pip install --upgrade gguf",
+        )
+    names = gguf.get_tensor_name_map(known[architecture], int(str(keys.get("block_count") or 0)))
+
+    def name_of(name: str) -> str | None:
+        found: str | None = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        return found
+
+    return name_of
+
+
+def _latent(config: Config, keys: Keys) -> Latent:
+    if "attention.key_length_mla" not in keys:
+        return Latent()
+    return Latent(
+        config.number("num_attention_heads") or 0,
+        config.number("qk_nope_head_dim") or 0,
+        config.number("v_head_dim") or 0,
+    )
+
+
+def _head(keys: Keys) -> int:
+    """Width of an attention head where the config doesn't state it."""
+    width, heads = keys.get("embedding_length"), keys.get("attention.head_count")
+    return width // heads if isinstance(width, int) and isinstance(heads, int) and heads else 0
+
+
+def _corrected(config: Config, architecture: str, keys: Keys, made: Converted) -> Iterator[str]:
+    """Put the tensors' own figures in place of the config's; a warning for each that differs."""
+    _without_prediction(keys, made)
+    for key, true in _measured(architecture, keys, made).items():
+        said = keys.get(key)
+        if isinstance(said, int) and true != said:
+            yield (f"{config.path}: says {key} {said}, the tensors have {true}: the tensors count")
+        if said is None or isinstance(said, int):
+            keys[key] = true
+
+
+def _without_prediction(keys: Keys, made: Converted) -> None:
+    """Layers for predicting further tokens are often announced, but not saved."""
+    nextn, blocks = keys.get("nextn_predict_layers"), keys.get("block_count")
+    if isinstance(nextn, int) and isinstance(blocks, int) and nextn:
+        last = f"blk.{blocks - 1}."
+        if not any(tensor.name.startswith(last) for tensor in made.tensors):
+            keys |= {"nextn_predict_layers": 0, "block_count": blocks - nextn}
+
+
+def _measured(architecture: str, keys: Keys, made: Converted) -> Mapping[str, int]:
+    """Figures that the tensors' shapes tell."""
+    shapes = {tensor.name: tensor.shape for tensor in made.tensors}
+    blocks = {int(n.split(".")[1]) for n in shapes if n.startswith("blk.")}
+    found = {"block_count": max(blocks) + 1} if blocks else {}
+    if embedding := shapes.get("token_embd.weight"):
+        found |= {"embedding_length": embedding[0], "vocab_size": embedding[1]}
+    if (down := shapes.get("blk.0.ffn_down.weight")) and "feed_forward_length" in keys:
+        found["feed_forward_length"] = down[0]
+    if experts := next((s for n, s in shapes.items() if n.endswith("_down_exps.weight")), None):
+        found["expert_count"] = experts[2]
+    return {**found, **_measured_heads(architecture, keys, shapes)}
+
+
+def _measured_heads(
+    architecture: str, keys: Keys, shapes: Mapping[str, tuple[int, ...]]
+) -> Mapping[str, int]:
+    """Heads of keys, where one matrix makes them and their width is known."""
+    head = keys.get("attention.key_length") or _head(keys)
+    if not isinstance(head, int) or not head or architecture.startswith("gemma3n"):
+        return {}
+    rows = next((s[1] for n, s in shapes.items() if n.endswith(".attn_k.weight")), 0)
+    return {"attention.head_count_kv": rows // head} if rows and rows % head == 0 else {}
+
+
+def projector_note(n_bytes: int) -> Iterator[str]:
+    """Says that a projector is counted, where there is one."""
+    if n_bytes:
+        yield f"weights of a projector for images or sound are counted: {n_bytes:,} bytes"
+
+
+def _unknown(folder: Path, made: Converted) -> Iterator[str]:
+    if made.unknown:
+        some = ", ".join(made.unknown[:3])
+        yield (
+            f"{folder}: {len(made.unknown)} tensors are not counted, because GGUF has no name for "
+            f"them, as far as this version knows: {some}"
+        )
+
+
+def _header_bytes(folder: Path, tensors: tuple[TensorInfo, ...], tokens: int) -> int:
+    """About what the header will take: the vocabulary, the chat template, the list of tensors.
+
+    Within 20 % on Llama 2 and 3, Qwen2.5, Gemma 3 and SmolLM2.
+    """
+    infos = sum(8 + len(t.name.encode()) + 4 + 8 * len(t.shape) + 4 + 8 for t in tensors)
+    return padded(_KEYS_BYTES + _vocabulary_bytes(folder, tokens) + infos, GGUF_ALIGNMENT)
+
+
+def _vocabulary_bytes(folder: Path, tokens: int) -> int:
+    pieces, both = folder / "tokenizer.model", folder / "tokenizer.json"
+    if pieces.exists():  # SentencePiece: its pieces, and a score and a type of each
+        return pieces.stat().st_size + 8 * tokens
+    if both.exists():  # byte-level BPE: tokens and merges, less JSON's own marks
+        return int(0.85 * both.stat().st_size)
+    return 45 * tokens
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    """Chat template and special tokens of the tokenizer; what can't be read is left out."""
+    found: dict[str, str] = {}
+    try:
+        values: Any = json.loads((folder / _TOKENIZER_CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        values = {}
+    for key in ("chat_template", "bos_token", "eos_token"):
+        value = values.get(key) if isinstance(values, dict) else None
+        text = value.get("content") if isinstance(value, dict) else value
+        if isinstance(text, str):
+            found[key] = text
+    template = folder / "chat_template.jinja"
+    if template.exists():
+        found["chat_template"] = template.read_text(encoding="utf-8", errors="replace")
+    return found

@@ -1,0 +1,32 @@
+"""One GET /api/version, with nothing but the standard library."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+
+_ALLOWED = ("http://", "https://")
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def version_at(url: str, timeout_seconds: float) -> str | None:
+    """The version that the server at `url` states; None: nothing answers there like Ollama.
+
+    A server on this machine is asked directly, whatever proxy the environment names.
+    """
+    if not url.startswith(_ALLOWED):
+        return None
+    opener = _DIRECT if _on_this_machine(url) else urllib.request.build_opener()
+    try:
+        with opener.open(f"{url.rstrip('/')}/api/version", timeout=timeout_seconds) as answer:
+            content = json.loads(answer.read())
+    except (OSError, ValueError, urllib.error.URLError, http.client.HTTPException):
+        return None
+    version = content.get("version") if isinstance(content, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def _on_this_machine(url: str) -> bool:
+    return url.split("://", 1)[1].startswith(("127.", "localhost", "[::1]"))

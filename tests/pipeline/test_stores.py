@@ -1,0 +1,44 @@
+"""Where a push writes, and that it doesn't start where there is no room."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deployq.errors import DiskError
+from deployq.pipeline.stores import place_of, require_disk, server_stores
+from deployq.types import QuantSize
+from tests.pipeline.conftest import Open
+
+
+def test_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    place = place_of(tmp_path / "a" / "b")
+    assert place.device == tmp_path.stat().st_dev
+    assert place.free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+
+
+def test_servers_here_and_elsewhere(tmp_path: Path, session_for: Open) -> None:
+    session = session_for('[runtime]\nname = "embedded"\ndir = "run"\n')
+    artifacts = place_of(tmp_path)
+    hosts = [None, "http://127.0.0.1:11434", "localhost", "http://192.168.1.20:11434"]
+    stores = server_stores(session, hosts, artifacts)
+    own = stores[None].place
+    assert own is not None
+    assert own.path == tmp_path / "run" / "embedded" / "models"
+    assert stores[hosts[1]].place == artifacts
+    assert stores[hosts[2]].place == artifacts
+    assert stores[hosts[3]].place is None
+
+
+def test_no_push_into_a_full_disk(session_for: Open) -> None:
+    session = session_for('[runtime]\nname = "embedded"\n')
+    huge = QuantSize("Q8_0", 1 << 60, 8.5)
+    with pytest.raises(DiskError, match="too little"):
+        require_disk(session, {None: [huge]}, [])
+    require_disk(session, {None: [QuantSize("Q8_0", 1, 8.5)]}, [])
+    elsewhere: dict[str | None, list[QuantSize]] = {"http://192.168.1.20": [huge]}
+    require_disk(session, elsewhere, ["Q8_0"])
+    with pytest.raises(DiskError, match="artifacts"):
+        require_disk(session, elsewhere, [])

@@ -1,0 +1,59 @@
+"""Headers of many architectures, and what llama.cpp's tools said of them (tests/data/judged)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployq.source.inspect import inspect
+from deployq.types import ModelInfo
+from tests.plan.models import VOCAB
+from tests.source.gguf_files import Shape, Value, write_sparse
+
+FOLDER = Path(__file__).resolve().parent.parent / "data" / "judged"
+CASES = tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One header, and the tools' answers."""
+
+    info: ModelInfo
+    sizes: dict[str, tuple[int, int]]
+    memory: list[dict[str, Any]]
+
+
+def judged(name: str, folder: Path) -> Judged:
+    """A case; its header is written to `folder`, with a hole for the weights."""
+    said = json.loads((FOLDER / f"{name}.json").read_text())
+    shapes: dict[str, Shape] = {}
+    types: dict[str, str] = {}
+    for part, shape, kind, layers in said["tensors"]:
+        for whole in _names(part, layers):
+            shapes[whole], types[whole] = tuple(shape), kind
+    file = write_sparse(
+        folder / f"{name}.gguf", said["architecture"], said["keys"] | _vocabulary(), shapes, types
+    )
+    sizes = {quant: (size, fallbacks) for quant, (size, fallbacks) in said["sizes"].items()}
+    return Judged(inspect(file), sizes, said["memory"])
+
+
+def _vocabulary() -> dict[str, Value]:
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [f"t{n}" for n in range(VOCAB)],
+        "tokenizer.ggml.scores": [0.0] * VOCAB,
+        "tokenizer.ggml.token_type": [1] * VOCAB,
+    }
+
+
+def _names(part: str, layers: str) -> list[str]:
+    if not layers:
+        return [part]
+    names = []
+    for piece in layers.split(","):
+        first, _, last = piece.partition("-")
+        names += [f"blk.{n}.{part}" for n in range(int(first), int(last or first) + 1)]
+    return names

@@ -1,0 +1,80 @@
+"""Sizes and memory of many architectures, held against what llama.cpp's tools said of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deployq import proc
+from deployq.plan.architectures import KNOWN
+from deployq.plan.memory import MemoryModel, upper_bound_reason
+from deployq.plan.quants import own_size
+from tests.plan.judged import CASES, FOLDER, judged
+
+MIB = 1 << 20
+
+# Compute buffers that are off by more than 3 %, and how far: whether a freed block is large enough
+# for the next value is decided by ggml's allocator, and differs with the cache type.
+FURTHER_OFF = {
+    "afmoe-mini": 0.05, "command-r-35b": 0.07, "exaone-moe": 0.05, "falcon-h1-1.5b": 0.13,
+    "gemma-4-e4b": 0.05, "granite-4-h-micro": 0.11, "kimi-linear-48b": 0.08,
+    "mimo-v2-flash": 0.17, "minimax-m2": 0.16, "nemotron-h-8b": 0.04, "plamo2-1b": 0.07,
+    "qwen1.5-moe-a2.7b": 0.08, "qwen3-next-80b": 0.09, "qwen3-vl-30b-a3b": 0.09,
+    "qwen3-vl-8b": 0.11, "qwen3.5-35b-a3b": 0.11, "qwen3.5-4b": 0.11, "smallthinker-4b": 0.06,
+    "stablelm-2-12b": 0.07, "step-3.5": 0.14,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sizes_and_memory(tmp_path: Path, name: str) -> None:
+    """Files and caches to the byte (as far as it is printed), totals within 3 %."""
+    case = judged(name, tmp_path)
+    for quant, of_tool in case.sizes.items():
+        size = own_size(case.info, quant)
+        assert (size.file_bytes, size.fallback_tensors) == of_tool, quant
+    model, size = MemoryModel(case.info), own_size(case.info, "Q4_K_M")
+    weights = size.file_bytes - case.info.header_bytes
+    for said in case.memory:
+        found = model.predict(size, said["n_ctx"], said["cache_type"], n_seq=said["n_seq"])
+        assert found.kv_cache_bytes / MIB == pytest.approx(said["kv_mib"], abs=0.011), said
+        true = weights / MIB + said["kv_mib"] + said["compute_mib"]
+        compute_off = found.compute_bytes / MIB / said["compute_mib"] - 1
+        if upper_bound_reason(case.info):
+            assert compute_off > -0.01, said
+        else:
+            assert found.total_bytes / MIB == pytest.approx(true, rel=0.03), said
+            assert abs(compute_off) < FURTHER_OFF.get(name, 0.03), said
+
+
+def test_every_kind_of_memory_is_among_the_cases() -> None:
+    """At least one of each: the rules that nobody asked the tools about would be guesses."""
+    asked = {_architecture(name) for name in CASES}
+    assert len(asked & KNOWN) >= 50
+    assert {"gemma3n", "gemma4", "llama4", "deepseek2", "mamba2", "jamba", "rwkv7"} <= asked
+
+
+def _architecture(name: str) -> str:
+    text = (FOLDER / f"{name}.json").read_text()
+    found = re.search(r'"architecture": "([^"]+)"', text)
+    assert found
+    return found[1]
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize(
+    "name", ["cohere2-command-r7b", "deepseek-v2-lite-old", "mamba2-370m", "gemma-3n-e4b"]
+)
+def test_the_tools_still_say_so(tmp_path: Path, tools_bin: Path, name: str) -> None:
+    case = judged(name, tmp_path)
+    said = next(m for m in case.memory if m["n_seq"] == 1 and m["cache_type"] == "f16")
+    options = "-np 1 --no-repack -ctk f16 -ctv f16 -fa on -fitp on -fit off -ngl 99"
+    tool, n_ctx = tools_bin / "llama-fit-params", str(said["n_ctx"])
+    printed = proc.run([tool, "-m", case.info.path, "-c", n_ctx, *options.split()]).stdout
+    row = re.search(r"^Host (\d+) (\d+) (\d+)", printed, re.MULTILINE)
+    assert row
+    assert [int(row[1]), int(row[3])] == [said["model_mib"], int(said["compute_mib"])]
+    done = proc.run([tools_bin / "llama-quantize", "--dry-run", case.info.path, "Q4_K_M"])
+    fallbacks = re.search(r"(\d+) of \d+ tensor\(s\) required fallback", done.stdout)
+    assert (int(fallbacks[1]) if fallbacks else 0) == case.sizes["Q4_K_M"][1]

@@ -1,0 +1,96 @@
+"""What a card that is too small would hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployq.plan.memory import predict
+from deployq.plan.offload import RAM_BYTES_PER_SECOND, layer_bytes, offload
+from deployq.plan.quants import own_size, tensor_types
+from deployq.types import Bandwidth, Memory, ModelInfo, Target
+from tests.plan.conftest import Oracle
+
+GIB = 1 << 30
+
+
+def layers_of(info: ModelInfo, quant: str) -> list[int]:
+    return layer_bytes(info, tensor_types(info, quant)[0])
+
+
+def card(n_bytes: int, bandwidth: float | None = None) -> Target:
+    known = Bandwidth(bandwidth) if bandwidth else None
+    return Target("card", "vram", n_bytes, 0, 8192, bandwidth=known)
+
+
+@pytest.fixture(scope="module")
+def llama(oracle: Callable[[str], Oracle]) -> ModelInfo:
+    return oracle("llama-2-70b").info
+
+
+def test_layers_are_those_of_the_header(llama: ModelInfo) -> None:
+    layers = layers_of(llama, "Q4_K_M")
+    assert len(layers) == 81
+    size = own_size(llama, "Q4_K_M").file_bytes - llama.header_bytes
+    embedding = 32000 * 8192 * 144 // 256  # token_embd in Q4_K
+    assert sum(layers) == size - embedding
+
+
+def test_a_tied_embedding_is_the_output_too(oracle: Callable[[str], Oracle]) -> None:
+    info = oracle("smollm2-135m").info
+    assert layers_of(info, "F16")[-1] >= 49152 * 576 * 2
+
+
+def test_of_a_real_model(llama: ModelInfo) -> None:
+    memory = predict(llama, own_size(llama, "Q4_K_M"), 4096)
+    found = offload(layers_of(llama, "Q4_K_M"), memory, card(24 * GIB, 1000e9))
+    assert found is not None
+    assert (found.gpu_layers, found.layers) == (48, 81)
+    assert found.vram_bytes <= 24 * GIB
+    assert found.vram_bytes + found.ram_bytes == pytest.approx(memory.total_bytes, rel=1e-6)
+    # 42 % of what is read comes from RAM, at a twentieth of the speed: about 8 times slower
+    assert found.slowdown == pytest.approx(8.5, abs=0.5)
+
+
+def test_no_bandwidth_no_slowdown(llama: ModelInfo) -> None:
+    memory = predict(llama, own_size(llama, "Q4_K_M"), 4096)
+    found = offload(layers_of(llama, "Q4_K_M"), memory, card(24 * GIB))
+    assert found is not None
+    assert found.slowdown is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    layers=st.lists(st.integers(1, 1 << 30), min_size=2, max_size=100),
+    kv=st.integers(0, 1 << 33),
+    compute=st.integers(0, 1 << 30),
+    budget=st.integers(0, 1 << 38),
+)
+def test_what_is_on_the_card_fits_and_one_more_layer_does_not(
+    layers: list[int], kv: int, compute: int, budget: int
+) -> None:
+    memory = Memory(sum(layers), kv, compute)
+    found = offload(layers, memory, card(budget, 2 * RAM_BYTES_PER_SECOND))
+    if found is None:
+        assert layers[-1] + compute > budget
+        return
+    assert 1 <= found.gpu_layers <= found.layers == len(layers)
+    assert found.vram_bytes <= budget
+    if found.gpu_layers < found.layers:
+        following = layers[-1 - found.gpu_layers] + kv // (len(layers) - 1)
+        assert found.vram_bytes + following > budget
+    assert found.slowdown is not None
+    assert 1 <= found.slowdown <= 2
+
+
+def test_a_larger_card_never_holds_less(llama: ModelInfo) -> None:
+    memory = predict(llama, own_size(llama, "Q2_K"), 4096)
+    layers = layers_of(llama, "Q2_K")
+    found = [offload(layers, memory, card(gib * GIB)) for gib in range(2, 24, 3)]
+    counts = [one.gpu_layers if one else 0 for one in found]
+    assert counts == sorted(counts)
+    assert replace(memory, compute_bytes=0).total_bytes > 23 * GIB
