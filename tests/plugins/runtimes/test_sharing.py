@@ -71,6 +71,17 @@ def test_it_ends_itself_soon_after_its_last_user(folder: Path) -> None:
         answers(endpoint)
 
 
+def test_answers_are_not_held_back(folder: Path) -> None:
+    """With Nagle's algorithm on, every answer on a kept connection waits for 40 ms."""
+    seconds = []
+    with Embedded().start(folder) as endpoint, requests.Session() as session:
+        for _ in range(20):
+            began = time.monotonic()
+            session.get(f"{endpoint.url}/api/tags", timeout=10)
+            seconds.append(time.monotonic() - began)
+    assert min(seconds) < 0.03
+
+
 def test_two_users_share_one_server(folder: Path) -> None:
     with Embedded().start(folder) as first:
         with Embedded().start(folder) as second:

@@ -1,0 +1,129 @@
+"""Names to records: models, targets, and where each figure comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployq.config import Config, parse_config
+from deployq.errors import ConfigError
+from deployq.pipeline.resolve import (
+    Model,
+    Overrides,
+    default_reserve,
+    model_name,
+    resolve_model,
+    resolve_targets,
+)
+from deployq.pipeline.session import Session
+from deployq.plugins import load_plugins
+from deployq.types import Target
+
+GB = 10**9
+
+
+def session(text: str) -> Session:
+    return Session(parse_config(text, Path("/somewhere")), load_plugins(), {})
+
+
+def targets(
+    text: str,
+    *names: str,
+    overrides: Overrides | None = None,
+    n_ctx_train: int | None = 8192,
+) -> tuple[Target, ...]:
+    made = session(text)
+    settings = made.config.models.get("m")
+    model = Model("m", Path("m.gguf"), settings) if settings else resolve_any()
+    return resolve_targets(made, names, model, overrides or Overrides(), n_ctx_train)
+
+
+def resolve_any() -> Model:
+    here = Path(__file__)
+    return resolve_model(Config(folder=here.parent), str(here))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("Task-API.F16.gguf", "task-api"),
+        ("my model (v2)-bf16.gguf", "my-model-v2"),
+        ("big-f16-00001-of-00003.gguf", "big"),
+        ("F16.gguf", "f16"),
+        ("---.gguf", "model"),
+        ("x" * 200 + ".gguf", "x" * 80),
+    ],
+)
+def test_a_path_gives_a_name_that_ollama_takes(path: str, name: str) -> None:
+    assert model_name(Path("/some/where") / path) == name
+
+
+def test_option_over_target_over_model_for_quants_goal_and_context() -> None:
+    text = """
+    [models.m]
+    source = "m.gguf"
+    quants = ["Q8_0"]
+    goal = "max"
+    parameters = { num_ctx = 1000 }
+    [targets.a]
+    memory = "16GB"
+    [targets.b]
+    memory = "16GB"
+    quants = ["q4_k_m"]
+    goal = "memory"
+    context = 2000
+    """
+    a, b = targets(text, "a", "b")
+    assert (a.quants, a.goal, a.n_ctx) == (("Q8_0",), "max", 1000)
+    assert (b.quants, b.goal, b.n_ctx) == (("Q4_K_M",), "memory", 2000)
+    overrides = Overrides(quants=("F16",), goal="quality", n_ctx=3000)
+    (b,) = targets(text, "b", overrides=overrides)
+    assert (b.quants, b.goal, b.n_ctx) == (("F16",), "quality", 3000)
+
+
+def test_the_context_is_never_more_than_the_trained_one_by_default() -> None:
+    text = '[targets.a]\nmemory = "16GB"'
+    assert targets(text, "a", n_ctx_train=2048)[0].n_ctx == 2048
+    assert targets(text, "a", n_ctx_train=None)[0].n_ctx == 4096
+
+
+def test_a_preset_by_its_name_or_named_by_a_target() -> None:
+    (card,) = targets("", "4090")
+    assert card.kind == "vram"
+    assert 24 * GB < card.memory_bytes < 26 * GB
+    (box,) = targets('[targets.box]\npreset = "4090"\nreserve = "2GB"', "box")
+    assert (box.name, box.memory_bytes, box.reserve_bytes) == ("box", card.memory_bytes, 2 * GB)
+
+
+def test_what_is_said_of_a_machine_wins_over_its_preset() -> None:
+    (box,) = targets('[targets.4090]\nmemory = "20GB"', "4090")
+    assert (box.memory_bytes, box.kind) == (20 * GB, "vram")
+
+
+def test_laptop_is_this_machine() -> None:
+    (laptop,) = targets("", "laptop")
+    assert laptop.memory_bytes > GB
+    assert laptop.reserve_bytes < laptop.memory_bytes
+
+
+def test_without_names_every_target_or_this_machine_or_the_stated_memory() -> None:
+    text = '[targets.a]\nmemory = "16GB"\n[targets.b]\nmemory = "16GB"'
+    assert [t.name for t in targets(text)] == ["a", "b"]
+    assert [t.name for t in targets("")] == ["laptop"]
+    (made_up,) = targets(text, overrides=Overrides(memory_bytes=24 * GB, kind="vram"))
+    assert (made_up.memory_bytes, made_up.kind) == (24 * GB, "vram")
+
+
+def test_a_target_that_says_nothing_of_its_memory() -> None:
+    with pytest.raises(ConfigError, match="how much memory the target 'server' has") as caught:
+        targets("[targets.server]\ncontext = 100", "server")
+    assert "[targets.server]" in caught.value.hint
+
+
+def test_reserves_by_kind() -> None:
+    assert default_reserve("ram", 16 * GB) == 5 * GB
+    assert default_reserve("ram", 4 * GB) == 2 * GB
+    assert default_reserve("unified", 24 * GB) == 8 * GB
+    assert default_reserve("unified", 64 * GB) == 16 * GB
+    assert default_reserve("vram", 24 * GB) == 800 * 10**6
