@@ -26,7 +26,7 @@ from deployq.tags.lockfile import LockEntry, Lockfile, changes, update
 from deployq.tags.modelfile import warnings
 from deployq.tags.names import TagName, same_name
 from deployq.tags.registry import register
-from deployq.types import Artifact, Progress, StepResult, TagReport, Verification
+from deployq.types import Artifact, Progress, Score, StepResult, TagReport, Verification
 
 
 @dataclass(frozen=True)
@@ -221,8 +221,9 @@ def _unchanged(work: Work, job: Job) -> TagReport:
         modelfile_digest=entry.modelfile_digest,
         manifest_digest=entry.manifest_digest,
         n_ctx=entry.n_ctx,
-        reason=f"pushed {entry.pushed_at}, {entry.passed} of {entry.total} passed then",
+        reason=f"is as it was pushed at {entry.pushed_at}",
         alias_of=entry.alias_of,
+        earlier=Score(entry.passed, entry.total, True, entry.tokens_per_second),
     )
 
 
