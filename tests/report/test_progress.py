@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
