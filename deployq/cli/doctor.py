@@ -41,7 +41,7 @@ class Checked(Protocol):
 @json_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    r"""Check what is here and what is missing; exit code 1 if a push can't work.
+    """Check what is here and what is missing; exit code 1 if a push can't work.
 
     \b
     Examples:

@@ -48,7 +48,7 @@ def command(
     allow_requantize: bool,
     as_json: bool,
 ) -> None:
-    r"""Show which quant of MODEL fits which target, and why. Nothing is built.
+    """Show which quant of MODEL fits which target, and why. Nothing is built.
 
     MODEL is a name from deployq.toml or the path of a full-precision GGUF. Exit code 3 if nothing
     fits a target.

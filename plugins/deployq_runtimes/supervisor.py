@@ -80,7 +80,11 @@ class Watch:
     def _watch(self) -> None:
         idle_since: float | None = None
         while not self.ended.wait(_POLL_SECONDS):
-            lock = try_lock(self.path)
+            try:
+                lock = try_lock(self.path)
+            except OSError:  # the folder is gone, and with it everybody who could use it
+                self.on_idle()
+                return
             if lock is None:
                 idle_since = None
             elif time.monotonic() - (idle_since := idle_since or time.monotonic()) >= IDLE_SECONDS:

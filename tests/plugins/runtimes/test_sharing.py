@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -163,6 +164,13 @@ def test_a_killed_supervisor_is_noticed_and_its_engine_ended(folder: Path, tmp_p
         assert eventually(
             lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE
         )
+
+
+def test_a_folder_that_vanishes_takes_its_server_along(folder: Path) -> None:
+    with Embedded().start(folder):
+        supervisor = supervisor_of(folder)
+        shutil.rmtree(folder)
+        assert eventually(lambda: not supervisor.is_running())
 
 
 def test_a_port_of_ones_own(folder: Path) -> None:
