@@ -608,8 +608,21 @@ class StepResult:
 
 
 @dataclass(frozen=True)
+class Score:
+    """How a tag did in its suite; kept by the lockfile for tags that a push leaves alone."""
+
+    passed: int
+    total: int
+    ok: bool
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True)
 class TagReport:
-    """What became of one tag (or alias) on one server."""
+    """What became of one tag (or alias) on one server.
+
+    `earlier` is the score of an earlier push, where this one had nothing to do.
+    """
 
     tag: str
     quant: str
@@ -624,6 +637,17 @@ class TagReport:
     steps: tuple[StepResult, ...] = ()
     verification: Verification | None = None
     alias_of: str | None = None
+    earlier: Score | None = None
+
+    @property
+    def score(self) -> Score | None:
+        """The score of this push, else that of an earlier one."""
+        checked = self.verification
+        if checked is None:
+            return self.earlier
+        total = len(checked.results)
+        return Score(checked.passed, total, checked.ok, checked.tokens_per_second)
+
     manifest_digest: str = ""
 
 

@@ -17,6 +17,7 @@ HOMES = {  # third-party library -> the parts that may import it
     "httpx": ("tags",),
     "requests": ("tags",),
     "psutil": (),
+    "pynvml": (),
     "jsonschema": ("proof",),
 }
 # A part may import the parts on its line and on every line below it.

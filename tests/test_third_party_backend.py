@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -119,3 +120,20 @@ def test_tensors_are_those_of_llama_quantize(
     assert ours == {}
     mixed = quant.startswith(("Q4", "Q5"))
     assert differing == ({"output.weight": ("Q8_0", "Q6_K")} if mixed else {})
+
+
+@pytest.mark.tools
+def test_a_push_chooses_it(installed: Path, tiny: Path, tmp_path: Path, tools_bin: Path) -> None:
+    (tmp_path / "suite.jsonl").write_text('{"user": "hi", "check": {"max_tokens": 512}}\n')
+    (tmp_path / "deployq.toml").write_text(
+        f'cache = "cache"\n[models.tiny]\nsource = "{tiny}"\nsuite = "suite.jsonl"\n'
+        'parameters = { num_predict = 4, num_ctx = 256 }\n[targets.box]\npreset = "4090"\n'
+        '[runtime]\nname = "embedded"\ndir = "."\n'
+    )
+    push = ["push", "tiny", "--backend", "numpy", "--quants", "Q8_0", "--json"]
+    env = {"PYTHONPATH": str(installed), "DEPLOYQ_LLAMA_CPP": str(tools_bin)}
+    ran = proc.run([sys.executable, "-m", "deployq", "-q", *push], env=env, cwd=tmp_path)
+    (target,) = json.loads(ran.stdout)["targets"]
+    assert target["chosen"] == "Q8_0"
+    assert target["tags"][0]["status"] == "done"
+    assert target["tags"][0]["steps"][0]["detail"].startswith("numpy ")

@@ -17,7 +17,7 @@ from deployq.config import Setting, settings
 @click.option("--all", "show_all", is_flag=True, help="Also those that nobody set.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool, show_all: bool) -> None:
-    r"""Show the settings and where each came from: option, environment, file or default.
+    """Show the settings and where each came from: option, environment, file or default.
 
     \b
     Examples:

@@ -24,7 +24,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     Examples:
       deployq doctor
       deployq doctor --json
-    """  # noqa: D301  (click wants the character \b itself)
+    """
     with session_of(ctx, quiet=True) as session:
         findings = list(examine(session))
     if as_json:

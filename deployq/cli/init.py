@@ -36,7 +36,7 @@ def command(ctx: click.Context, folder: Path, yes: bool, force: bool) -> None:
     Examples:
       deployq init
       deployq init -y
-    """  # noqa: D301  (click wants the character \b itself)
+    """
     file = folder / CONFIG_NAME
     if file.exists() and not force:
         raise ConfigError(f"{file} is there already", hint="deployq init --force replaces it")

@@ -25,7 +25,7 @@ def command(ctx: click.Context, model: str, as_json: bool) -> None:
     Examples:
       deployq inspect model-f16.gguf
       deployq inspect task-api --json
-    """  # noqa: D301  (click wants the character \b itself)
+    """
     with session_of(ctx, quiet=True) as session:
         info = inspect(resolve_model(session.config, model).source)
     groups = tensor_groups(info, [tensor.type for tensor in info.tensors])

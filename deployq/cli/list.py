@@ -26,7 +26,7 @@ from deployq.report.tag_view import tags_document, tags_table
 def command(
     ctx: click.Context, show_all: bool, host: str | None, runtime: str | None, as_json: bool
 ) -> None:
-    r"""List the tags that deployq made, with their size, checks and speed.
+    """List the tags that deployq made, with their size, checks and speed.
 
     \b
     Examples:

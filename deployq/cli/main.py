@@ -83,7 +83,7 @@ def _plugin_commands() -> dict[str, EntryPoint]:
 @click.option("-q", "--quiet", is_flag=True, help="No talk and no progress on stderr.")
 @click.pass_context
 def cli(ctx: click.Context, config_file: Path | None, quiet: bool) -> None:
-    r"""From a fine-tuned model to Ollama tags that fit your machines and are proven to work.
+    """From a fine-tuned model to Ollama tags that fit your machines and are proven to work.
 
     \b
     Examples:

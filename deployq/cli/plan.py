@@ -87,7 +87,7 @@ def command(
       deployq plan model-f16.gguf --memory 24GB --kind vram --context 8192
       deployq plan model-f16.gguf --targets 3060 --explain Q4_K_M
       deployq plan chat.gguf coder.gguf --together --targets m2-16gb
-    """  # noqa: D301  (click wants the character \b itself)
+    """
     overrides, shown = _overrides(given), _shown(given)
     _check(models, shown, together=together)
     with session_of(ctx) as session:

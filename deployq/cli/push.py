@@ -57,7 +57,7 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    r"""Plan, quantize, register and verify MODEL on its targets.
+    """Plan, quantize, register and verify MODEL on its targets.
 
     MODEL is a name from deployq.toml or the path of a full-precision GGUF. A tag gets its name
     only after it passed its suite; what fails leaves the earlier tag as it was. What is there

@@ -28,7 +28,7 @@ def command(
     runtime: str | None,
     as_json: bool,
 ) -> None:
-    r"""Remove each TAG from the server and from deployq.lock. Built artifacts stay.
+    """Remove each TAG from the server and from deployq.lock. Built artifacts stay.
 
     \b
     Examples:

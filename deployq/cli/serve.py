@@ -20,7 +20,7 @@ from deployq.pipeline.servers import default_site
 @runtime_option
 @click.pass_context
 def command(ctx: click.Context, port: int, runtime: str | None) -> None:
-    r"""Keep the managed or embedded server up until Ctrl-C. It listens on this machine only.
+    """Keep the managed or embedded server up until Ctrl-C. It listens on this machine only.
 
     \b
     Examples:

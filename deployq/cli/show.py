@@ -35,7 +35,7 @@ def command(
     runtime: str | None,
     as_json: bool,
 ) -> None:
-    r"""Show what TAG is made of: weights, parameters, and what deployq knows of it.
+    """Show what TAG is made of: weights, parameters, and what deployq knows of it.
 
     \b
     Examples:

@@ -48,7 +48,7 @@ def command(
     runtime: str | None,
     as_json: bool,
 ) -> None:
-    r"""Run a suite of prompts against each TAG; exit code 4 if one does not pass.
+    """Run a suite of prompts against each TAG; exit code 4 if one does not pass.
 
     A model's name alone means all the tags that deployq made of it.
 

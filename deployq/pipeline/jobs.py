@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from deployq import __version__
 from deployq.artifacts.store import artifact_key
-from deployq.errors import DeployqError, VerificationFailed
+from deployq.digests import sha256_bytes
+from deployq.errors import DeployqError, DiskError, VerificationFailed
 from deployq.pipeline.checks import all_checks
 from deployq.pipeline.prepare import Prepared, choose_backend
 from deployq.pipeline.render import Rendered
@@ -22,7 +26,7 @@ from deployq.tags.lockfile import LockEntry, Lockfile, changes, update
 from deployq.tags.modelfile import warnings
 from deployq.tags.names import TagName, same_name
 from deployq.tags.registry import register
-from deployq.types import Artifact, Progress, StepResult, TagReport, Verification
+from deployq.types import Artifact, Progress, Score, StepResult, TagReport, Verification
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,42 @@ def carry_out(work: Work, job: Job, built: Built) -> TagReport:
     try:
         if quant in built.failures:
             raise built.failures[quant]
-        return _register(work, job, built.artifacts[quant])
+        with _alone(work, job):
+            work, job = _afresh(work, job)
+            if not job.why:
+                return _unchanged(work, job)
+            return _register(work, job, built.artifacts[quant])
     except DeployqError as exc:
         return _failed(work, job, exc)
+
+
+@contextmanager
+def _alone(work: Work, job: Job) -> Iterator[None]:
+    """One push of a tag at a time on this machine: two would take each other's staging tag."""
+    name = sha256_bytes(f"{job.site.key} {job.rendered.tag.folded}")[:32]
+    path = work.session.cache_dir / "locks" / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            work.session.talk(f"waiting for another deployq that pushes {job.tag}")
+            lock.acquire()
+    except OSError as exc:
+        raise DiskError(f"cannot lock {path}: {exc.strerror}") from exc
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _afresh(work: Work, job: Job) -> tuple[Work, Job]:
+    """The job as it is now: another push may have done it meanwhile."""
+    lock = Lockfile.load(work.session.lockfile)
+    held = job.site.server.tag(job.tag)
+    why = changes(lock.find(job.tag, job.site.key), job.wanted, held.digest if held else None)
+    return replace(work, lock=lock), replace(job, why=why)
 
 
 def _register(work: Work, job: Job, artifact: Artifact) -> TagReport:
@@ -184,8 +221,9 @@ def _unchanged(work: Work, job: Job) -> TagReport:
         modelfile_digest=entry.modelfile_digest,
         manifest_digest=entry.manifest_digest,
         n_ctx=entry.n_ctx,
-        reason=f"pushed {entry.pushed_at}, {entry.passed} of {entry.total} passed then",
+        reason=f"is as it was pushed at {entry.pushed_at}",
         alias_of=entry.alias_of,
+        earlier=Score(entry.passed, entry.total, True, entry.tokens_per_second),
     )
 
 

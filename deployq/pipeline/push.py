@@ -203,9 +203,17 @@ def _target_report(
         chosen=plan.chosen,
         alias=alias,
         tags=mine,
-        reason="; ".join(f"{report.tag}: {report.reason}" for report in failed),
+        reason=_why_failed(failed),
+        hint=failed[0].hint if failed else "",
         exit_code=failed[0].exit_code if failed else 0,
     )
+
+
+def _why_failed(failed: Sequence[TagReport]) -> str:
+    if not failed:
+        return ""
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return f"{failed[0].tag}: {failed[0].reason}{more}"
 
 
 def _lost_target(work: Work, plan: TargetPlan, error: DeployqError) -> TargetReport:

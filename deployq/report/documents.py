@@ -224,6 +224,8 @@ def _tag(tag: TagReport) -> Document:
         "blob_digest": tag.blob_digest or None,
         "modelfile_digest": tag.modelfile_digest or None,
         "steps": [_step(step) for step in tag.steps],
+        "passed": None if tag.score is None else tag.score.passed,
+        "total": None if tag.score is None else tag.score.total,
         "verification": None if verification is None else _verification(verification),
     }
 

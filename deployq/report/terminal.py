@@ -26,6 +26,7 @@ from deployq.types import (
     Fit,
     PromptResult,
     Report,
+    Score,
     StepStatus,
     TagReport,
     TargetReport,
@@ -36,8 +37,8 @@ from deployq.units import format_bytes
 FAILURES_SHOWN = 3
 TEXT_CHARACTERS = 200
 NOTHING = "–"
-# What stands in the summary's notes; "done" needs no explanation.
-NOTED: tuple[StepStatus, ...] = ("failed", "skipped", "unchanged", "reused")
+# What stands in the summary's notes; "done" and "unchanged" need no explanation.
+NOTED: tuple[StepStatus, ...] = ("failed", "skipped", "reused")
 
 
 def push_summary(report: Report, next_commands: Sequence[tuple[str, str]] = ()) -> RenderableType:
@@ -118,15 +119,15 @@ def _tag_table(target: TargetReport, fits: Mapping[str, Fit], tag_width: int) ->
 
 
 def _tag_row(tag: TagReport, fit: Fit | None, served: bool) -> tuple[str | Text, ...]:
-    verification = tag.verification
-    speed = verification.tokens_per_second if verification else None
+    score = tag.score
+    speed = score.tokens_per_second if score else None
     return (
         CHOSEN if served else "",
         Text(plain(tag.tag), style="bold" if served else ""),
         tag.quant,
         format_bytes(tag.file_bytes),
         fit_text(fit) if fit else NOTHING,
-        _checks_text(verification) if verification else NOTHING,
+        _checks_text(score) if score else NOTHING,
         f"{speed:.0f}" if speed else NOTHING,
         status_text(tag.status),
     )
@@ -136,9 +137,9 @@ def _checks(verification: Verification) -> str:
     return f"{verification.passed}/{len(verification.results)}"
 
 
-def _checks_text(verification: Verification) -> Text:
-    mark = GOOD if verification.ok else BAD
-    return Text(f"{mark} {_checks(verification)}", style="green" if verification.ok else "red")
+def _checks_text(score: Score) -> Text:
+    mark = GOOD if score.ok else BAD
+    return Text(f"{mark} {score.passed}/{score.total}", style="green" if score.ok else "red")
 
 
 def _alias_line(alias: TagReport) -> Text:

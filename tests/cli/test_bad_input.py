@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,6 @@ def test_a_cut_model(project: Project, kept: int) -> None:
 @pytest.mark.tools
 def test_a_quantized_model(project: Project, tools_bin: Path) -> None:
     made = project.folder / "small.gguf"
-    import subprocess
 
     subprocess.run(
         [tools_bin / "llama-quantize", project.model, made, "Q8_0"], check=True, capture_output=True
@@ -217,3 +217,33 @@ def test_a_failing_host_stops_only_its_target(project: Project) -> None:
     (target,) = ran.json["targets"]
     assert target["status"] == "failed"
     assert gone in target["reason"]
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB: what a full disk looks like."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no permission to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.tools
+def test_no_room_for_artifacts(project: Project, tools_bin: Path, tiny_disk: Path) -> None:
+    assert tools_bin
+    cache = str(tiny_disk / "cache")
+    ran = project.run("push", "tiny", "--targets", "box", "--json", DEPLOYQ_CACHE_DIR=cache)
+    complained(ran, 1, "are free", "DEPLOYQ_CACHE_DIR")
+    assert not list(tiny_disk.rglob("*.gguf"))
+
+
+@pytest.mark.tools
+def test_no_room_for_the_server(project: Project, tools_bin: Path, tiny_disk: Path) -> None:
+    assert tools_bin
+    project.write("deployq.toml", CONFIG.replace('dir = "."', f'dir = "{tiny_disk}"'))
+    ran = project.run("push", "tiny", "--targets", "box", "--quants", "Q8_0")
+    complained(ran, 5, "tiny:q8_0")
+    assert not list((tiny_disk / "embedded" / "models" / "manifests").rglob("q8_0"))

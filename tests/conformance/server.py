@@ -26,6 +26,10 @@ WORDS = (*(f"▁{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in _LE
 # both servers use it as it is.
 UNKNOWN_TEMPLATE = f"{{# {'written for these tests, unlike any other one; ' * 4} #}}{CHAT_TEMPLATE}"
 
+# A format that keeps a random model talking: it may only end once a string is closed, and hardly
+# ever hits the one token that closes it.
+ENDLESS = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
 # Where the embedded runtime is meant to differ from a real Ollama. A test that depends on one of
 # these asks `server.lacks(name)`; whatever is not named here is the same on both.
 EMBEDDED_DIFFERENCES = {

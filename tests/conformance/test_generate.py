@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.server import Server, fresh_name
+from tests.conformance.server import ENDLESS, Server, fresh_name
 
 LAST_LINE = {
     "model",
@@ -153,7 +153,7 @@ def test_no_limit_goes_on_until_the_client_is_gone(server: Server, base: str) ->
     """num_predict 0 and -1 mean no limit; closing the stream frees the model for the next one."""
     for limit in (0, -1):
         options = {"temperature": 1.5, "seed": 5, "num_predict": limit}
-        body = {"model": base, "prompt": "on and on", "raw": True, "options": options}
+        body = {"model": base, "prompt": "on and on", "options": options, "format": ENDLESS}
         with server.ask("POST", "/api/generate", json=body, stream=True) as answer:
             lines = answer.iter_lines()
             for _ in range(40):

@@ -1,168 +1,120 @@
-"""From the names of targets to machines: presets, this machine, budgets, and what is refused."""
+"""Names to records: models, targets, and where each figure comes from."""
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import psutil
 import pytest
 
-from deployq import Card, Hardware, Profiler, hookimpl
+from deployq.config import Config, parse_config
 from deployq.errors import ConfigError
-from deployq.pipeline.resolve import Model, Overrides, resolve_targets
+from deployq.pipeline.resolve import (
+    Model,
+    Overrides,
+    model_name,
+    resolve_model,
+    resolve_targets,
+)
 from deployq.pipeline.session import Session
-from deployq.settings import ModelSettings
+from deployq.plugins import load_plugins
 from deployq.types import Target
 
-Open = Callable[..., Session]
-GB, GIB, MIB = 10**9, 1 << 30, 1 << 20
-MODEL = Model("m", Path("m.gguf"), ModelSettings())
+GB = 10**9
 
 
-def resolve(session: Session, *names: str, **overrides: object) -> Target:
-    (target,) = resolve_targets(session, names, MODEL, Overrides(**overrides), 8192)  # type: ignore[arg-type]
-    return target
+def session(text: str) -> Session:
+    return Session(parse_config(text, Path("/somewhere")), load_plugins(), {})
 
 
-class Cards:
-    """A machine with two cards, one of them half full."""
-
-    name = "cards"
-
-    def detect(self) -> Hardware:
-        cards = (Card("A", 24 * GIB, 24 * GIB), Card("B", 24 * GIB, 12 * GIB))
-        return Hardware("2 x A", "vram", 48 * GIB, 36 * GIB, 1e12, "a test", cards=cards)
-
-    def presets(self) -> Mapping[str, Hardware]:
-        return {"my-box": Hardware("My Box", "unified", 64 * GIB, None, 3e11, "me", 10 * GIB)}
-
-
-@pytest.fixture
-def cards() -> dict[str, object]:
-    plugin = types.ModuleType("cards_plugin")
-
-    @hookimpl
-    def deployq_profilers() -> Iterable[Profiler]:
-        return (Cards(),)
-
-    plugin.deployq_profilers = deployq_profilers  # type: ignore[attr-defined]
-    return {"cards": plugin}
+def targets(
+    text: str,
+    *names: str,
+    overrides: Overrides | None = None,
+    n_ctx_train: int | None = 8192,
+) -> tuple[Target, ...]:
+    made = session(text)
+    settings = made.config.models.get("m")
+    model = Model("m", Path("m.gguf"), settings) if settings else resolve_any()
+    return resolve_targets(made, names, model, overrides or Overrides(), n_ctx_train)
 
 
-# ---------------------------------------------------------------- names
-
-
-def test_a_preset_needs_no_configuration(session_for: Open) -> None:
-    target = resolve(session_for(), "4090")
-    assert (target.name, target.kind, target.memory_bytes) == ("4090", "vram", 24564 * MIB)
-    assert target.reserve_bytes == 800_000_000
-    assert target.origin.startswith("preset: ")
-    assert target.bandwidth is not None
-    assert (target.bandwidth.how, target.bandwidth.bytes_per_second) == ("stated", 1008 * GB)
-
-
-def test_this_machine_needs_no_configuration(session_for: Open) -> None:
-    session = session_for('plugins.disable = ["nothing"]')
-    detected = session.profilers()["this-machine"].detect()
-    assert detected is not None
-    target = resolve(session, "this-machine")
-    assert target.kind == "ram"
-    assert target.memory_bytes == detected.memory_bytes <= psutil.virtual_memory().total
-    assert target.reserve_bytes == min(5 * GB, detected.memory_bytes // 2)
-    assert resolve(session, "laptop").memory_bytes > 0
-
-
-def test_a_preset_of_a_plugin(session_for: Open, cards: dict[str, object]) -> None:
-    target = resolve(session_for(extra=cards), "My-Box")
-    assert (target.memory_bytes, target.reserve_bytes) == (64 * GIB, 10 * GIB)
-
-
-def test_an_unknown_name_says_what_is_near(session_for: Open) -> None:
-    with pytest.raises(ConfigError, match="did you mean") as caught:
-        resolve(session_for(), "m2-pro-32g")
-    assert "m2-pro-32gb" in caught.value.message
-    assert "deployq profile --presets" in caught.value.hint
-
-
-# ---------------------------------------------------------------- budgets
-
-
-def test_several_cards_keep_what_is_in_use_and_a_drivers_share_each(
-    session_for: Open, cards: dict[str, object]
-) -> None:
-    target = resolve(session_for(extra=cards), "cards")
-    assert target.memory_bytes == 48 * GIB
-    assert target.reserve_bytes == 12 * GIB + 2 * 800_000_000
-
-
-def test_a_gpu_is_what_laptop_means(session_for: Open, cards: dict[str, object]) -> None:
-    session = session_for(extra=cards)
-    if any(
-        p.detect() for name, p in session.profilers().items() if name in ("apple", "nvidia", "amd")
-    ):
-        pytest.skip("this machine has a GPU of its own")
-    assert resolve(session, "laptop").kind == "vram"
+def resolve_any() -> Model:
+    here = Path(__file__)
+    return resolve_model(Config(folder=here.parent), str(here))
 
 
 @pytest.mark.parametrize(
-    ("name", "budget_gib"), [("m1-8gb", 16 / 3), ("m2-pro-32gb", 64 / 3), ("m1-max-64gb", 48)]
+    ("path", "name"),
+    [
+        ("Task-API.F16.gguf", "task-api"),
+        ("my model (v2)-bf16.gguf", "my-model-v2"),
+        ("big-f16-00001-of-00003.gguf", "big"),
+        ("F16.gguf", "f16"),
+        ("---.gguf", "model"),
+        ("x" * 200 + ".gguf", "x" * 80),
+    ],
 )
-def test_a_mac_keeps_what_metal_does_not_give_once(
-    session_for: Open, name: str, budget_gib: float
-) -> None:
-    assert resolve(session_for(), name).budget_bytes == pytest.approx(budget_gib * GIB, abs=1)
+def test_a_path_gives_a_name_that_ollama_takes(path: str, name: str) -> None:
+    assert model_name(Path("/some/where") / path) == name
 
 
-def test_a_reserve_is_a_setting(session_for: Open) -> None:
-    session = session_for('[targets.box]\npreset = "laptop-16gb"\nreserve = "6GB"')
-    assert resolve(session, "box").budget_bytes == 16 * GIB - 6 * GB
+def test_option_over_target_over_model_for_quants_goal_and_context() -> None:
+    text = """
+    [models.m]
+    source = "m.gguf"
+    quants = ["Q8_0"]
+    goal = "max"
+    parameters = { num_ctx = 1000 }
+    [targets.a]
+    memory = "16GB"
+    [targets.b]
+    memory = "16GB"
+    quants = ["q4_k_m"]
+    goal = "memory"
+    context = 2000
+    """
+    a, b = targets(text, "a", "b")
+    assert (a.quants, a.goal, a.n_ctx) == (("Q8_0",), "max", 1000)
+    assert (b.quants, b.goal, b.n_ctx) == (("Q4_K_M",), "memory", 2000)
+    overrides = Overrides(quants=("F16",), goal="quality", n_ctx=3000)
+    (b,) = targets(text, "b", overrides=overrides)
+    assert (b.quants, b.goal, b.n_ctx) == (("F16",), "quality", 3000)
 
 
-def test_stated_memory_keeps_the_presets_kind_and_bandwidth(session_for: Open) -> None:
-    session = session_for('[targets.box]\npreset = "m1-max-64gb"\nmemory = "32GiB"')
-    target = resolve(session, "box")
-    assert (target.kind, target.memory_bytes, target.origin) == ("unified", 32 * GIB, "given")
-    assert target.budget_bytes == pytest.approx(64 / 3 * GIB, abs=1)
-    assert target.bandwidth is not None
+def test_the_context_is_never_more_than_the_trained_one_by_default() -> None:
+    text = '[targets.a]\nmemory = "16GB"'
+    assert targets(text, "a", n_ctx_train=2048)[0].n_ctx == 2048
+    assert targets(text, "a", n_ctx_train=None)[0].n_ctx == 4096
 
 
-def test_another_kind_gets_the_rule_of_that_kind(session_for: Open) -> None:
-    session = session_for('[targets.spark]\npreset = "dgx-spark"\nkind = "ram"')
-    assert resolve(session, "spark").reserve_bytes == 5 * GB
-    assert resolve(session_for(), "dgx-spark").reserve_bytes == 14 * GIB
+def test_a_preset_by_its_name_or_named_by_a_target() -> None:
+    (card,) = targets("", "4090")
+    assert card.kind == "vram"
+    assert 24 * GB < card.memory_bytes < 26 * GB
+    (box,) = targets('[targets.box]\npreset = "4090"\nreserve = "2GB"', "box")
+    assert (box.name, box.memory_bytes, box.reserve_bytes) == ("box", card.memory_bytes, 2 * GB)
 
 
-# ---------------------------------------------------------------- what is refused
+def test_what_is_said_of_a_machine_wins_over_its_preset() -> None:
+    (box,) = targets('[targets.4090]\nmemory = "20GB"', "4090")
+    assert (box.memory_bytes, box.kind) == (20 * GB, "vram")
 
 
-def test_no_memory_and_nobody_to_ask(session_for: Open) -> None:
-    session = session_for('[targets.nas]\nhost = "http://nas:11434"')
-    with pytest.raises(ConfigError, match="nothing says how much memory") as caught:
-        resolve(session, "nas")
-    assert "http://nas:11434 can't be asked" in caught.value.message
-    assert "[targets.nas]" in caught.value.hint
+def test_laptop_is_this_machine() -> None:
+    (laptop,) = targets("", "laptop")
+    assert laptop.memory_bytes > GB
+    assert laptop.reserve_bytes < laptop.memory_bytes
 
 
-@pytest.mark.parametrize("memory", ["0GB", "0 GiB", "0B"])
-def test_no_memory_at_all(session_for: Open, memory: str) -> None:
-    session = session_for(f'[targets.box]\nmemory = "{memory}"')
-    with pytest.raises(ConfigError, match="'box': its memory is 0 B"):
-        resolve(session, "box")
+def test_without_names_every_target_or_this_machine_or_the_stated_memory() -> None:
+    text = '[targets.a]\nmemory = "16GB"\n[targets.b]\nmemory = "16GB"'
+    assert [t.name for t in targets(text)] == ["a", "b"]
+    assert [t.name for t in targets("")] == ["laptop"]
+    (made_up,) = targets(text, overrides=Overrides(memory_bytes=24 * GB, kind="vram"))
+    assert (made_up.memory_bytes, made_up.kind) == (24 * GB, "vram")
 
 
-def test_no_memory_at_all_on_the_command_line(session_for: Open) -> None:
-    with pytest.raises(ConfigError, match="its memory is 0 B"):
-        resolve(session_for(), memory_bytes=0, kind="vram")
-
-
-def test_negative_memory(session_for: Open) -> None:
-    with pytest.raises(ConfigError, match="'-4GB' is not a size"):
-        session_for('[targets.box]\nmemory = "-4GB"')
-
-
-def test_a_reserve_that_leaves_nothing(session_for: Open) -> None:
-    session = session_for('[targets.box]\nmemory = "8GB"\nreserve = "8GB"')
-    with pytest.raises(ConfigError, match="nothing is left"):
-        resolve(session, "box")
+def test_a_target_that_says_nothing_of_its_memory() -> None:
+    with pytest.raises(ConfigError, match="how much memory the target 'server' has") as caught:
+        targets("[targets.server]\ncontext = 100", "server")
+    assert "[targets.server]" in caught.value.hint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -108,6 +109,9 @@ def test_no_bar_stands_when_nothing_is_under_way() -> None:
         progress("Q4_K_M", 0, 291, "tensors")
         assert threading.active_count() == threads + 1
         progress("Q4_K_M", 291, 291, "tensors")
+        deadline = time.monotonic() + 5  # rich tells its thread to end, and doesn't wait
+        while threading.active_count() > threads and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert threading.active_count() == threads
         console.print("a result", highlight=False)
         assert text().rstrip().endswith("a result")

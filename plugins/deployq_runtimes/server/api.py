@@ -37,7 +37,7 @@ _ELSEWHERE = ("embed", "embeddings", "pull", "push", "me", "signout")
 Lines = AsyncGenerator[dict[str, Any], None]
 
 
-def build(folder: Path, tool: Path) -> tuple[Starlette, Pool]:
+def build(folder: Path, tool: Path) -> Starlette:
     """The application over `<folder>/models`, with `tool` as its llama-server."""
     pool = Pool(tool, folder)
     api = Api(Store(folder / "models"), pool)
@@ -66,13 +66,12 @@ def build(folder: Path, tool: Path) -> tuple[Starlette, Pool]:
             sweep.cancel()
             await pool.close()
 
-    app = Starlette(
+    return Starlette(
         routes=routes,
         middleware=[Middleware(LocalOnly)],
         exception_handlers={ApiError: _said_no, HTTPException: _no_route, ClientDisconnect: _gone},
         lifespan=lifespan,
     )
-    return app, pool
 
 
 class Api:
@@ -207,31 +206,29 @@ async def _statuses(steps: Iterator[str]) -> Lines:
 
 
 class _NdJson(StreamingResponse):
-    """One JSON object a line; the source is closed with the response, however that ends."""
+    """One JSON object a line; the lines' source is closed with the response, however that ends."""
 
-    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(source, media_type="application/x-ndjson")
-        self.source = source
+    def __init__(self, first: dict[str, Any], lines: Lines) -> None:
+        super().__init__(_encoded(first, lines), media_type="application/x-ndjson")
+        self.lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with contextlib.aclosing(self.source):
+        async with contextlib.aclosing(self.lines):
             await super().__call__(scope, receive, send)
 
 
 async def _streamed(request: Request, lines: Lines) -> Response:
     """A stream; an error before the first line is an answer of its own, later it is a line."""
-    first = await _while_connected(request, anext(lines))
+    return _NdJson(await _while_connected(request, anext(lines)), lines)
 
-    async def encoded() -> AsyncGenerator[bytes, None]:
-        async with contextlib.aclosing(lines):
-            yield _line(first)
-            try:
-                async for line in lines:
-                    yield _line(line)
-            except ApiError as exc:
-                yield _line({"error": exc.message})
 
-    return _NdJson(encoded())
+async def _encoded(first: dict[str, Any], lines: Lines) -> AsyncIterator[bytes]:
+    yield _line(first)
+    try:
+        async for line in lines:
+            yield _line(line)
+    except ApiError as exc:
+        yield _line({"error": exc.message})
 
 
 def _line(content: dict[str, Any]) -> bytes:
@@ -279,18 +276,15 @@ async def _disconnected(request: Request) -> None:
 
 def _process(loaded: Loaded) -> dict[str, Any]:
     """One row of `/api/ps`."""
-    total, on_gpu = loaded.engine.memory_bytes()
-    seconds = min(loaded.keep_seconds, _FOREVER_SECONDS)
-    expires = (time.time() if loaded.users else loaded.expires_at - loaded.keep_seconds) + seconds
-    if loaded.expires_at == float("inf"):
-        expires = time.time() + _FOREVER_SECONDS
+    total, on_gpu = loaded.engine.memory_bytes
+    expires_at = min(loaded.expires_at, time.time() + _FOREVER_SECONDS)
     return {
         "name": loaded.model.name.short,
         "model": loaded.model.name.short,
         "size": total,
         "digest": loaded.model.manifest.digest,
         "details": loaded.model.details(),
-        "expires_at": rfc3339(int(expires * 10**9)),
+        "expires_at": rfc3339(int(expires_at * 10**9)),
         "size_vram": on_gpu,
         "context_length": loaded.options.num_ctx,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import socket
 import time
@@ -21,6 +22,7 @@ from deployq_runtimes.server.errors import ApiError
 from deployq_runtimes.server.options import Options
 
 LOAD_SECONDS = 600.0
+MOST_LOG_BYTES = 4 << 20
 _POLL_SECONDS = 0.02
 _SERIAL = count(1)
 _STOPPED = (
@@ -44,6 +46,8 @@ class Engine:
         self.port = _free_port()
         self.log = folder / "logs" / f"llama-server-{next(_SERIAL)}.log"
         self.child: proc.Child | None = None
+        # What the model takes: all of it, and what of it is on GPUs.
+        self.memory_bytes = (0, 0)
         # One request at a time: so answers don't depend on who else asks.
         self.turn = asyncio.Lock()
         self.client = httpx.AsyncClient(
@@ -63,7 +67,8 @@ class Engine:
             ApiError: 500, it died or took too long; with its own last words.
         """
         self.log.parent.mkdir(exist_ok=True)
-        with self.log.open("wb") as log:
+        self.log.unlink(missing_ok=True)
+        with self.log.open("ab") as log:
             try:
                 self.child = proc.start(self._argv(), stdout=log.fileno())
             except ToolMissing as exc:
@@ -71,6 +76,7 @@ class Engine:
         remember(self.folder, self.child.pid)
         try:
             await self._until_healthy()
+            self.memory_bytes = _memory_bytes(self.log.read_bytes())
         except BaseException:  # whoever asked may be gone by now: no child without an owner
             await self.stop()
             raise
@@ -117,15 +123,10 @@ class Engine:
         if self.log.exists() and self.child is not None and self.child.returncode in (0, -15):
             self.log.unlink()
 
-    def memory_bytes(self) -> tuple[int, int]:
-        """What the model takes, all of it and on GPUs, by the buffer sizes in the log."""
-        sizes: dict[tuple[bytes, ...], int] = {}
-        for component, backend, kind, mib in _BUFFER.findall(self.log.read_bytes()):
-            # A size that is told twice (a trial before the load) counts once, as told last.
-            sizes[component, backend, kind] = int(float(mib) * 1024 * 1024)
-        total = sum(sizes.values())
-        on_cpu = sum(size for (_, backend, _), size in sizes.items() if b"CPU" in backend)
-        return total, total - on_cpu
+    def trim_log(self) -> None:
+        """Keep the log of a long-lived engine small; it is written in append mode."""
+        if self.log.exists() and self.log.stat().st_size > MOST_LOG_BYTES:
+            os.truncate(self.log, 0)
 
     # ------------------------------------------------------------ calls
 
@@ -175,6 +176,17 @@ class Engine:
         code = self.child.poll() if self.child is not None else None
         how = f"exit status {code}" if code is not None else "it still runs"
         return f"{how}; {last_lines(self.log, 6) or 'it printed nothing'}"
+
+
+def _memory_bytes(log: bytes) -> tuple[int, int]:
+    """Bytes in all and on GPUs, by the buffer sizes that llama-server tells while it loads."""
+    sizes: dict[tuple[bytes, ...], int] = {}
+    for component, backend, kind, mib in _BUFFER.findall(log):
+        # A size that is told twice (a trial before the load) counts once, as told last.
+        sizes[component, backend, kind] = int(float(mib) * 1024 * 1024)
+    total = sum(sizes.values())
+    on_cpu = sum(size for (_, backend, _), size in sizes.items() if b"CPU" in backend)
+    return total, total - on_cpu
 
 
 def _free_port() -> int:

@@ -22,8 +22,8 @@ async def render(
     while True:
         kept = [m for m in messages[:start] if m["role"] == "system"] + list(messages[start:])
         prompt = await engine.render({"messages": kept} | _template_arguments(think))
-        # A token has one character at least: most prompts need no counting.
-        fits = len(prompt) <= n_ctx or len(await engine.tokenize(prompt)) <= n_ctx
+        # A token has one byte at least: most prompts need no counting.
+        fits = len(prompt.encode()) <= n_ctx or len(await engine.tokenize(prompt)) <= n_ctx
         if fits or not truncate or start + 1 >= len(messages):
             return prompt
         start += 1
@@ -45,7 +45,7 @@ async def fit(engine: Engine, prompt: str, options: Options, *, adds_bos: bool) 
     answer (llm/llama_server.go, completionPromptForRequest).
     """
     n_ctx = options.num_ctx
-    if len(prompt) < n_ctx:
+    if len(prompt.encode()) < n_ctx:
         return prompt
     tokens = await engine.tokenize(prompt)
     if len(tokens) <= n_ctx - 1:

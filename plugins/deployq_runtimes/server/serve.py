@@ -17,10 +17,9 @@ class EmbeddedServer:
     """Serves `<folder>/models` until `stop` is called (from any thread) or a signal comes."""
 
     def __init__(self, folder: Path, tool: Path) -> None:
-        app, _ = build(folder, tool)
         self.server = _Announcing(
             uvicorn.Config(
-                app,
+                build(folder, tool),
                 http="h11",
                 ws="none",
                 log_level="warning",

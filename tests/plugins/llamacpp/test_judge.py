@@ -79,7 +79,7 @@ def test_bits_and_fallbacks(env: Mapping[str, str], tmp_path: Path) -> None:
     assert all(sizes)
     assert [size.fallback_tensors for size in sizes if size] == [13, 0]
     assert [round(size.bits_per_weight, 2) for size in sizes if size] == [5.80, 4.91]
-    assert all(size.by.startswith("llama-quantize sha256:") for size in sizes if size)
+    assert all(size.by.startswith("llama-quantize ") for size in sizes if size)
 
 
 @pytest.mark.tools

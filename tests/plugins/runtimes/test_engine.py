@@ -10,7 +10,7 @@ import psutil
 import pytest
 from deployq_runtimes.embedded import Embedded
 
-from tests.conformance.server import UNKNOWN_TEMPLATE, WORDS, Server, fresh_name
+from tests.conformance.server import ENDLESS, UNKNOWN_TEMPLATE, WORDS, Server, fresh_name
 from tests.tiny import write_tiny_llama
 
 pytestmark = pytest.mark.tools
@@ -62,7 +62,7 @@ def test_an_engine_that_dies_while_it_answers_is_told(server: Server, gguf: Path
     server.create(name, gguf)
     server.ok("/api/generate", model=name)
     options = {"num_predict": -1, "temperature": 1.5, "seed": 4}
-    body = {"model": name, "prompt": "x", "raw": True, "options": options}
+    body = {"model": name, "prompt": "x", "options": options, "format": ENDLESS}
     with server.ask("POST", "/api/generate", json=body, stream=True) as answer:
         lines = answer.iter_lines()
         next(lines)
@@ -73,6 +73,18 @@ def test_an_engine_that_dies_while_it_answers_is_told(server: Server, gguf: Path
     said = server.ok("/api/generate", model=name, prompt="x", options={"num_predict": 1})
     assert said["eval_count"] == 1
     server.unload(name)
+
+
+def test_a_client_that_goes_away_leaves_no_engine_behind(server: Server, gguf: Path) -> None:
+    name = fresh_name("gone")
+    server.create(name, gguf)
+    options = {"num_predict": -1, "temperature": 1.5, "seed": 4}
+    body = {"model": name, "prompt": "x", "options": options, "format": ENDLESS, "keep_alive": 0}
+    with server.ask("POST", "/api/generate", json=body, stream=True) as answer:
+        next(answer.iter_lines())
+        (engine,) = engines(server)
+    assert eventually_gone(engine)
+    assert engines(server) == []
 
 
 def test_weights_that_no_engine_loads_bring_its_last_words(server: Server, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,6 +70,17 @@ def test_it_ends_itself_soon_after_its_last_user(folder: Path) -> None:
     assert not (folder / "runtime.json").exists()
     with pytest.raises(requests.ConnectionError):
         answers(endpoint)
+
+
+def test_answers_are_not_held_back(folder: Path) -> None:
+    """With Nagle's algorithm on, every answer on a kept connection waits for 40 ms."""
+    seconds = []
+    with Embedded().start(folder) as endpoint, requests.Session() as session:
+        for _ in range(20):
+            began = time.monotonic()
+            session.get(f"{endpoint.url}/api/tags", timeout=10)
+            seconds.append(time.monotonic() - began)
+    assert min(seconds) < 0.03
 
 
 def test_two_users_share_one_server(folder: Path) -> None:
@@ -152,6 +164,13 @@ def test_a_killed_supervisor_is_noticed_and_its_engine_ended(folder: Path, tmp_p
         assert eventually(
             lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE
         )
+
+
+def test_a_folder_that_vanishes_takes_its_server_along(folder: Path) -> None:
+    with Embedded().start(folder):
+        supervisor = supervisor_of(folder)
+        shutil.rmtree(folder)
+        assert eventually(lambda: not supervisor.is_running())
 
 
 def test_a_port_of_ones_own(folder: Path) -> None:
