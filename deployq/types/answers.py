@@ -1,0 +1,35 @@
+"""What plugins answer of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Health:
+    """Is a plugin's part usable here? If not, `hint` is the command or step that mends it."""
+
+    ok: bool
+    version: str = ""
+    path: Path | None = None
+    detail: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where an Ollama API answers; `models_dir` is its store where that is on this machine."""
+
+    url: str
+    runtime: str
+    version: str = ""
+    models_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    value: float
+    unit: str
+    error: float | None = None
+    detail: str = ""

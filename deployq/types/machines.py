@@ -1,0 +1,85 @@
+"""Machines and targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deployq.types.base import BandwidthSource, Goal, MemoryKind
+
+
+@dataclass(frozen=True)
+class Card:
+    """One of several cards whose memory a model is spread over."""
+
+    name: str
+    memory_bytes: int
+    available_bytes: int
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Memory of one machine as a profiler or a preset states it; `source` says from where.
+
+    `memory_bytes` is all of it, for unified memory too. `available_bytes` is what is free now;
+    for cards it counts what Ollama itself holds as free. `reserve_bytes` is what a model can't
+    have, where the profiler knows it; None: the rule for its kind.
+    """
+
+    name: str
+    kind: MemoryKind
+    memory_bytes: int
+    available_bytes: int | None = None
+    bandwidth_bytes_per_second: float | None = None
+    source: str = ""
+    reserve_bytes: int | None = None
+    cards: tuple[Card, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """Bytes per second that a machine reads its memory at, and how that is known.
+
+    `how` is "stated" (the maker's figure), "read" (what all cores together were measured to
+    read) or "model" (a model's tokens/s times the bytes that one token reads). `measured` is
+    the UTC time of a measurement.
+    """
+
+    bytes_per_second: float
+    how: BandwidthSource = "stated"
+    detail: str = ""
+    measured: str = ""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Estimated tokens per second while it generates, one request at a time."""
+
+    low: float
+    likely: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """A named machine to deploy to, fully resolved: nothing left to default.
+
+    `reserve_bytes` is what the system keeps of `memory_bytes`. `goal_given` and `quants_given`
+    tell an asked-for choice from a default one.
+    """
+
+    name: str
+    kind: MemoryKind
+    memory_bytes: int
+    reserve_bytes: int
+    n_ctx: int
+    cache_type: str = "f16"
+    goal: Goal = "balanced"
+    goal_given: bool = False
+    quants: tuple[str, ...] = ()
+    host: str | None = None
+    origin: str = ""
+    bandwidth: Bandwidth | None = None
+
+    @property
+    def budget_bytes(self) -> int:
+        return max(0, self.memory_bytes - self.reserve_bytes)

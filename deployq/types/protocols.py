@@ -1,0 +1,168 @@
+"""What a plugin implements: plain objects of these shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from deployq.types.answers import Endpoint, Health, Measurement
+from deployq.types.artifacts import QuantizeJob
+from deployq.types.base import Json
+from deployq.types.machines import Hardware
+from deployq.types.plan import Memory, QuantSize
+from deployq.types.report import Report
+from deployq.types.verification import Answer, Message, Prompt, Verdict
+
+
+class Progress(Protocol):
+    """Called as work goes on; must be cheap and must not raise.
+
+    `task` names what is worked on ("Q4_K_M"), `done` and `total` count in `unit`
+    ("tensors", "bytes", "prompts"). `total` None: not known. The last call has done == total.
+    """
+
+    def __call__(self, task: str, done: float, total: float | None, unit: str) -> None: ...
+
+
+def no_progress(task: str, done: float, total: float | None, unit: str) -> None:
+    """A `Progress` that shows nothing."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A quantizer: writes each job's `output`, or raises `BackendError` and leaves no file."""
+
+    name: str
+
+    def health(self) -> Health: ...
+    def quants(self) -> frozenset[str]: ...
+    def quantize(self, jobs: Sequence[QuantizeJob], progress: Progress) -> None: ...
+
+
+@runtime_checkable
+class Converter(Protocol):
+    """Turns a source into a full-precision GGUF."""
+
+    name: str
+
+    def accepts(self, source: Path) -> bool: ...
+    def health(self) -> Health: ...
+    def convert(self, source: Path, output: Path, dtype: str, progress: Progress) -> None: ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Asks a real tool for exact figures; None where it can't tell."""
+
+    name: str
+
+    def health(self) -> Health: ...
+    def file_bytes(self, gguf: Path, quant: str) -> QuantSize | None: ...
+    def memory(self, gguf: Path, n_ctx: int, cache_type: str) -> Memory | None: ...
+
+
+@runtime_checkable
+class Profiler(Protocol):
+    """Looks at this machine, and knows others by name."""
+
+    name: str
+
+    def detect(self) -> Hardware | None: ...
+    def presets(self) -> Mapping[str, Hardware]: ...
+
+
+@runtime_checkable
+class MeasuringProfiler(Protocol):
+    """A profiler that can also measure how fast this machine reads its memory, in bytes/s."""
+
+    name: str
+
+    def detect(self) -> Hardware | None: ...
+    def presets(self) -> Mapping[str, Hardware]: ...
+    def measure(self, progress: Progress) -> Measurement: ...
+
+
+@runtime_checkable
+class CheckType(Protocol):
+    """A verification assertion. `schema` is the JSON schema of its parameters."""
+
+    name: str
+    schema: Mapping[str, Json]
+
+    def check(self, answer: Answer, prompt: Prompt, params: Json) -> Verdict: ...
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """Measures something of an artifact on a text."""
+
+    name: str
+    unit: str
+
+    def health(self) -> Health: ...
+    def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement: ...
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """A way to get an Ollama API: a running server, or one that deployq starts.
+
+    `start(folder)` gives a context manager: the endpoint answers inside it. `folder` is where
+    a private server keeps its models and its logs; a server that runs already ignores it.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def start(self, folder: Path) -> AbstractContextManager[Endpoint]: ...
+
+
+@runtime_checkable
+class PrivateRuntime(Protocol):
+    """A runtime that starts a server of its own (`private`), on a port of choice."""
+
+    name: str
+    private: bool
+
+    def health(self) -> Health: ...
+    def start(self, folder: Path, port: int = 0) -> AbstractContextManager[Endpoint]: ...
+
+
+@runtime_checkable
+class StoringRuntime(Protocol):
+    """A runtime that tells where its server keeps its models, whether or not it is up.
+
+    `models_dir(folder)` may not exist yet; None: on another machine, or not known.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def start(self, folder: Path) -> AbstractContextManager[Endpoint]: ...
+    def models_dir(self, folder: Path) -> Path | None: ...
+
+
+class ReportFormat(Protocol):
+    """Writes a report in some format."""
+
+    name: str
+    suffix: str
+
+    def render(self, report: Report) -> str: ...
+
+
+class Answerer(Protocol):
+    """The part of a server that verification needs."""
+
+    def chat(
+        self,
+        model: str,
+        messages: Iterable[Message],
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        think: bool | str = False,
+        timeout_seconds: float | None = None,
+    ) -> Answer: ...
