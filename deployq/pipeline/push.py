@@ -45,8 +45,9 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     started, clock = datetime.now(UTC), time.monotonic()
     suite = suite_at(session, prepared.model.settings.suite)
     for quant in prepared.plan.quants:
-        choose_backend(session, prepared.info, quant)
         render_tag(session, prepared, quant)
+    for quant in prepared.plan.quants:
+        choose_backend(session, prepared.info, quant)
     work = Work(
         session,
         prepared,

@@ -46,6 +46,8 @@ class Engine:
         self.port = _free_port()
         self.log = folder / "logs" / f"llama-server-{next(_SERIAL)}.log"
         self.child: proc.Child | None = None
+        # A child that was killed breaks its connections before it can be waited for.
+        self.broken = False
         # What the model takes: all of it, and what of it is on GPUs.
         self.memory_bytes = (0, 0)
         # One request at a time: so answers don't depend on who else asks.
@@ -58,7 +60,7 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        return self.child is not None and self.child.poll() is None
+        return not self.broken and self.child is not None and self.child.poll() is None
 
     async def start(self) -> None:
         """Start it and wait until the model is loaded.
@@ -170,6 +172,7 @@ class Engine:
             raise self._gone() from exc
 
     def _gone(self) -> ApiError:
+        self.broken = True
         return ApiError(500, f"{_STOPPED}: {self._last_words()}")
 
     def _last_words(self) -> str:
