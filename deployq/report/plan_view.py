@@ -121,7 +121,7 @@ def _speed_sentence(plan: TargetPlan) -> str:
     chosen = next((c for c in plan.candidates if c.quant == plan.chosen), None)
     if chosen is None or chosen.speed is None:
         return ""
-    return f"{chosen.quant} generates about {speed_text(chosen.speed)} tokens/s (estimate)"
+    return f"{chosen.quant} generates {speed_text(chosen.speed)} tokens/s, by estimate"
 
 
 # ---------------------------------------------------------------- its table
