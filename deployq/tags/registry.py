@@ -248,6 +248,8 @@ def remove(server: Server, tag: TagName) -> int:
     mine = next((t for t in tags if tag.same(t.name)), None)
     others = [t for t in tags if not tag.same(t.name)]
     shared = any(_blob_digest(server, other) == blob for other in others)
+    if any(tag.same(loaded.name) for loaded in server.ps()):
+        server.unload(str(tag))  # once its name is gone, nothing takes it out of memory any more
     server.delete(str(tag))
     return 0 if shared or mine is None else mine.size_bytes
 

@@ -213,3 +213,5 @@ def test_the_same_push_on_a_real_ollama(
     again = project.run("push", "real", "--targets", "laptop,box", **env)
     assert "nothing to do" in again.out
     assert project.run("remove", "real", "real:laptop", "real:box", "-y", **env).code == 0
+    loaded = requests.get(f"{real_ollama.url}/api/ps", timeout=10).json()["models"]
+    assert not [model["name"] for model in loaded if model["name"].startswith("real:")]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deployq.digests import sha256_file
+from deployq.tags.records import version_numbers
 from deployq.tags.server import Server
 from deployq.types import Artifact
 from tests.tags.small_ollama import small_ollama
@@ -57,3 +58,8 @@ def ollama_create(binary: Path, url: str, name: str, modelfile: Path) -> None:
         capture_output=True,
         timeout=120,
     )
+
+
+def keeps_weights(server: Server) -> bool:
+    """Whether the server stores a GGUF as it is; before Ollama 0.34.1 it writes it anew."""
+    return version_numbers(server.version()) >= (0, 34, 1)

@@ -84,6 +84,8 @@ class SmallOllama:
             "/api/delete": self.delete,
             "/api/generate": self.generate,
             "/api/tags": self.list,
+            "/api/ps": lambda _: (200, {"models": []}),
+            "/api/version": lambda _: (200, {"version": "0.34.4"}),
         }
         return calls[path](json.loads(content or b"{}"))
 
