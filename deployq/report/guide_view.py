@@ -163,7 +163,7 @@ def _fits_by_machine(fits: tuple[GuideFit, ...]) -> Iterator[RenderableType]:
         budget = format_bytes(rows[0].budget_bytes)
         yield Text(f"{machine}: {budget} for a model", style="cyan")
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
-        for width in (13, 12, 7, 6, 9, None):
+        for width in (13, 12, 7, 7, 9, None):
             table.add_column(no_wrap=width is not None, width=width)
         for fit in rows:
             _, model, context, claim, verdict, needs, _, why = _fit_row(fit)
