@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,9 +157,7 @@ def test_no_limit_goes_on_until_the_client_is_gone(server: Server, base: str) ->
             lines = answer.iter_lines()
             for _ in range(40):
                 assert b'"done":false' in next(lines)
-        began = time.monotonic()
-        assert generate(server, base)["eval_count"] == 6
-        assert time.monotonic() - began < 10
+        assert server.answers_after_a_closed_stream(base)
 
 
 @pytest.mark.parametrize(
