@@ -112,11 +112,7 @@ def register(
         ModelfileError: FROM names another file.
         ServerError: the server failed; nothing is promoted.
     """
-    if file_name is not None and modelfile.from_ != file_name:
-        raise ModelfileError(
-            f"FROM {modelfile.from_}: the weights of {tag} are {file_name}",
-            hint="FROM {{ from_ }} in the template",
-        )
+    _require_weights(tag, modelfile, file_name)
     steps = Steps(on_step)
     with staged(server, steps, tag, modelfile, artifact, progress) as stage:
         verification = _verified(steps, verify, stage)
@@ -139,6 +135,14 @@ def register(
     return report if verification.ok else _failed(report)
 
 
+def _require_weights(tag: TagName, modelfile: Modelfile, file_name: str | None) -> None:
+    if file_name is not None and modelfile.from_ != file_name:
+        raise ModelfileError(
+            f"FROM {modelfile.from_}: the weights of {tag} are {file_name}",
+            hint="FROM {{ from_ }} in the template",
+        )
+
+
 def _verified(steps: Steps, verify: Verify, stage: Staged) -> Verification:
     with steps.step("verify") as outcome:
         verification = verify(str(stage.staging))
@@ -150,35 +154,6 @@ def _verified(steps: Steps, verify: Verify, stage: Staged) -> Verification:
 def _failed(report: TagReport) -> TagReport:
     reason = f"verification failed: {report.steps[-1].detail}"
     return replace(report, status="failed", reason=reason, manifest_digest="")
-
-
-def register_alias(
-    server: Server,
-    *,
-    alias: TagName,
-    of: TagName,
-    modelfile: Modelfile,
-    artifact: Artifact,
-    verify: Verify,
-    progress: Progress = no_progress,
-    on_step: OnStep = _silent,
-    file_name: str | None = None,
-) -> TagReport:
-    """Register a target's alias: the weights of `of`, with that target's Modelfile.
-
-    The same way as for a tag; `verify` will be a smoke test, as the weights are verified.
-    """
-    return register(
-        server,
-        tag=alias,
-        modelfile=modelfile,
-        artifact=artifact,
-        verify=verify,
-        progress=progress,
-        on_step=on_step,
-        file_name=file_name,
-        alias_of=of,
-    )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import pytest
 from deployq.errors import ModelfileError, ServerError, ServerRefused
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.names import TagName
-from deployq.tags.registry import register, register_alias, remove, staging_leftovers
+from deployq.tags.registry import register, remove, staging_leftovers
 from deployq.tags.server import Server
 from deployq.types import (
     Answer,
@@ -133,10 +133,10 @@ def test_what_an_earlier_run_left_is_found_and_written_over(server: Server, tiny
 def test_an_alias_shares_the_weights(server: Server, tiny: Artifact) -> None:
     put(server, tiny)
     alias = dataclasses.replace(FIRST, parameters={"num_ctx": 1024})
-    report = register_alias(
+    report = register(
         server,
-        alias=TagName("task-api", "laptop"),
-        of=TAG,
+        tag=TagName("task-api", "laptop"),
+        alias_of=TAG,
         modelfile=alias,
         artifact=tiny,
         verify=verified(True),
