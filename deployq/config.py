@@ -1,4 +1,4 @@
-"""deployq.toml: parse (pure), load, write. Unknown keys are errors that name the nearest right one.
+"""deployq.toml: parse (pure), load, show. Unknown keys are errors that name the nearest right one.
 
 Precedence: option, environment, file, default. The keys themselves stand in settings.py.
 """
@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tomli_w
-
 from deployq.errors import ConfigError
 from deployq.settings import (
     ModelSettings,
@@ -25,7 +23,6 @@ from deployq.settings import (
     ToolSettings,
     nearest,
 )
-from deployq.types import Scalar
 
 CONFIG_NAME = "deployq.toml"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
@@ -194,7 +191,7 @@ def _dotted(section: str, key: str) -> str:
     return key if section == "paths" else f"{section}.{key}"
 
 
-# ---------------------------------------------------------------- show, write
+# ---------------------------------------------------------------- show
 
 
 @dataclass(frozen=True)
@@ -223,8 +220,3 @@ def settings(config: Config) -> list[Setting]:
     return [
         Setting(key, value, config.origins.get(key, "default"), text) for key, value, text in rows
     ]
-
-
-def dump_config(document: Mapping[str, Mapping[str, Scalar] | Scalar]) -> str:
-    """A configuration document as TOML text."""
-    return tomli_w.dumps(document)

@@ -13,7 +13,7 @@ from deployq.report.guide_view import guide_document, guide_markdown, guide_view
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown tables.")
 @json_option
 def command(as_markdown: bool, as_json: bool) -> None:
-    r"""Show which size of model fits which machine, by rule of thumb and by calculation.
+    """Show which size of model fits which machine, by rule of thumb and by calculation.
 
     Each line has what the quantization lesson says, and what the planner says of a model of that
     size: 7B and 13B are Llama 2, 34B CodeLlama, 70B Llama 2, 405B Llama 3.1. For a model of your

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import get_args
 
 import click
 
-from deployq.cli.shared import session_of
+from deployq.cli.shared import can_ask, session_of
 from deployq.config import CONFIG_NAME
 from deployq.errors import ConfigError
 from deployq.pipeline.init import Answers, Scene, choose_presets, config_text, look
@@ -40,11 +38,10 @@ def command(ctx: click.Context, folder: Path, yes: bool, force: bool) -> None:
     file = folder / CONFIG_NAME
     if file.exists() and not force:
         raise ConfigError(f"{file} is there already", hint="deployq init --force replaces it")
-    asks = not yes and not os.environ.get("CI") and sys.stdin.isatty() and sys.stderr.isatty()
     with session_of(ctx, quiet=True) as session:
         scene = look(session, folder)
     _tell(scene)
-    answers = _ask(scene) if asks else _taken(scene)
+    answers = _ask(scene) if can_ask() and not yes else _taken(scene)
     write_text(file, config_text(scene, answers))
     click.echo(f"wrote {file}", err=True)
     name = answers.model.name if answers.model else "PATH"

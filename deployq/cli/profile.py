@@ -43,7 +43,7 @@ def command(
     model: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Show what memory this machine has for a model, and which machines are known by name.
+    """Show what memory this machine has for a model, and which machines are known by name.
 
     With --presets, only those whose name holds every WORD. --measure takes a few seconds, and
     with a model as long as llama-bench takes; plans for this machine estimate tokens/s by it.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
 from deployq.cli.complain import complain
 from deployq.cli.plan import show_plan
 from deployq.cli.shared import (
+    can_ask,
     json_option,
     quants_option,
     runtime_option,
@@ -103,6 +101,5 @@ def _announce(session: Session, prepared: Prepared, yes: bool, quiet: bool) -> N
             session.talk(
                 f"{target.target.name} has no host: it goes to the default server ({name})"
             )
-    asks = sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
-    if prepared.plan.warnings and asks and not yes:
+    if prepared.plan.warnings and not yes and can_ask():
         click.confirm("Go on?", default=True, abort=True, err=True)

@@ -105,6 +105,11 @@ def _nothing(text: str) -> None:
     """Say nothing (`--quiet`)."""
 
 
+def can_ask() -> bool:
+    """Whether somebody sits there: a terminal on both sides, and no CI."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
+
+
 def stderr() -> Console:
     """The console for people."""
     return Console(stderr=True, soft_wrap=True)

@@ -80,12 +80,13 @@ def _deploy(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
     """Connect, see what is to do, build it, and register it, server by server."""
     plans = work.prepared.plan.targets
     sites, lost = connect(work.session, [plan.target.host for plan in plans if plan.chosen], stack)
+    held = {host: _held(site) for host, site in sites.items()}
     jobs = {
-        host: _tag_jobs(work, site, [p for p in plans if p.target.host == host])
+        host: _tag_jobs(work, site, [p for p in plans if p.target.host == host], held[host])
         for host, site in sites.items()
     }
     aliases = {
-        plan.target.name: _alias_job(work, sites[plan.target.host], plan)
+        plan.target.name: _alias_job(work, sites[plan.target.host], plan, held[plan.target.host])
         for plan in plans
         if plan.chosen and plan.target.host in sites
     }
@@ -116,9 +117,10 @@ def _require_disk(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
     require_disk(work.session, new, cached)
 
 
-def _tag_jobs(work: Work, site: Site, plans: Sequence[TargetPlan]) -> list[Job]:
+def _tag_jobs(
+    work: Work, site: Site, plans: Sequence[TargetPlan], held: Mapping[str, str]
+) -> list[Job]:
     """The quant tags of one server, each once, whatever the number of targets that use it."""
-    held = _held(site)
     quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
     return [
         make_job(work, site, render_tag(work.session, work.prepared, quant), work.suite, None, held)
@@ -126,11 +128,11 @@ def _tag_jobs(work: Work, site: Site, plans: Sequence[TargetPlan]) -> list[Job]:
     ]
 
 
-def _alias_job(work: Work, site: Site, plan: TargetPlan) -> Job:
+def _alias_job(work: Work, site: Site, plan: TargetPlan, held: Mapping[str, str]) -> Job:
     quant = plan.chosen or ""
     rendered = render_alias(work.session, work.prepared, plan.target, quant)
     of = render_tag(work.session, work.prepared, quant)
-    return make_job(work, site, rendered, _alias_suite(work.suite), str(of.tag), _held(site))
+    return make_job(work, site, rendered, _alias_suite(work.suite), str(of.tag), held)
 
 
 def _alias_suite(suite: Suite) -> Suite:

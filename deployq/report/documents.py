@@ -77,13 +77,8 @@ def report_document(report: Report) -> Document:
     }
 
 
-def verification_document(verification: Verification) -> Document:
-    """What `deployq verify --json` prints."""
-    return {"schema": SCHEMA, **_verification(verification)}
-
-
 def verifications_document(verifications: Iterable[Verification]) -> Document:
-    """What `deployq verify --json` prints for several tags."""
+    """What `deployq verify --json` prints."""
     return {"schema": SCHEMA, "tags": [_verification(v) for v in verifications]}
 
 

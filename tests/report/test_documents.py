@@ -15,7 +15,6 @@ from deployq.report.documents import (
     plan_document,
     plans_document,
     report_document,
-    verification_document,
     verifications_document,
 )
 from deployq.report.inspect_view import inspect_document
@@ -30,7 +29,7 @@ DOCUMENTS = {
     "inspect": inspect_document(samples.SOURCE, samples.EXPLAINED.groups),
     "report": report_document(samples.BAD),
     "good report": report_document(samples.GOOD),
-    "verification": verification_document(samples.verification("task-api:q4_k_m", 4)),
+    "verification": verifications_document([samples.verification("task-api:q4_k_m", 4)]),
     "verifications": verifications_document([samples.verification("task-api:q8_0")]),
     "list": tags_document(samples.HELD),
 }
