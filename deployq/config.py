@@ -19,6 +19,7 @@ from deployq.settings import (
     PathSettings,
     PluginSettings,
     RuntimeSettings,
+    TagSettings,
     TargetSettings,
     ToolSettings,
     nearest,
@@ -40,6 +41,7 @@ class Config:
     targets: Mapping[str, TargetSettings] = field(default_factory=dict)
     tools: ToolSettings = field(default_factory=ToolSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    tags: TagSettings = field(default_factory=TagSettings)
     plugins: PluginSettings = field(default_factory=PluginSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Config:
 SECTIONS: Mapping[str, type] = {
     "tools": ToolSettings,
     "runtime": RuntimeSettings,
+    "tags": TagSettings,
     "plugins": PluginSettings,
 }
 NAMED_SECTIONS: Mapping[str, type] = {"models": ModelSettings, "targets": TargetSettings}
@@ -83,6 +86,7 @@ def parse_config(text: str, folder: Path, file: Path | None = None) -> Config:
         targets=reader.named(TargetSettings, tables.get("targets", {}), "targets"),
         tools=reader.record(ToolSettings, tables.get("tools", {}), "tools"),
         runtime=reader.record(RuntimeSettings, tables.get("runtime", {}), "runtime"),
+        tags=reader.record(TagSettings, tables.get("tags", {}), "tags"),
         plugins=reader.record(PluginSettings, tables.get("plugins", {}), "plugins"),
         origins=origins,
     )

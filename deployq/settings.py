@@ -54,6 +54,18 @@ def _whole(value: Any, folder: Path) -> int:  # noqa: ARG001
     return value
 
 
+def _count(value: Any, folder: Path) -> int:  # noqa: ARG001
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigError(f"a whole number, 0 or more, was expected, not {value!r}")
+    return value
+
+
+def _yes_or_no(value: Any, folder: Path) -> bool:  # noqa: ARG001
+    if not isinstance(value, bool):
+        raise ConfigError(f"true or false was expected, not {value!r}")
+    return value
+
+
 def _seconds(value: Any, folder: Path) -> float:  # noqa: ARG001
     if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
         raise ConfigError(f"a positive number of seconds was expected, not {value!r}")
@@ -234,6 +246,21 @@ class RuntimeSettings:
     )
     timeout: float = option(
         _seconds, "seconds that one answer may take", sample="300", default=300.0
+    )
+
+
+@dataclass(frozen=True)
+class TagSettings:
+    """`[tags]`: how tags are put on servers, and taken away."""
+
+    keep: int = option(
+        _count, "earlier generations of a tag that stay for a rollback", sample="3", default=3
+    )
+    require_fit: bool = option(
+        _yes_or_no,
+        "fail a push where a loaded tag takes more than planned, or spills to the CPU",
+        sample="true",
+        default=False,
     )
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from deployq.artifacts.build import build
 from deployq.artifacts.store import ArtifactStore
-from deployq.errors import DeployqError, DoesNotFit
+from deployq.errors import ConfigError, DeployqError, DoesNotFit
 from deployq.pipeline.checks import suite_at
-from deployq.pipeline.jobs import Built, Job, Options, Work, artifact_key_of, carry_out, make_job
+from deployq.pipeline.deploy import Order, deploy
+from deployq.pipeline.jobs import (
+    Built,
+    Job,
+    Options,
+    Work,
+    artifact_key_of,
+    held_by,
+    make_job,
+)
+from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
-from deployq.pipeline.render import render_alias, render_tag
+from deployq.pipeline.render import Rendered, render_alias, render_tag
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.stores import require_disk
@@ -22,12 +34,10 @@ from deployq.proof.suites import Suite
 from deployq.report.runs import new_run_dir, write_report
 from deployq.source.inspect import inspect, require_gguf
 from deployq.tags.lockfile import Lockfile
-from deployq.types import (
-    Report,
-    TagReport,
-    TargetPlan,
-    TargetReport,
-)
+from deployq.types import Report, StepResult, TagReport, TargetPlan, TargetReport
+
+# Parameters of an alias that change where a model runs, not what it says.
+_PLACING = frozenset({"num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread"})
 
 
 def push(session: Session, prepared: Prepared, options: Options) -> Report:
@@ -38,28 +48,16 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
 
     Raises:
         SourceError: the model was not converted yet.
-        SuiteError, ModelfileError, LockfileError, ToolMissing: before anything was done.
+        ConfigError, SuiteError, ModelfileError, LockfileError, ToolMissing: before anything was
+            done.
         DeployqError: what concerns every target.
     """
     require_gguf(prepared.info)
     started, clock = datetime.now(UTC), time.monotonic()
-    suite = suite_at(session, prepared.model.settings.suite)
-    for quant in prepared.plan.quants:
-        render_tag(session, prepared, quant)
-    for quant in prepared.plan.quants:
-        choose_backend(session, prepared.info, quant)
-    work = Work(
-        session,
-        prepared,
-        options,
-        suite,
-        source_digest(session, prepared.info),
-        Lockfile.load(session.lockfile),
-        new_run_dir(session.runs_dir, started),
-    )
+    work = _work(session, prepared, options, started)
     session.plugins.hook.deployq_push_started(plan=prepared.plan)
     with ExitStack() as stack:
-        targets = _deploy(work, stack)
+        targets = _targets(work, stack)
     report = Report(
         model=prepared.model.name,
         plan=prepared.plan,
@@ -73,77 +71,158 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     return report
 
 
+def _work(session: Session, prepared: Prepared, options: Options, started: datetime) -> Work:
+    """All that can be known, and refused, before anything is done."""
+    suite = suite_at(session, prepared.model.settings.suite)
+    tags = [render_tag(session, prepared, quant) for quant in prepared.plan.quants]
+    _require_names(prepared, tags)
+    for quant in prepared.plan.quants:
+        choose_backend(session, prepared.info, quant)
+    return Work(
+        session,
+        prepared,
+        options,
+        suite,
+        source_digest(session, prepared.info),
+        Lockfile.load(session.lockfile),
+        new_run_dir(session.runs_dir, started),
+        _teller(session, prepared),
+    )
+
+
+def _require_names(prepared: Prepared, tags: Iterable[Rendered]) -> None:
+    """No two tags of one server may have one name; letter case does not tell them apart.
+
+    Raises:
+        ConfigError: a target is called as a quant, or as another target on the same server.
+    """
+    quants = {rendered.tag.tag.lower() for rendered in tags}
+    seen: dict[tuple[str | None, str], str] = {}
+    for plan in prepared.plan.targets:
+        name, host = plan.target.name, plan.target.host
+        if name.lower() in quants:
+            raise ConfigError(
+                f"target {name!r}: its alias would be the tag of the quant {name.upper()}",
+                hint="give the target another name in deployq.toml",
+            )
+        other = seen.setdefault((host, name.lower()), name)
+        if other != name:
+            raise ConfigError(
+                f"targets {other!r} and {name!r} want one alias: a server ignores letter case",
+                hint="give one of them another name in deployq.toml",
+            )
+
+
+def _teller(session: Session, prepared: Prepared) -> Callable[[StepResult], None]:
+    """Tells plugins of every step that ends, one at a time: servers are served at once."""
+    guard = threading.Lock()
+
+    def tell(step: StepResult) -> None:
+        with guard:
+            session.plugins.hook.deployq_step_finished(plan=prepared.plan, result=step)
+
+    return tell
+
+
 # ---------------------------------------------------------------- the way
 
 
-def _deploy(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
-    """Connect, see what is to do, build it, and register it, server by server."""
-    plans = work.prepared.plan.targets
-    sites, lost = connect(work.session, [plan.target.host for plan in plans if plan.chosen], stack)
-    held = {host: _held(site) for host, site in sites.items()}
-    jobs = {
-        host: _tag_jobs(work, site, [p for p in plans if p.target.host == host], held[host])
+def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
+    """Connect, see what is to do, build it, and deploy it, server by server."""
+    plans = [plan for plan in work.prepared.plan.targets if plan.chosen]
+    sites, lost = connect(work.session, [plan.target.host for plan in plans], stack)
+    orders = {
+        host: _order(work, site, [plan for plan in plans if plan.target.host == host])
         for host, site in sites.items()
     }
-    aliases = {
-        plan.target.name: _alias_job(work, sites[plan.target.host], plan, held[plan.target.host])
-        for plan in plans
-        if plan.chosen and plan.target.host in sites
-    }
-    todo = [job for group in (*jobs.values(), aliases.values()) for job in group if job.why]
-    _require_disk(work, jobs)
+    todo = [job for order in orders.values() for job in order.jobs if job.why]
+    _require_disk(work, orders)
     built = _build(work, list(dict.fromkeys(job.rendered.quant for job in todo)))
-    tags = {
-        (host, job.rendered.quant): carry_out(work, job, built)
-        for host, group in jobs.items()
-        for job in group
+    done = {report.target: report for report in _deploy_all(work, list(orders.values()), built)}
+    return tuple(
+        done.get(plan.target.name) or _lost_target(work, plan, _why_lost(plan, lost))
+        for plan in work.prepared.plan.targets
+    )
+
+
+def _deploy_all(work: Work, orders: Sequence[Order], built: Built) -> list[TargetReport]:
+    """Every server's reports; the servers are served at once."""
+    stop = threading.Event()
+    session = replace(work.session, progress=stopping(work.session.progress, stop))
+    work = replace(work, session=session, several=len(orders) > 1)
+    tasks = [partial(_deployed, work, order, built) for order in orders]
+    return [report for reports in at_once(tasks, stop) for report in reports]
+
+
+def _deployed(work: Work, order: Order, built: Built) -> Sequence[TargetReport]:
+    """One server's reports; what concerns the whole server is that of each of its targets."""
+    try:
+        return deploy(work, order, built)
+    except DeployqError as exc:
+        return [_lost_target(work, plan, exc) for plan in order.plans]
+
+
+def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> DeployqError:
+    return lost[plan.target.host] if plan.chosen else DoesNotFit(plan.why)
+
+
+def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
+    """What one server shall get: each quant tag once, and an alias for each target."""
+    held = held_by(site)
+    rendered = {
+        quant: render_tag(work.session, work.prepared, quant)
+        for quant in dict.fromkeys(quant for plan in plans for quant in plan.build)
     }
-    return tuple(_target_report(work, plan, sites, lost, tags, aliases, built) for plan in plans)
+    return Order(
+        site=site,
+        plans=tuple(plans),
+        tags=tuple(make_job(work, site, r, work.suite, None, held) for r in rendered.values()),
+        aliases={
+            plan.target.name: _alias_job(work, site, plan, rendered[plan.chosen or ""], held)
+            for plan in plans
+        },
+    )
 
 
-def _require_disk(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
+def _alias_job(
+    work: Work, site: Site, plan: TargetPlan, of: Rendered, held: Mapping[str, str]
+) -> Job:
+    rendered = render_alias(work.session, work.prepared, plan.target, of.quant)
+    suite = work.suite if _speaks_otherwise(rendered, of) else _short_suite(work.suite)
+    return make_job(work, site, rendered, suite, str(of.tag), held)
+
+
+def _speaks_otherwise(alias: Rendered, of: Rendered) -> bool:
+    """Whether an alias may answer otherwise than the tag whose weights it has."""
+
+    def said(rendered: Rendered) -> object:
+        modelfile = rendered.modelfile
+        kept = {k: v for k, v in modelfile.parameters.items() if k not in _PLACING}
+        return replace(modelfile, parameters=kept)
+
+    return said(alias) != said(of)
+
+
+def _short_suite(suite: Suite) -> Suite:
+    """What an alias is asked that differs in its context alone: does it load and answer?"""
+    first = replace(suite.prompts[0], name="answers", checks={"not_empty": True})
+    return replace(suite, name="answers", prompts=(first,), threshold=1.0)
+
+
+def _require_disk(work: Work, orders: Mapping[str | None, Order]) -> None:
     """Room for the artifacts that are missing, and for a copy of what a server never had."""
     store = ArtifactStore(work.session.cache_dir)
     new = {
         host: [
             work.prepared.size_of(job.rendered.quant)
-            for job in group
+            for job in order.tags
             if job.why and work.lock.find(job.tag, job.site.key) is None
         ]
-        for host, group in jobs.items()
+        for host, order in orders.items()
     }
     quants = {size.quant for sizes in new.values() for size in sizes}
     cached = [quant for quant in quants if store.get(artifact_key_of(work, quant))]
     require_disk(work.session, new, cached)
-
-
-def _tag_jobs(
-    work: Work, site: Site, plans: Sequence[TargetPlan], held: Mapping[str, str]
-) -> list[Job]:
-    """The quant tags of one server, each once, whatever the number of targets that use it."""
-    quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
-    return [
-        make_job(work, site, render_tag(work.session, work.prepared, quant), work.suite, None, held)
-        for quant in quants
-    ]
-
-
-def _alias_job(work: Work, site: Site, plan: TargetPlan, held: Mapping[str, str]) -> Job:
-    quant = plan.chosen or ""
-    rendered = render_alias(work.session, work.prepared, plan.target, quant)
-    of = render_tag(work.session, work.prepared, quant)
-    return make_job(work, site, rendered, _alias_suite(work.suite), str(of.tag), held)
-
-
-def _alias_suite(suite: Suite) -> Suite:
-    """What an alias is asked: its weights are verified, so only that it loads and answers."""
-    first = replace(suite.prompts[0], name="answers", checks={"not_empty": True})
-    return replace(suite, name="answers", prompts=(first,), threshold=1.0)
-
-
-def _held(site: Site) -> dict[str, str]:
-    """Manifest digests of the server's tags, by name."""
-    return {record.name: record.digest for record in site.server.tags()}
 
 
 def _build(work: Work, quants: Sequence[str]) -> Built:
@@ -170,53 +249,6 @@ def _build(work: Work, quants: Sequence[str]) -> Built:
         found = {q: a for q in quants if (a := store.get(artifact_key_of(work, q))) is not None}
         return Built(found, {quant: exc for quant in quants if quant not in found})
     return Built(artifacts, {})
-
-
-# ---------------------------------------------------------------- one target
-
-
-def _target_report(
-    work: Work,
-    plan: TargetPlan,
-    sites: Mapping[str | None, Site],
-    lost: Mapping[str | None, DeployqError],
-    tags: Mapping[tuple[str | None, str], TagReport],
-    aliases: Mapping[str, Job],
-    built: Built,
-) -> TargetReport:
-    """Give the target its alias, and say what became of it."""
-    host = plan.target.host
-    if plan.chosen is None:
-        return _lost_target(work, plan, DoesNotFit(plan.why))
-    if host in lost:
-        return _lost_target(work, plan, lost[host])
-    mine = tuple(tags[host, quant] for quant in plan.build)
-    chosen = tags[host, plan.chosen]
-    alias = None
-    if chosen.status != "failed":
-        alias = carry_out(work, aliases[plan.target.name], built)
-    everything = (*mine, *filter(None, [alias]))
-    failed = [report for report in everything if report.status == "failed"]
-    statuses = {report.status for report in everything}
-    return TargetReport(
-        target=plan.target.name,
-        host=sites[host].endpoint.url,
-        runtime=sites[host].endpoint.runtime,
-        status="failed" if failed else "unchanged" if statuses == {"unchanged"} else "done",
-        chosen=plan.chosen,
-        alias=alias,
-        tags=mine,
-        reason=_why_failed(failed),
-        hint=failed[0].hint if failed else "",
-        exit_code=failed[0].exit_code if failed else 0,
-    )
-
-
-def _why_failed(failed: Sequence[TagReport]) -> str:
-    if not failed:
-        return ""
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    return f"{failed[0].tag}: {failed[0].reason}{more}"
 
 
 def _lost_target(work: Work, plan: TargetPlan, error: DeployqError) -> TargetReport:

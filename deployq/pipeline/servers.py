@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 from deployq.errors import ConfigError, DeployqError
+from deployq.pipeline.recovery import recover
 from deployq.pipeline.session import Session
 from deployq.plugins import pick
 from deployq.tags.server import Server
@@ -20,6 +21,11 @@ class Site:
     key: str
     endpoint: Endpoint
     server: Server
+
+    @property
+    def place(self) -> str:
+        """What tells this server from others on this machine: two folders are two servers."""
+        return self.key if "://" in self.key else f"{self.key} {self.endpoint.models_dir}"
 
 
 @contextmanager
@@ -38,8 +44,8 @@ def default_site(session: Session, port: int = 0) -> Iterator[Site]:
     runtime = pick(session.runtimes(), name, "runtime")
     with _started(session, runtime, port) as endpoint:
         key = endpoint.url if name == "ollama" else name
-        with _server(session, endpoint) as server:
-            yield Site(key, endpoint, server)
+        with _site(session, key, endpoint) as site:
+            yield site
 
 
 def _started(session: Session, runtime: Runtime, port: int) -> AbstractContextManager[Endpoint]:
@@ -58,15 +64,18 @@ def host_site(session: Session, host: str) -> Iterator[Site]:
     """The server at an address that a target names."""
     url = host if "://" in host else f"http://{host}"
     endpoint = Endpoint(url.rstrip("/"), "ollama")
-    with _server(session, endpoint) as server:
-        yield Site(endpoint.url, endpoint, server)
+    with _site(session, endpoint.url, endpoint) as site:
+        yield site
 
 
 @contextmanager
-def _server(session: Session, endpoint: Endpoint) -> Iterator[Server]:
+def _site(session: Session, key: str, endpoint: Endpoint) -> Iterator[Site]:
+    """A server of a version that deployq knows, on which nothing is left half done."""
     with Server(endpoint.url, generate_timeout_seconds=session.config.runtime.timeout) as server:
         server.ensure_supported()
-        yield server
+        site = Site(key, endpoint, server)
+        recover(session, site.place, key, server)
+        yield site
 
 
 def site_of(session: Session, host: str | None) -> AbstractContextManager[Site]:

@@ -2,7 +2,8 @@
 
 One table for each tag and place (`[tags."task-api:q4_k_m"."http://box:11434"]`), sorted, one
 value a line, no path of any machine: so two people's pushes of different tags merge by
-themselves.
+themselves. What a tag was before stands under it as `earlier`, newest first: `rollback` takes its
+entry from there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import filelock
 import tomli_w
 
 from deployq.errors import LockfileError
+
+Key = tuple[str, str]
 
 SCHEMA = 1
 LOCK_SECONDS = 60
@@ -58,15 +61,16 @@ class LockEntry:
     alias_of: str | None = None
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         return self.tag.lower(), self.host
 
 
 @dataclass(frozen=True)
 class Lockfile:
-    """The entries of a lockfile, by tag (in lower case) and host."""
+    """The entries of a lockfile, by tag (in lower case) and host; and their earlier ones."""
 
-    entries: Mapping[tuple[str, str], LockEntry] = field(default_factory=dict)
+    entries: Mapping[Key, LockEntry] = field(default_factory=dict)
+    earlier: Mapping[Key, tuple[LockEntry, ...]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> Lockfile:
@@ -90,45 +94,74 @@ class Lockfile:
         Raises:
             LockfileError: as for `load`.
         """
-        return cls({entry.key: entry for entry in _parse(text, name)})
+        entries: dict[Key, LockEntry] = {}
+        earlier: dict[Key, tuple[LockEntry, ...]] = {}
+        for entry, before in _parse(text, name):
+            entries[entry.key] = entry
+            if before:
+                earlier[entry.key] = before
+        return cls(entries, earlier)
 
     def find(self, tag: str, host: str) -> LockEntry | None:
         """The entry of a tag on a host."""
         return self.entries.get((tag.lower(), host))
 
+    def generation(self, tag: str, host: str, manifest_digest: str) -> LockEntry | None:
+        """What is known of one content of a tag, the present or an earlier one."""
+        key = (tag.lower(), host)
+        known = (*filter(None, [self.entries.get(key)]), *self.earlier.get(key, ()))
+        return next((e for e in known if e.manifest_digest == manifest_digest), None)
+
     def merged(
-        self, entries: Iterable[LockEntry], removed: Iterable[tuple[str, str]] = ()
+        self,
+        entries: Iterable[LockEntry],
+        removed: Iterable[tuple[str, str]] = (),
+        keep: int = 0,
     ) -> Lockfile:
-        """With these entries in place of earlier ones of their tag, and without the removed."""
+        """With these entries in place of those of their tag, and without the removed.
+
+        Args:
+            keep: how many earlier entries of a tag stay known.
+        """
         gone = {(tag.lower(), host) for tag, host in removed}
         kept = {key: entry for key, entry in self.entries.items() if key not in gone}
-        return Lockfile(kept | {entry.key: entry for entry in entries})
+        earlier = {key: before for key, before in self.earlier.items() if key not in gone}
+        for entry in entries:
+            known = (*filter(None, [kept.get(entry.key)]), *earlier.get(entry.key, ()))
+            before = tuple(e for e in known if e.manifest_digest != entry.manifest_digest)[:keep]
+            earlier = {k: v for k, v in earlier.items() if k != entry.key}
+            earlier |= {entry.key: before} if before else {}
+            kept[entry.key] = entry
+        return Lockfile(kept, earlier)
 
     def dumps(self) -> str:
         """The text of the file: the same entries give the same text."""
         tags: dict[str, dict[str, Any]] = {}
-        for _, entry in sorted(self.entries.items()):
-            values = {k: v for k, v in asdict(entry).items() if v is not None}
-            values.pop("tag")
-            tags.setdefault(entry.tag, {})[values.pop("host")] = values
-        return _HEADER + tomli_w.dumps({"schema": SCHEMA, "tags": tags})
+        for key, entry in sorted(self.entries.items()):
+            values = _values(entry)
+            if before := self.earlier.get(key):
+                values["earlier"] = [_values(e) for e in before]
+            tags.setdefault(entry.tag, {})[entry.host] = values
+        return _HEADER + tomli_w.dumps({"schema": SCHEMA, "tags": tags}, multiline_strings=False)
 
 
 def update(
     path: Path,
     entries: Iterable[LockEntry],
     removed: Iterable[tuple[str, str]] = (),
+    keep: int = 0,
 ) -> Lockfile:
     """Merge entries into the lockfile on disk; two pushes at once don't lose each other's.
 
     Args:
         removed: (tag, host) of entries to drop.
+        keep: how many earlier entries of a tag stay known.
 
     Raises:
         LockfileError: it can't be read, locked or written.
     """
     with _locked(path):
-        lockfile = Lockfile.load(path).merged(entries, removed)
+        lockfile = Lockfile.load(path).merged(entries, removed, keep)
         _write(path, lockfile.dumps())
     return lockfile
 
@@ -161,7 +194,13 @@ def unchanged(
     return not changes(entry, wanted, held_digest)
 
 
-def _parse(text: str, name: str) -> Iterator[LockEntry]:
+def _values(entry: LockEntry) -> dict[str, Any]:
+    """An entry's table: its tag and its host are the table's name."""
+    named = ("tag", "host")
+    return {k: v for k, v in asdict(entry).items() if v is not None and k not in named}
+
+
+def _parse(text: str, name: str) -> Iterator[tuple[LockEntry, tuple[LockEntry, ...]]]:
     if any(line.startswith(_MERGE_MARKS) for line in text.splitlines()):
         raise LockfileError(
             f"{name} has merge-conflict marks", hint="take either side, then push again"
@@ -180,7 +219,14 @@ def _parse(text: str, name: str) -> Iterator[LockEntry]:
         raise LockfileError(f"{name} is damaged: its schema is {schema!r}", hint=_RENEW)
     for tag, hosts in _table(content.get("tags", {}), name, "tags").items():
         for host, values in _table(hosts, name, tag).items():
-            yield _entry(tag, host, _table(values, name, f"{tag} on {host}"), name)
+            table = _table(values, name, f"{tag} on {host}")
+            before = table.pop("earlier", [])
+            if not isinstance(before, list):
+                raise LockfileError(f"{name} is damaged: earlier of {tag}", hint=_RENEW)
+            yield (
+                _entry(tag, host, table, name),
+                tuple(_entry(tag, host, _table(v, name, tag), name) for v in before),
+            )
 
 
 def _table(value: Any, name: str, what: str) -> dict[str, Any]:

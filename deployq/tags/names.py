@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from deployq.errors import ConfigError
 
 STAGING = "deployq-staging"
+HISTORY = "deployq-history"
 MAX_PART_BYTES = 80
 RESERVED_TAGS = frozenset({"cloud", "local"})
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
@@ -86,8 +87,34 @@ def staging_name(name: TagName) -> TagName:
     A name that has a namespace keeps it as a part of the model's: `me/task-api:x` becomes
     `deployq-staging/me.task-api:x`.
     """
-    model = f"{name.namespace}.{name.model}" if name.namespace else name.model
-    return TagName(model=model, tag=name.tag, namespace=STAGING)
+    return TagName(model=_inside(name), tag=name.tag, namespace=STAGING)
+
+
+def history_name(name: TagName, number: int) -> TagName:
+    """Where an earlier generation of a tag is kept: `deployq-history/task-api:q4_k_m.3`.
+
+    Raises:
+        ConfigError: the tag is so long that no number fits behind it.
+    """
+    return TagName(model=_inside(name), tag=f"{name.tag}.{number}", namespace=HISTORY)
+
+
+def generation_number(name: TagName, other: str) -> int | None:
+    """Which generation of `name` the tag `other` keeps; None: none of it."""
+    prefix = f"{HISTORY}/{_inside(name)}:{name.tag}.".lower()
+    rest = other.lower().removeprefix(prefix)
+    known = other.lower().startswith(prefix) and rest.isascii() and rest.isdigit()
+    return int(rest) if known else None
+
+
+def is_internal(name: str) -> bool:
+    """Whether a tag is one of deployq's own: staged, or an earlier generation."""
+    return name.lower().startswith((f"{STAGING}/", f"{HISTORY}/"))
+
+
+def _inside(name: TagName) -> str:
+    """The model's name inside one of deployq's namespaces."""
+    return f"{name.namespace}.{name.model}" if name.namespace else name.model
 
 
 def _check(part: str, kind: str, pattern: re.Pattern[str]) -> None:

@@ -1,34 +1,27 @@
-"""Registration: a tag is created under a staging name, verified there, then given its name.
+"""Registration as a transaction: a tag is staged, verified, and only then given its name.
 
-The order keeps the earlier tag as it was until the new one is proven: `stage` (upload, create),
-the caller's verification, `promote` (the server's own copy), `discard` (the staging name). Each
-is a function of its own, so that several tags can be staged before the first is promoted.
+The steps are functions of their own, so that several tags can be staged and verified before the
+first is promoted: `stage` (upload, create under a staging name), the caller's verification,
+`promote` (the server's own copy, for all of a set or none), `discard` (the staging name). What a
+name held before is kept as a generation (history.py) before it is overwritten; `restore` puts it
+back.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from deployq.errors import ModelfileError, ServerError, ServerRefused
+from deployq.tags.history import beyond, generations, kept_name
+from deployq.tags.journal import Swap
 from deployq.tags.modelfile import Modelfile
-from deployq.tags.names import TagName, staging_name
+from deployq.tags.names import STAGING, TagName, same_name, staging_name
 from deployq.tags.records import TagRecord
 from deployq.tags.server import Server
-from deployq.types import (
-    Artifact,
-    Progress,
-    StepResult,
-    StepStatus,
-    TagReport,
-    Verification,
-    no_progress,
-)
-
-OnStep = Callable[[StepResult], None]
-Verify = Callable[[str], Verification]
+from deployq.tags.steps import Steps
+from deployq.types import Artifact, Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -45,127 +38,22 @@ class Staged:
     blob_digest: str
 
 
-@dataclass
-class Steps:
-    """Times the steps of one tag and tells of each as it ends."""
-
-    on_step: OnStep
-    done: list[StepResult] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[_Outcome]:
-        """One step; a failure is told of, too, and goes on."""
-        outcome, start = _Outcome(), time.perf_counter()
-        try:
-            yield outcome
-        except BaseException as exc:
-            self._end(name, _Outcome("failed", detail=str(exc) or type(exc).__name__), start)
-            raise
-        self._end(name, outcome, start)
-
-    def _end(self, name: str, outcome: _Outcome, start: float) -> None:
-        seconds = time.perf_counter() - start
-        result = StepResult(name, outcome.status, seconds, outcome.bytes, outcome.detail)
-        self.done.append(result)
-        self.on_step(result)
+# ---------------------------------------------------------------- stage
 
 
-@dataclass
-class _Outcome:
-    """What a step says of itself while it runs."""
-
-    status: StepStatus = "done"
-    bytes: int = 0
-    detail: str = ""
-
-
-def _silent(_: StepResult) -> None:
-    """An `on_step` that tells nobody."""
-
-
-def register(
-    server: Server,
-    *,
-    tag: TagName,
-    modelfile: Modelfile,
-    artifact: Artifact,
-    verify: Verify,
-    progress: Progress = no_progress,
-    on_step: OnStep = _silent,
-    file_name: str | None = None,
-    alias_of: TagName | None = None,
-) -> TagReport:
-    """Upload, create under a staging name, verify there, promote.
-
-    Whatever happens, Ctrl-C too, the staging name is gone afterwards, and the earlier tag of
-    that name is untouched unless the new one is verified.
-
-    Args:
-        verify: runs the verification against the name that it is given.
-        file_name: what FROM must say; None takes what it says.
-        alias_of: the tag whose weights an alias shares; it only marks the report.
-
-    Returns:
-        The report; `failed`, with the verification, where that did not pass.
-
-    Raises:
-        ModelfileError: FROM names another file.
-        ServerError: the server failed; nothing is promoted.
-    """
-    _require_weights(tag, modelfile, file_name)
-    steps = Steps(on_step)
-    with staged(server, steps, tag, modelfile, artifact, progress) as stage:
-        verification = _verified(steps, verify, stage)
-        if verification.ok:
-            with steps.step("promote"):
-                promote(server, stage)
-    report = TagReport(
-        tag=str(tag),
-        quant=artifact.quant,
-        status="done",
-        file_bytes=artifact.file_bytes,
-        blob_digest=stage.blob_digest,
-        modelfile_digest=modelfile.digest,
-        manifest_digest=stage.manifest_digest,
-        n_ctx=modelfile.n_ctx,
-        steps=tuple(steps.done),
-        verification=verification,
-        alias_of=str(alias_of) if alias_of else None,
-    )
-    return report if verification.ok else _failed(report)
-
-
-def _require_weights(tag: TagName, modelfile: Modelfile, file_name: str | None) -> None:
-    if file_name is not None and modelfile.from_ != file_name:
-        raise ModelfileError(
-            f"FROM {modelfile.from_}: the weights of {tag} are {file_name}",
-            hint="FROM {{ from_ }} in the template",
-        )
-
-
-def _verified(steps: Steps, verify: Verify, stage: Staged) -> Verification:
-    with steps.step("verify") as outcome:
-        verification = verify(str(stage.staging))
-        outcome.detail = f"{verification.passed} of {len(verification.results)} passed"
-        outcome.status = "done" if verification.ok else "failed"
-    return verification
-
-
-def _failed(report: TagReport) -> TagReport:
-    reason = f"verification failed: {report.steps[-1].detail}"
-    return replace(report, status="failed", reason=reason, manifest_digest="")
-
-
-@contextlib.contextmanager
-def staged(
+def stage(
     server: Server,
     steps: Steps,
     tag: TagName,
     modelfile: Modelfile,
     artifact: Artifact,
     progress: Progress = no_progress,
-) -> Iterator[Staged]:
-    """A tag under its staging name inside the block; the staging name is gone after it."""
+) -> Staged:
+    """Create a tag under its staging name; the tag itself is untouched.
+
+    Raises:
+        ServerError: the server failed; nothing is left under the staging name.
+    """
     staging = staging_name(tag)
     with steps.step("upload") as outcome:
         if server.upload_blob(artifact.path, artifact.digest, progress):
@@ -175,38 +63,128 @@ def staged(
             outcome.detail = "the server has it"
     try:
         with steps.step("create") as outcome:
-            stage = _create(server, tag, staging, modelfile, artifact, progress)
-            if stage.blob_digest != artifact.digest:
+            staged = _create(server, tag, staging, modelfile, artifact, progress)
+            if staged.blob_digest != artifact.digest:
                 outcome.detail = "the server wrote the file anew"
-        yield stage
-    finally:
-        # What went wrong matters more than what is left; the next push of the tag cleans up.
-        with contextlib.suppress(ServerError):
-            discard(server, staging)
+    except BaseException:
+        discard(server, staging)
+        raise
+    return staged
 
 
-def promote(server: Server, stage: Staged) -> None:
-    """Give a staged tag its name.
+def require_weights(tag: TagName, modelfile: Modelfile, file_name: str) -> None:
+    """Make sure that FROM names the file that is sent.
 
     Raises:
-        ServerError: the name does not hold what was verified.
+        ModelfileError: it names another.
     """
-    server.copy(str(stage.staging), str(stage.name))
-    held = server.tag(str(stage.name))
-    if held is None or held.digest != stage.manifest_digest:
-        raise ServerError(
-            f"{server.url} copied {stage.staging} to {stage.name}, but that holds "
-            f"{held.digest[:12] if held else 'nothing'}, not {stage.manifest_digest[:12]}",
-            hint="does something else write that tag? Push again",
+    if modelfile.from_ != file_name:
+        raise ModelfileError(
+            f"FROM {modelfile.from_}: the weights of {tag} are {file_name}",
+            hint="FROM {{ from_ }} in the template",
         )
 
 
 def discard(server: Server, staging: TagName) -> None:
-    """Remove a staging name, if it is there; out of memory, too, where verifying loaded it."""
+    """Remove a staging name, if it is there; out of memory, too, where verifying loaded it.
+
+    What went wrong before matters more than what is left: the next push cleans up.
+    """
     with contextlib.suppress(ServerError):
         server.unload(str(staging))
-    with _gone_is_fine():
+    with contextlib.suppress(ServerError):
         server.delete(str(staging))
+
+
+def clear_staging(server: Server, model: str) -> list[str]:
+    """Remove what an earlier push of a model left staged; gives the names."""
+    prefix = f"{STAGING}/{model}:".lower()
+    left = [record.name for record in server.tags() if record.name.lower().startswith(prefix)]
+    for name in left:
+        discard(server, TagName.parse(name))
+    return left
+
+
+# ---------------------------------------------------------------- promote, restore
+
+
+def swap_of(held: Sequence[TagRecord], name: TagName, source: TagName, after: str) -> Swap:
+    """What giving `name` the content of `source` changes, among the tags of a server."""
+    mine = next((record for record in held if name.same(record.name)), None)
+    if mine is None:
+        return Swap(name, source, after)
+    kept = None if mine.digest == after else kept_name(held, name, mine.digest)
+    return Swap(name, source, after, mine.digest, kept)
+
+
+def promote(server: Server, swaps: Sequence[Swap]) -> None:
+    """Give every name of a set its new content; what they held is kept first.
+
+    Raises:
+        ServerError: a name does not hold what it should; `restore` puts all of them back.
+    """
+    for swap in swaps:
+        if swap.kept is not None:
+            server.copy(str(swap.name), str(swap.kept))
+    _require(server, {swap.kept: swap.before or "" for swap in swaps if swap.kept})
+    for swap in swaps:
+        server.copy(str(swap.source), str(swap.name))
+    _require(server, {swap.name: swap.after for swap in swaps})
+
+
+def restore(server: Server, swaps: Sequence[Swap]) -> list[str]:
+    """Give every name of a set the content that it held before; gives the names that needed it.
+
+    It also mends a name whose manifest was cut short when the server died.
+
+    Raises:
+        ServerError: it can't be done now.
+    """
+    held = {swap.name: server.tag(str(swap.name)) for swap in swaps}
+    wrong = [s for s in swaps if (tag.digest if (tag := held[s.name]) else None) != s.before]
+    for swap in swaps:
+        if swap.before is None:
+            _take_away(server, swap)
+        elif swap in wrong:
+            server.copy(str(swap.kept), str(swap.name))
+    _require(server, {s.name: s.before for s in swaps if s.before is not None})
+    return [str(swap.name) for swap in wrong]
+
+
+def forget(server: Server, name: TagName, keep: int) -> list[str]:
+    """Let go of a tag's oldest generations, all but `keep`; gives their names."""
+    held = server.tags()
+    current = next((record.digest for record in held if name.same(record.name)), "")
+    gone = [record.name for record in beyond(generations(held, name), current, keep)]
+    for old in gone:
+        server.delete(old)
+    return gone
+
+
+def _require(server: Server, wanted: dict[TagName, str]) -> None:
+    held = server.tags() if wanted else []
+    for name, digest in wanted.items():
+        found = next((r.digest for r in held if same_name(r.name, str(name))), "")
+        if found != digest:
+            raise ServerError(
+                f"{server.url}: {name} holds {found[:12] or 'nothing'}, not {digest[:12]}",
+                hint="does something else write that tag? Push again",
+            )
+
+
+def _take_away(server: Server, swap: Swap) -> None:
+    """Remove a name that did not exist before."""
+    try:
+        server.delete(str(swap.name))
+    except ServerRefused as exc:
+        if exc.status == 404:
+            return
+        # A manifest that was cut short can't be deleted, only written over.
+        server.copy(str(swap.source), str(swap.name))
+        server.delete(str(swap.name))
+
+
+# ---------------------------------------------------------------- take away
 
 
 def remove(server: Server, tag: TagName) -> int:
@@ -227,12 +205,6 @@ def remove(server: Server, tag: TagName) -> int:
         server.unload(str(tag))  # once its name is gone, nothing takes it out of memory any more
     server.delete(str(tag))
     return 0 if shared or mine is None else mine.size_bytes
-
-
-def staging_leftovers(server: Server) -> list[TagRecord]:
-    """Staged tags that an earlier run left behind."""
-    prefix = f"{staging_name(TagName('x', 'x')).namespace}/"
-    return [tag for tag in server.tags() if tag.name.lower().startswith(prefix)]
 
 
 def _create(
@@ -260,12 +232,3 @@ def _blob_digest(server: Server, tag: TagRecord) -> str | None:
         return server.show(tag.name).blob_digest
     except ServerRefused:
         return None  # a tag that the server can't read keeps no weights alive
-
-
-@contextlib.contextmanager
-def _gone_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except ServerRefused as exc:
-        if exc.status != 404:
-            raise

@@ -10,14 +10,12 @@ import pytest
 
 from deployq.errors import ModelfileError, ServerRefused
 from deployq.tags.modelfile import Modelfile, dump, parse
-from deployq.tags.names import TagName, staging_name
 from deployq.tags.records import same_parameters
-from deployq.tags.registry import register
 from deployq.tags.server import Server
 from deployq.tags.templates import context, environment, render_modelfile
-from deployq.types import Artifact, Endpoint, Message, Verification
+from deployq.types import Artifact, Endpoint, Message
 from tests.tags.conftest import artifact_of, keeps_weights, ollama_create
-from tests.tags.test_registry import verified
+from tests.tags.test_registry import put, staged
 from tests.tiny import write_tiny_llama
 
 pytestmark = pytest.mark.ollama
@@ -114,42 +112,29 @@ def test_a_rendered_modelfile_is_what_the_tag_holds(real: Server, tiny: Artifact
         ),
     )
     modelfile = parse(text)
-    report = register(
-        real,
-        tag=TagName("task-api", "f16"),
-        modelfile=modelfile,
-        artifact=tiny,
-        verify=verified(True),
-    )
+    ready = put(real, tiny, modelfile)
     shown = real.show("task-api:f16")
     assert shown.system == modelfile.system
     assert same_parameters(modelfile.parameters, shown.parameters)
     kept = keeps_weights(real)
     assert shown.details["parent_model"] == ("task-api-F16.gguf" if kept else "")
-    assert (report.blob_digest == tiny.digest) == kept
+    assert (ready.blob_digest == tiny.digest) == kept
 
 
 def test_a_staged_tag_answers_before_it_has_its_name(real: Server, tiny: Artifact) -> None:
     real.ensure_supported()
-    tag = TagName("task-api", "f16")
-
-    def verify(name: str) -> Verification:
-        assert name == str(staging_name(tag))
-        messages = [Message("user", "hi")]
-        options = {"num_predict": 4, "temperature": 0, "seed": 1}
-        answer = real.chat(name, messages, options=options)
-        assert 0 < answer.tokens <= 4
-        assert answer.prompt_tokens > 0
-        assert answer.done_reason in ("stop", "length")
-        assert real.chat(name, messages, options=options).text == answer.text
-        assert "<|im_start|>user\nhi<|im_end|>" in real.render(name, messages)
-        (loaded,) = [m for m in real.ps() if m.name == name]
-        assert loaded.n_ctx == 512
-        return verified(True)(name)
-
-    modelfile = Modelfile("task-api-F16.gguf", {"num_ctx": 512})
-    register(real, tag=tag, modelfile=modelfile, artifact=tiny, verify=verify)
-    assert real.names() == ["task-api:f16"]
+    name = str(staged(real, tiny, Modelfile("task-api-F16.gguf", {"num_ctx": 512})).staging)
+    assert real.names() == [name]
+    messages = [Message("user", "hi")]
+    options = {"num_predict": 4, "temperature": 0, "seed": 1}
+    answer = real.chat(name, messages, options=options)
+    assert 0 < answer.tokens <= 4
+    assert answer.prompt_tokens > 0
+    assert answer.done_reason in ("stop", "length")
+    assert real.chat(name, messages, options=options).text == answer.text
+    assert "<|im_start|>user\nhi<|im_end|>" in real.render(name, messages)
+    (loaded,) = [m for m in real.ps() if m.name == name]
+    assert loaded.n_ctx == 512
 
 
 def test_generate_with_log_probabilities(real: Server, tiny: Artifact) -> None:

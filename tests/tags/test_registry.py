@@ -1,151 +1,212 @@
+"""Stage, promote, restore: against the small server and, marked `ollama`, the real one."""
+
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deployq.errors import ModelfileError, ServerError, ServerRefused
+from deployq.tags.history import generations
+from deployq.tags.journal import Swap
 from deployq.tags.modelfile import Modelfile
-from deployq.tags.names import TagName
-from deployq.tags.registry import register, remove, staging_leftovers
-from deployq.tags.server import Server
-from deployq.types import (
-    Answer,
-    Artifact,
-    Prompt,
-    PromptResult,
-    StepResult,
-    TagReport,
-    Verdict,
-    Verification,
+from deployq.tags.names import TagName, history_name, staging_name
+from deployq.tags.registry import (
+    Staged,
+    clear_staging,
+    discard,
+    forget,
+    promote,
+    remove,
+    require_weights,
+    restore,
+    stage,
+    swap_of,
 )
+from deployq.tags.server import Server
+from deployq.tags.steps import Steps
+from deployq.types import Artifact, StepResult
 from tests.tags.conftest import artifact_of, keeps_weights
 from tests.tags.small_ollama import small_ollama
 from tests.tiny import write_tiny_llama
 
 TAG = TagName("task-api", "f16")
+ALIAS = TagName("task-api", "laptop")
 FIRST = Modelfile("task-api-F16.gguf", {"num_ctx": 512}, system="first")
 SECOND = dataclasses.replace(FIRST, system="second")
+THIRD = dataclasses.replace(FIRST, system="third")
 STAGING = "deployq-staging/task-api:f16"
 
 
-def verified(passed: bool) -> Callable[[str], Verification]:
-    """A verification that ends so."""
-    answer = Answer("x", "stop", 1, 2, 0.1, 0.1, 0.1)
-    result = PromptResult(Prompt("p", ()), answer, (Verdict("equals", passed),))
-    return lambda tag: Verification("suite", tag, 1.0, (result,), 0.1)
+def staged(
+    server: Server, artifact: Artifact, modelfile: Modelfile = FIRST, name: TagName = TAG
+) -> Staged:
+    return stage(server, Steps(), name, modelfile, artifact)
+
+
+def swaps_of(server: Server, *stages: Staged) -> list[Swap]:
+    held = server.tags()
+    return [swap_of(held, s.name, s.staging, s.manifest_digest) for s in stages]
 
 
 def put(
-    server: Server, artifact: Artifact, modelfile: Modelfile = FIRST, passed: bool = True
-) -> TagReport:
-    return register(
-        server, tag=TAG, modelfile=modelfile, artifact=artifact, verify=verified(passed)
-    )
+    server: Server, artifact: Artifact, modelfile: Modelfile = FIRST, name: TagName = TAG
+) -> Staged:
+    """Stage, promote, discard: a push of one tag."""
+    ready = staged(server, artifact, modelfile, name)
+    promote(server, swaps_of(server, ready))
+    discard(server, ready.staging)
+    return ready
 
 
-def statuses(report: TagReport) -> list[tuple[str, str]]:
-    return [(step.step, step.status) for step in report.steps]
+def system(server: Server, name: TagName | str = TAG) -> str:
+    return server.show(str(name)).system
 
 
-def test_register(server: Server, tiny: Artifact) -> None:
+# ------------------------------------------------------------ stage
+
+
+def test_a_staged_tag_stands_under_a_name_of_its_own(server: Server, tiny: Artifact) -> None:
     told: list[StepResult] = []
-    seen: list[tuple[str, list[str]]] = []
-
-    def verify(name: str) -> Verification:
-        seen.append((name, server.names()))
-        return verified(True)(name)
-
-    report = register(
-        server, tag=TAG, modelfile=FIRST, artifact=tiny, verify=verify, on_step=told.append
-    )
-    assert seen == [(STAGING, [STAGING])]
-    assert server.names() == ["task-api:f16"]
-    shown = server.show("task-api:f16")
-    assert (shown.system, shown.blob_digest) == ("first", report.blob_digest)
-    assert (report.blob_digest == tiny.digest) == keeps_weights(server)
-    held = server.tag("task-api:f16")
-    assert held is not None
-    assert (report.status, report.manifest_digest) == ("done", held.digest)
-    assert (report.tag, report.n_ctx) == ("task-api:f16", 512)
-    assert report.modelfile_digest == FIRST.digest
-    assert report.steps == tuple(told)
-    assert [step.step for step in told] == ["upload", "create", "verify", "promote"]
+    ready = stage(server, Steps(told.append), TAG, FIRST, tiny)
+    assert server.names() == [STAGING]
+    assert (str(ready.staging), ready.name) == (STAGING, TAG)
+    shown = server.show(STAGING)
+    assert (shown.system, shown.blob_digest) == ("first", ready.blob_digest)
+    assert (ready.blob_digest == tiny.digest) == keeps_weights(server)
+    assert [(step.step, step.status) for step in told[1:]] == [("create", "done")]
+    assert told[0].step == "upload"
     assert all(step.seconds > 0 for step in told)
+    discard(server, ready.staging)
+    assert server.names() == []
 
 
 def test_the_blob_goes_over_once(server: Server, tmp_path: Path) -> None:
     # Weights of its own: the real server keeps those of other tests.
     fresh = artifact_of(write_tiny_llama(tmp_path / "a.gguf", n_layer=1, seed=7))
-    first, second = put(server, fresh), put(server, fresh, SECOND)
-    assert (first.steps[0].status, first.steps[0].bytes) == ("done", fresh.file_bytes)
-    assert (second.steps[0].status, second.steps[0].bytes) == ("reused", 0)
-
-
-def test_a_verified_tag_replaces_the_earlier_one(server: Server, tiny: Artifact) -> None:
-    put(server, tiny)
-    put(server, tiny, SECOND)
-    assert server.show("task-api:f16").system == "second"
-    assert server.names() == ["task-api:f16"]
-
-
-def test_a_failed_verification_leaves_the_earlier_tag(server: Server, tiny: Artifact) -> None:
-    before = put(server, tiny).manifest_digest
-    report = put(server, tiny, SECOND, passed=False)
-    assert report.status == "failed"
-    assert report.verification is not None
-    assert report.reason == "verification failed: 0 of 1 passed"
-    assert statuses(report)[-1] == ("verify", "failed")
-    assert report.manifest_digest == ""
-    assert [(t.name, t.digest) for t in server.tags()] == [("task-api:f16", before)]
-    assert server.show("task-api:f16").system == "first"
-
-
-@pytest.mark.parametrize("thrown", [KeyboardInterrupt, RuntimeError, ServerError])
-def test_whatever_stops_it_leaves_the_earlier_tag(
-    server: Server, tiny: Artifact, thrown: type[BaseException]
-) -> None:
-    put(server, tiny)
     told: list[StepResult] = []
+    steps = Steps(told.append)
+    for modelfile in (FIRST, SECOND):
+        stage(server, steps, TAG, modelfile, fresh)
+    uploads = [(step.status, step.bytes) for step in told if step.step == "upload"]
+    assert uploads == [("done", fresh.file_bytes), ("reused", 0)]
 
-    def verify(_: str) -> Verification:
-        raise thrown("stop")
 
-    with pytest.raises(thrown):
-        register(
-            server, tag=TAG, modelfile=SECOND, artifact=tiny, verify=verify, on_step=told.append
-        )
+def test_what_an_earlier_run_left_staged_is_taken_away(server: Server, tiny: Artifact) -> None:
+    staged(server, tiny)
+    staged(server, tiny, name=TagName("task-api-2", "f16"))
+    assert clear_staging(server, "Task-API") == [STAGING]
+    assert server.names() == ["deployq-staging/task-api-2:f16"]
+
+
+def test_from_must_name_the_file_that_is_sent() -> None:
+    require_weights(TAG, FIRST, "task-api-F16.gguf")
+    with pytest.raises(ModelfileError, match=r"FROM llama3: the weights of task-api:f16 are x\."):
+        require_weights(TAG, Modelfile("llama3"), "x.gguf")
+
+
+# ------------------------------------------------------------ promote
+
+
+def test_the_first_generation_keeps_nothing(server: Server, tiny: Artifact) -> None:
+    ready = put(server, tiny)
     assert server.names() == ["task-api:f16"]
-    assert server.show("task-api:f16").system == "first"
-    assert (told[-1].step, told[-1].status, told[-1].detail) == ("verify", "failed", "stop")
+    held = server.tag("task-api:f16")
+    assert held is not None
+    assert held.digest == ready.manifest_digest
 
 
-def test_what_an_earlier_run_left_is_found_and_written_over(server: Server, tiny: Artifact) -> None:
+def test_what_a_name_held_is_kept_as_a_generation(server: Server, tiny: Artifact) -> None:
+    first = put(server, tiny)
+    second = put(server, tiny, SECOND)
+    put(server, tiny, THIRD)
+    assert system(server) == "third"
+    kept = generations(server.tags(), TAG)
+    assert {n: record.digest for n, record in kept.items()} == {
+        1: first.manifest_digest,
+        2: second.manifest_digest,
+    }
+    assert system(server, history_name(TAG, 1)) == "first"
+
+
+def test_the_same_content_again_is_no_new_generation(server: Server, tiny: Artifact) -> None:
     put(server, tiny)
-    server.copy("task-api:f16", STAGING)
-    assert [tag.name for tag in staging_leftovers(server)] == [STAGING]
+    put(server, tiny)
+    assert server.names() == ["task-api:f16"]
+
+
+def test_what_is_kept_already_is_not_kept_twice(server: Server, tiny: Artifact) -> None:
+    put(server, tiny)
     put(server, tiny, SECOND)
-    assert staging_leftovers(server) == []
+    first = history_name(TAG, 1)
+    digest = generations(server.tags(), TAG)[1].digest
+    promote(server, [swap_of(server.tags(), TAG, first, digest)])  # as a rollback does
+    put(server, tiny, THIRD)
+    assert [system(server, history_name(TAG, n)) for n in (1, 2)] == ["first", "second"]
+    assert list(generations(server.tags(), TAG)) == [1, 2]
 
 
-def test_an_alias_shares_the_weights(server: Server, tiny: Artifact) -> None:
+def test_only_so_many_generations_stay(server: Server, tiny: Artifact) -> None:
+    for modelfile in (FIRST, SECOND, THIRD, FIRST):
+        put(server, tiny, modelfile)
+    assert forget(server, TAG, 1) == ["deployq-history/task-api:f16.2"]
+    assert system(server) == "first"
+    kept = generations(server.tags(), TAG)
+    # The first one is what the tag holds again: it costs nothing and keeps its number.
+    assert [system(server, history_name(TAG, n)) for n in kept] == ["first", "third"]
+
+
+def test_tags_of_other_names_keep_their_own_generations(server: Server, tiny: Artifact) -> None:
+    for name in (TAG, TagName("task-api", "f16.1")):
+        put(server, tiny, FIRST, name)
+        put(server, tiny, SECOND, name)
+    assert list(generations(server.tags(), TAG)) == [1]
+    assert sorted(server.names()) == [
+        "deployq-history/task-api:f16.1",
+        "deployq-history/task-api:f16.1.1",
+        "task-api:f16",
+        "task-api:f16.1",
+    ]
+
+
+# ------------------------------------------------------------ restore
+
+
+def test_restore_puts_all_names_of_a_set_back(server: Server, tiny: Artifact) -> None:
     put(server, tiny)
-    alias = dataclasses.replace(FIRST, parameters={"num_ctx": 1024})
-    report = register(
-        server,
-        tag=TagName("task-api", "laptop"),
-        alias_of=TAG,
-        modelfile=alias,
-        artifact=tiny,
-        verify=verified(True),
-    )
-    assert (report.alias_of, report.n_ctx) == ("task-api:f16", 1024)
-    assert statuses(report)[0] == ("upload", "reused")
-    assert sorted(server.names()) == ["task-api:f16", "task-api:laptop"]
-    weights = [server.show(name).blob_digest for name in server.names()]
-    assert weights == [report.blob_digest] * 2
+    ready = [staged(server, tiny, SECOND), staged(server, tiny, SECOND, ALIAS)]
+    swaps = swaps_of(server, *ready)
+    promote(server, swaps)
+    assert (system(server), system(server, ALIAS)) == ("second", "second")
+    assert restore(server, swaps) == ["task-api:f16", "task-api:laptop"]
+    assert system(server) == "first"
+    assert server.tag("task-api:laptop") is None
+    assert restore(server, swaps) == []
+
+
+@pytest.mark.ollama
+@pytest.mark.parametrize("left", [b"", b'{"schemaVersion":2,"mediaType":"applic'])
+def test_a_manifest_that_a_dying_server_cut_is_mended(
+    real_ollama: object, tiny: Artifact, left: bytes
+) -> None:
+    models = real_ollama.models_dir  # type: ignore[attr-defined]
+    manifests = models / "manifests" / "registry.ollama.ai" / "library" / "task-api"
+    with Server(real_ollama.url) as server:  # type: ignore[attr-defined]
+        put(server, tiny)
+        swaps = swaps_of(server, staged(server, tiny, SECOND), staged(server, tiny, SECOND, ALIAS))
+        promote(server, swaps)
+        for name in ("f16", "laptop"):
+            (manifests / name).write_bytes(left)
+        assert server.tag("task-api:f16") is None, "a cut manifest is not listed"
+        assert "task-api:f16" in restore(server, swaps)
+        assert system(server) == "first"
+        assert not (manifests / "laptop").exists()
+        for name in server.names():
+            server.delete(name)
+
+
+# ------------------------------------------------------------ remove
 
 
 def test_remove_tells_what_it_frees(server: Server, tiny: Artifact) -> None:
@@ -158,70 +219,48 @@ def test_remove_tells_what_it_frees(server: Server, tiny: Artifact) -> None:
         remove(server, TAG)
 
 
-def test_from_must_name_the_registered_file(server: Server, tiny: Artifact) -> None:
-    with pytest.raises(ModelfileError, match=r"FROM llama3: the weights of task-api:f16 are x\."):
-        register(
-            server,
-            tag=TAG,
-            modelfile=Modelfile("llama3"),
-            artifact=tiny,
-            verify=verified(True),
-            file_name="x.gguf",
-        )
-    assert server.names() == []
-
-
 # ------------------------------------------------------------ a server that fails in the middle
 
 
-@pytest.mark.parametrize(
-    ("path", "step"),
-    [("/api/create", "create"), ("/api/show", "create"), ("/api/copy", "promote")],
-)
-def test_a_server_that_refuses_one_step(tiny: Artifact, path: str, step: str) -> None:
+@pytest.mark.parametrize("path", ["/api/create", "/api/show"])
+def test_a_server_that_refuses_to_stage_leaves_nothing(tiny: Artifact, path: str) -> None:
     with small_ollama() as small, Server(small.url) as server:
         put(server, tiny)
         small.fail[path] = (500, {"error": "disk full"})
         told: list[StepResult] = []
         with pytest.raises(ServerRefused, match="disk full"):
-            register(
-                server,
-                tag=TAG,
-                modelfile=SECOND,
-                artifact=tiny,
-                verify=verified(True),
-                on_step=told.append,
-            )
-        assert (told[-1].step, told[-1].status) == (step, "failed")
+            stage(server, Steps(told.append), TAG, SECOND, tiny)
+        assert (told[-1].step, told[-1].status) == ("create", "failed")
         del small.fail[path]
         assert server.names() == ["task-api:f16"]
-        assert server.show("task-api:f16").system == "first"
+        assert system(server) == "first"
 
 
 def test_the_first_error_is_told_though_cleaning_up_fails_too(tiny: Artifact) -> None:
     with small_ollama() as small, Server(small.url) as server:
-        small.fail["/api/copy"] = (500, {"error": "disk full"})
+        small.fail["/api/create"] = (500, {"error": "disk full"})
         small.fail["/api/delete"] = (500, {"error": "read-only"})
         with pytest.raises(ServerRefused, match="disk full"):
-            put(server, tiny)
+            staged(server, tiny)
 
 
 def test_a_copy_that_did_nothing_is_noticed(tiny: Artifact) -> None:
     with small_ollama() as small, Server(small.url) as server:
         put(server, tiny)
         small.fail["/api/copy"] = (200, None)
-        with pytest.raises(ServerError, match="but that holds "):
+        with pytest.raises(ServerError, match=r"task-api:f16\.1 holds nothing, not "):
             put(server, tiny, SECOND)
+        assert system(server) == "first", "what could not be kept is not overwritten"
 
 
 def test_a_created_tag_that_is_not_listed_is_noticed(tiny: Artifact) -> None:
     with small_ollama() as small, Server(small.url) as server:
         small.fail["/api/tags"] = (200, {"models": []})
         with pytest.raises(ServerError, match="does not list it"):
-            put(server, tiny)
+            staged(server, tiny)
 
 
-def test_no_verification_before_the_upload_is_done(tiny: Artifact) -> None:
+def test_the_calls_of_a_push_and_their_order(tiny: Artifact) -> None:
     with small_ollama() as small, Server(small.url) as server:
         put(server, tiny)
         calls = [line for line in small.log if "tags" not in line and "show" not in line]
@@ -234,3 +273,9 @@ def test_no_verification_before_the_upload_is_done(tiny: Artifact) -> None:
         "POST /api/generate",
         "DELETE /api/delete",
     ]
+
+
+def test_names_of_a_namespace_are_kept_apart() -> None:
+    mine = TagName("task-api", "q8_0", "me")
+    assert str(history_name(mine, 3)) == "deployq-history/me.task-api:q8_0.3"
+    assert str(staging_name(mine)) == "deployq-staging/me.task-api:q8_0"

@@ -1,0 +1,89 @@
+"""The fit, proven after loading: what a server says that a loaded tag takes, against the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deployq.errors import DoesNotFit
+from deployq.tags.names import TagName
+from deployq.tags.records import Loaded
+from deployq.tags.server import Server
+from deployq.tags.steps import Steps
+from deployq.types import TargetPlan
+from deployq.units import format_bytes
+
+# A difference is worth a word where it is over both: less is rounding and page tables.
+SHARE = 0.05
+LEAST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the plan says of a loaded tag: bytes of weights, KV cache and compute, and context.
+
+    `on_gpu` says that all of it was planned to lie on a GPU.
+    """
+
+    total_bytes: int
+    n_ctx: int
+    on_gpu: bool
+
+
+def expected_of(plan: TargetPlan) -> Expected | None:
+    """What the chosen quant of a target takes there; None where nothing was chosen."""
+    chosen = next((c for c in plan.candidates if c.quant == plan.chosen), None)
+    if chosen is None:
+        return None
+    # Without a host of its own a target's tags go to the default server, whatever that has.
+    on_gpu = plan.target.kind == "vram" and plan.target.host is not None
+    return Expected(chosen.memory.total_bytes, plan.target.n_ctx, on_gpu)
+
+
+def check_fit(
+    server: Server, steps: Steps, name: TagName, expected: Expected, require: bool
+) -> None:
+    """Hold the plan against `/api/ps`, while the tag that was just verified is still loaded.
+
+    Raises:
+        DoesNotFit: there is a difference, and `require` says that it counts.
+    """
+    with steps.step("fit") as outcome:
+        loaded = next((model for model in server.ps() if name.same(model.name)), None)
+        if loaded is None:
+            outcome.status, outcome.detail = "skipped", "the server unloaded it already"
+            return
+        outcome.bytes = loaded.size_bytes
+        found = differences(loaded, expected)
+        outcome.detail = "; ".join(found) or _agreement(loaded, expected)
+        if found:
+            outcome.status = "failed" if require else "skipped"
+        if found and require:
+            raise DoesNotFit(
+                f"{name.model}:{name.tag}, once loaded: {outcome.detail}",
+                hint="deployq plan --explain QUANT shows what was planned",
+            )
+
+
+def differences(loaded: Loaded, expected: Expected) -> list[str]:
+    """What a loaded tag is otherwise than planned, in words."""
+    found = []
+    more = loaded.size_bytes - expected.total_bytes
+    if abs(more) > max(SHARE * expected.total_bytes, LEAST_BYTES):
+        word = "more" if more > 0 else "less"
+        found.append(
+            f"it takes {format_bytes(loaded.size_bytes)}, {format_bytes(abs(more))} {word} than "
+            f"planned"
+        )
+    if loaded.n_ctx is not None and loaded.n_ctx != expected.n_ctx:
+        found.append(f"its context is {loaded.n_ctx}, not {expected.n_ctx}")
+    spilt = loaded.size_bytes - loaded.vram_bytes
+    if expected.on_gpu and spilt > 0:
+        share = spilt / loaded.size_bytes
+        found.append(f"{format_bytes(spilt)} of it ({share:.0%}) did not fit on the GPU")
+    return found
+
+
+def _agreement(loaded: Loaded, expected: Expected) -> str:
+    off = loaded.size_bytes / expected.total_bytes - 1
+    where = " on the GPU" if loaded.vram_bytes else ""
+    return f"loaded: {format_bytes(loaded.size_bytes)}{where}, {off:+.1%} from the plan"

@@ -1,0 +1,51 @@
+"""Several servers at once: each in a thread of its own, and all of them stop on Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import TypeVar
+
+from deployq.errors import DeployqError
+from deployq.types import Progress
+
+T = TypeVar("T")
+
+# How long an interrupted push waits for its threads to take away what they had staged.
+GRACE_SECONDS = 10.0
+
+
+class _Stopped(DeployqError):
+    """Somebody pressed Ctrl-C."""
+
+
+def at_once(tasks: Sequence[Callable[[], T]], stop: threading.Event) -> list[T]:
+    """The results of all tasks, in their order; one alone runs in the calling thread.
+
+    Args:
+        stop: set when this is interrupted, for the tasks' own progress to look at.
+    """
+    if len(tasks) <= 1:
+        return [task() for task in tasks]
+    # Its threads are daemons: one that waits for a server does not keep the process alive.
+    with ThreadPool(len(tasks)) as pool:
+        results = [pool.apply_async(task) for task in tasks]
+        try:
+            return [result.get() for result in results]
+        except BaseException:
+            stop.set()
+            for result in results:
+                result.wait(GRACE_SECONDS)
+            raise
+
+
+def stopping(progress: Progress, stop: threading.Event) -> Progress:
+    """The same progress; once `stop` is set it ends whoever reports."""
+
+    def checked(task: str, done: float, total: float | None, unit: str) -> None:
+        if stop.is_set():
+            raise _Stopped("interrupted")
+        progress(task, done, total, unit)
+
+    return checked

@@ -1,0 +1,154 @@
+"""One tag tried out on a server: staged under a name of its own and verified, not yet promoted."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from deployq.errors import DeployqError, ServerError, VerificationFailed
+from deployq.pipeline.checks import all_checks
+from deployq.pipeline.fit import Expected, check_fit
+from deployq.pipeline.jobs import (
+    Built,
+    Job,
+    Work,
+    failed_report,
+    quantize_step,
+    unchanged_report,
+)
+from deployq.proof.verify import run_suite
+from deployq.report.runs import write_text
+from deployq.tags.modelfile import warnings
+from deployq.tags.registry import Staged, discard, require_weights, stage
+from deployq.tags.steps import Steps
+from deployq.types import Artifact, Progress, TagReport, Verification
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A tag that was tried out; `staged` and `artifact` are set where it can be promoted."""
+
+    job: Job
+    report: TagReport
+    staged: Staged | None = None
+    artifact: Artifact | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.report.status == "failed"
+
+
+def try_out(
+    work: Work, job: Job, built: Built, stages: ExitStack, expected: Expected | None = None
+) -> Trial:
+    """Stage one tag and verify it, if there is anything to do; a failure becomes its report.
+
+    Args:
+        stages: takes the staging name away in the end.
+        expected: what the plan says that it takes once it is loaded.
+    """
+    write_text(work.run_dir / f"{job.name.model}-{job.name.tag}.Modelfile", job.rendered.text)
+    for warning in warnings(job.rendered.text):
+        work.session.talk(f"warning: Modelfile of {job.tag}, {warning}")
+    if not job.why:
+        return Trial(job, unchanged_report(work, job))
+    try:
+        return _tried(work, job, _artifact(job, built), stages, expected)
+    except DeployqError as exc:
+        return Trial(job, failed_report(work, job, exc))
+
+
+def _artifact(job: Job, built: Built) -> Artifact:
+    quant = job.rendered.quant
+    if quant in built.failures:
+        raise built.failures[quant]
+    if quant not in built.artifacts:
+        raise ServerError(
+            f"{job.tag} was as it should be when this push began, and no longer is",
+            hint="does something else write that tag? Push again",
+        )
+    return built.artifacts[quant]
+
+
+def _tried(
+    work: Work, job: Job, artifact: Artifact, stages: ExitStack, expected: Expected | None
+) -> Trial:
+    steps = Steps(work.tell)
+    staged = _stage(work, job, artifact, steps, stages)
+    verification = _verify(work, job, steps, staged)
+    if verification.ok and expected is not None:
+        check_fit(job.site.server, steps, staged.staging, expected, work.options.require_fit)
+    report = TagReport(
+        tag=job.tag,
+        quant=artifact.quant,
+        status="done",
+        file_bytes=artifact.file_bytes,
+        blob_digest=staged.blob_digest,
+        modelfile_digest=job.rendered.modelfile.digest,
+        manifest_digest=staged.manifest_digest,
+        n_ctx=job.rendered.n_ctx,
+        steps=(quantize_step(artifact), *steps.done),
+        verification=verification,
+        alias_of=job.alias_of,
+    )
+    if verification.ok:
+        return Trial(job, report, staged, artifact)
+    reason = f"verification failed: {verification.passed} of {len(verification.results)} passed"
+    return Trial(
+        job,
+        replace(
+            report,
+            status="failed",
+            reason=reason,
+            manifest_digest="",
+            exit_code=VerificationFailed.exit_code,
+        ),
+    )
+
+
+def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitStack) -> Staged:
+    file_name = f"{work.prepared.model.name}-{artifact.quant}.gguf"
+    require_weights(job.name, job.rendered.modelfile, file_name)
+    staged = stage(
+        job.site.server,
+        steps,
+        job.name,
+        job.rendered.modelfile,
+        artifact,
+        _renamed(work, job, bytes="upload", steps="create"),
+    )
+    stages.callback(discard, job.site.server, staged.staging)
+    return staged
+
+
+def _verify(work: Work, job: Job, steps: Steps, staged: Staged) -> Verification:
+    """Ask the suite of the tag that stands under its staging name."""
+    session = work.session
+    with steps.step("verify") as outcome:
+        verification = run_suite(
+            job.site.server,
+            str(staged.staging),
+            job.suite,
+            all_checks(session),
+            jobs=work.options.jobs,
+            timeout_seconds=session.config.runtime.timeout,
+            progress=_renamed(work, job, prompts="verify"),
+        )
+        outcome.detail = f"{verification.passed} of {len(verification.results)} passed"
+        outcome.status = "done" if verification.ok else "failed"
+    return replace(verification, tag=job.tag)
+
+
+def _renamed(work: Work, job: Job, **verbs: str) -> Progress:
+    """Progress that people can tell apart: by tag and server, not by file or staging name.
+
+    Args:
+        verbs: what is done, by the unit that it counts in.
+    """
+    where = f" on {job.site.endpoint.url}" if work.several else ""
+
+    def progress(task: str, done: float, total: float | None, unit: str) -> None:
+        title = f"{verbs[unit]} {job.tag}{where}" if unit in verbs else task
+        work.session.progress(title, done, total, unit)
+
+    return progress

@@ -1,0 +1,140 @@
+"""What a promotion is about to change, on disk before the first change.
+
+    <folder>/<id>.json     there while names are being changed; removed when all is done
+
+A file that is still there when nobody holds its lock belongs to a process, or to a server, that
+died in between: the names in it are put back to what they held before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployq.digests import sha256_bytes
+from deployq.errors import DiskError
+from deployq.tags.names import TagName
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One name's change.
+
+    `source` is the name that holds the new content, with the manifest digest `after`. `before`
+    is the digest of what `name` held (None: it did not exist), `kept` where that is kept.
+    """
+
+    name: TagName
+    source: TagName
+    after: str
+    before: str | None = None
+    kept: TagName | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that one promotion changes: on the server at `place`, of one model, recorded where."""
+
+    place: str
+    model: str
+    lockfile: Path
+    swaps: tuple[Swap, ...]
+
+    @property
+    def id(self) -> str:
+        """One promotion of a model on a server at a time: there is one file for each."""
+        return sha256_bytes(f"{self.place} {self.model}")[:32]
+
+
+class Journal:
+    """The promotions under way, one file each below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, entry: Entry) -> None:
+        """Write an entry down; it is on the disk when this returns.
+
+        Raises:
+            DiskError: it can't be written; so nothing may be changed.
+        """
+        path = self._path(entry)
+        text = json.dumps(_document(entry), indent=2)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".new")
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as exc:
+            raise DiskError(
+                f"the journal {self.folder} can't be written: {exc.strerror or exc}",
+                hint="nothing was changed; free some room there and push again",
+            ) from exc
+
+    def close(self, entry: Entry) -> None:
+        """Everything in it is done, or undone."""
+        self._path(entry).unlink(missing_ok=True)
+
+    def entries(self, place: str) -> list[Entry]:
+        """What was left open on this server."""
+        found = (_read(path) for path in sorted(self.folder.glob("*.json")))
+        return [entry for entry in found if entry is not None and entry.place == place]
+
+    def _path(self, entry: Entry) -> Path:
+        return self.folder / f"{entry.id}.json"
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "place": entry.place,
+        "model": entry.model,
+        "lockfile": str(entry.lockfile),
+        "swaps": [
+            {
+                "name": str(swap.name),
+                "source": str(swap.source),
+                "after": swap.after,
+                "before": swap.before,
+                "kept": str(swap.kept) if swap.kept else None,
+            }
+            for swap in entry.swaps
+        ],
+    }
+
+
+def _read(path: Path) -> Entry | None:
+    """An entry; None for a file that is none, which a whole write never leaves."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["schema"] != SCHEMA:
+            return None
+        swaps = tuple(_swap(swap) for swap in document["swaps"])
+        return Entry(document["place"], document["model"], Path(document["lockfile"]), swaps)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _swap(document: dict[str, Any]) -> Swap:
+    kept = document["kept"]
+    return Swap(
+        name=TagName.parse(document["name"]),
+        source=TagName.parse(document["source"]),
+        after=document["after"],
+        before=document["before"],
+        kept=TagName.parse(kept) if kept else None,
+    )
+
+
+def names(swaps: Sequence[Swap]) -> str:
+    """The names that are changed, for people."""
+    return ", ".join(str(swap.name) for swap in swaps)
