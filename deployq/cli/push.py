@@ -36,6 +36,10 @@ from deployq.report.terminal import push_summary
 @runtime_option
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--allow-requantize", is_flag=True, help="Take a source that is quantized already.")
+@click.option("--locked", is_flag=True, help="Make exactly what deployq.lock says, or fail.")
+@click.option(
+    "--require-fit", is_flag=True, help="Fail where a loaded tag takes more than planned."
+)
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
@@ -51,6 +55,8 @@ def command(
     runtime: str | None,
     dry_run: bool,
     allow_requantize: bool,
+    locked: bool,
+    require_fit: bool,
     jobs: int,
     yes: bool,
     as_json: bool,
@@ -58,8 +64,8 @@ def command(
     """Plan, quantize, register and verify MODEL on its targets.
 
     MODEL is a name from deployq.toml or the path of a full-precision GGUF. A tag gets its name
-    only after it passed its suite; what fails leaves the earlier tag as it was. What is there
-    already is not done again.
+    only after it passed its suite, and the tags of a target get theirs together; what fails
+    leaves the earlier ones as they were. What is there already is not done again.
 
     \b
     Examples:
@@ -81,7 +87,8 @@ def command(
             show_plan(prepared.plan, as_json)
             ctx.exit(3 if any(t.chosen is None for t in prepared.plan.targets) else 0)
         _announce(session, prepared, yes or as_json, ctx.obj["quiet"])
-        report = push(session, prepared, Options(jobs, allow_requantize))
+        fit = require_fit or session.config.tags.require_fit
+        report = push(session, prepared, Options(jobs, allow_requantize, locked, fit))
     if as_json:
         show_json(report_document(report))
     else:

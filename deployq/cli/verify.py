@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,16 +16,19 @@ from deployq.cli.shared import (
     show,
     show_json,
 )
-from deployq.errors import VerificationFailed
+from deployq.errors import LockfileError, VerificationFailed
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.inventory import resolve_tags, suite_for, verify_tag
 from deployq.pipeline.servers import site_of
+from deployq.pipeline.status import status
 from deployq.report.documents import verifications_document
+from deployq.report.generation_view import status_document, status_table
 from deployq.report.terminal import verification_view
 
 
 @click.command()
-@click.argument("tags", nargs=-1, required=True, metavar="TAG...")
+@click.argument("tags", nargs=-1, metavar="TAG...")
+@click.option("--locked", is_flag=True, help="Ask nothing: prove that servers hold the lockfile's.")
 @click.option(
     "--suite",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -41,6 +45,7 @@ from deployq.report.terminal import verification_view
 def command(
     ctx: click.Context,
     tags: tuple[str, ...],
+    locked: bool,
     suite: Path | None,
     threshold: float | None,
     jobs: int,
@@ -55,8 +60,13 @@ def command(
     \b
     Examples:
       deployq verify task-api
+      deployq verify --locked
       deployq verify task-api:q4_k_m --suite suite-full.jsonl --threshold 0.95
     """
+    if locked:
+        _locked(ctx, tags, runtime, as_json)
+    if not tags:
+        raise click.UsageError("Missing argument 'TAG...'", ctx)
     results = []
     with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
         for tag in resolve_tags(session, site, tags):
@@ -71,3 +81,17 @@ def command(
             show(verification_view(result))
     if not all(result.ok for result in results):
         ctx.exit(VerificationFailed.exit_code)
+
+
+def _locked(ctx: click.Context, tags: Sequence[str], runtime: str | None, as_json: bool) -> None:
+    with session_of(ctx, runtime__name=runtime) as session:
+        found = status(session, tags, servers_only=True)
+        if not found:
+            raise LockfileError(
+                f"{session.lockfile.name} has no such tag", hint="deployq push MODEL makes one"
+            )
+    if as_json:
+        show_json(status_document(found))
+    else:
+        show(status_table(found))
+    ctx.exit(0 if all(tag.ok for tag in found) else VerificationFailed.exit_code)

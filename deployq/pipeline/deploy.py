@@ -15,12 +15,12 @@ from deployq.errors import DeployqError, ServerError
 from deployq.pipeline.fit import expected_of
 from deployq.pipeline.jobs import Built, Job, Work, failed_report, held_by, held_digest, lock_entry
 from deployq.pipeline.locks import alone
-from deployq.pipeline.recovery import journal_of
 from deployq.pipeline.servers import Site
+from deployq.pipeline.transaction import change_names
 from deployq.pipeline.trial import Trial, try_out
-from deployq.tags.journal import Entry, Swap
-from deployq.tags.lockfile import Lockfile, changes, update
-from deployq.tags.registry import clear_staging, forget, promote, restore, swap_of
+from deployq.tags.journal import Swap
+from deployq.tags.lockfile import Lockfile, changes
+from deployq.tags.registry import clear_staging, forget, swap_of
 from deployq.tags.steps import Steps
 from deployq.types import TagReport, TargetPlan, TargetReport
 
@@ -62,7 +62,7 @@ def _afresh(work: Work, order: Order) -> tuple[Work, Order]:
 
     def again(job: Job) -> Job:
         entry = lock.find(job.tag, job.site.key)
-        return replace(job, why=changes(entry, job.wanted, held_digest(held, job.tag)))
+        return replace(job, why=changes(entry, job.wanted.fields, held_digest(held, job.tag)))
 
     return replace(work, lock=lock), replace(
         order,
@@ -129,26 +129,9 @@ def _promoted(work: Work, site: Site, ready: Sequence[Trial]) -> dict[str, TagRe
 
 
 def _transaction(work: Work, site: Site, ready: Sequence[Trial]) -> None:
-    """Journal, names, lockfile: in that order, and back again if one of them fails."""
-    session = work.session
-    entry = Entry(
-        place=site.place,
-        model=work.prepared.model.name,
-        lockfile=session.lockfile.absolute(),
-        swaps=tuple(_swaps(site, ready)),
-    )
     locked = [lock_entry(t.job, t.report, t.artifact) for t in ready if t.artifact]
-    journal = journal_of(session)
-    journal.open(entry)
-    try:
-        promote(site.server, entry.swaps)
-        update(session.lockfile, locked, keep=session.config.tags.keep)
-    except BaseException:
-        with suppress(ServerError):  # then the journal stays, and the next command does it
-            restore(site.server, entry.swaps)
-            journal.close(entry)
-        raise
-    journal.close(entry)
+    swaps = tuple(_swaps(site, ready))
+    change_names(work.session, site, work.prepared.model.name, swaps, locked)
 
 
 def _swaps(site: Site, ready: Sequence[Trial]) -> Iterator[Swap]:

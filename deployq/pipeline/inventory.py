@@ -13,7 +13,7 @@ from deployq.proof.suites import Suite
 from deployq.proof.verify import run_suite
 from deployq.settings import nearest
 from deployq.tags.lockfile import LockEntry, Lockfile, update
-from deployq.tags.names import STAGING, TagName, same_name
+from deployq.tags.names import TagName, is_internal, same_name
 from deployq.tags.records import Shown, TagRecord
 from deployq.tags.registry import remove
 from deployq.types import HeldTag, Verification
@@ -29,12 +29,12 @@ class TagDetail:
 
 
 def held_tags(session: Session, site: Site) -> list[HeldTag]:
-    """Every tag of a server, with what the lockfile says of it; the staged ones are left out."""
+    """Every tag of a server, with what the lockfile says of it; staged and kept ones left out."""
     lock = Lockfile.load(session.lockfile)
     return [
         _held(record, lock.find(record.name, site.key), site)
         for record in sorted(site.server.tags(), key=lambda record: record.name)
-        if not record.name.startswith(f"{STAGING}/")
+        if not is_internal(record.name)
     ]
 
 

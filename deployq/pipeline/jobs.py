@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployq import __version__
-from deployq.artifacts.store import artifact_key
 from deployq.errors import DeployqError
-from deployq.pipeline.prepare import Prepared, choose_backend
+from deployq.pipeline.prepare import Prepared
 from deployq.pipeline.render import Rendered
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
+from deployq.pipeline.wanted import Subject, Wanted
 from deployq.proof.suites import Suite
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName, same_name
@@ -51,16 +51,27 @@ class Work:
     tell: Callable[[StepResult], None]
     several: bool = False
 
+    @property
+    def subject(self) -> Subject:
+        prepared = self.prepared
+        return Subject(prepared.model, prepared.info, self.suite, self.source_digest)
+
 
 @dataclass(frozen=True)
 class Job:
     """One tag on one server as it shall be; `why` it has to be pushed, empty if it need not."""
 
     site: Site
-    rendered: Rendered
-    suite: Suite
-    wanted: Mapping[str, object]
+    wanted: Wanted
     why: tuple[str, ...]
+
+    @property
+    def rendered(self) -> Rendered:
+        return self.wanted.rendered
+
+    @property
+    def suite(self) -> Suite:
+        return self.wanted.suite
 
     @property
     def name(self) -> TagName:
@@ -72,7 +83,7 @@ class Job:
 
     @property
     def alias_of(self) -> str | None:
-        of = self.wanted["alias_of"]
+        of = self.wanted.fields["alias_of"]
         return str(of) if of else None
 
 
@@ -84,32 +95,15 @@ class Built:
     failures: Mapping[str, DeployqError]
 
 
-def make_job(
-    work: Work,
-    site: Site,
-    rendered: Rendered,
-    suite: Suite,
-    alias_of: str | None,
-    held: Mapping[str, str],
-) -> Job:
-    """What a tag shall be, and why that is to be done.
+def make_job(work: Work, site: Site, wanted: Wanted, held: Mapping[str, str]) -> Job:
+    """What a tag shall be on a server, and why that is to be done.
 
     Args:
         held: manifest digests of the server's tags, by name.
     """
-    wanted = {
-        "model": work.prepared.model.name,
-        "quant": rendered.quant,
-        "source_digest": work.source_digest,
-        "artifact_key": artifact_key_of(work, rendered.quant),
-        "modelfile_digest": rendered.modelfile.digest,
-        "suite_digest": suite.digest,
-        "n_ctx": rendered.n_ctx,
-        "alias_of": alias_of,
-    }
-    entry = work.lock.find(str(rendered.tag), site.key)
-    there = held_digest(held, str(rendered.tag))
-    return Job(site, rendered, suite, wanted, changes(entry, wanted, there))
+    tag = str(wanted.rendered.tag)
+    entry = work.lock.find(tag, site.key)
+    return Job(site, wanted, changes(entry, wanted.fields, held_digest(held, tag)))
 
 
 def held_digest(held: Mapping[str, str], tag: str) -> str | None:
@@ -120,12 +114,6 @@ def held_digest(held: Mapping[str, str], tag: str) -> str | None:
 def held_by(site: Site) -> dict[str, str]:
     """Manifest digests of a server's tags, by name."""
     return {record.name: record.digest for record in site.server.tags()}
-
-
-def artifact_key_of(work: Work, quant: str) -> str:
-    """The key of the artifact that a push would use for this quant."""
-    backend = choose_backend(work.session, work.prepared.info, quant)
-    return artifact_key(work.source_digest, quant, backend.name, backend.health().version)
 
 
 # ---------------------------------------------------------------- reports
@@ -180,7 +168,7 @@ def lock_entry(job: Job, report: TagReport, artifact: Artifact) -> LockEntry:
     return LockEntry(
         tag=job.tag,
         host=job.site.key,
-        **job.wanted,  # type: ignore[arg-type]
+        **job.wanted.fields,  # type: ignore[arg-type]
         blob_digest=report.blob_digest,
         manifest_digest=report.manifest_digest,
         backend=artifact.backend,

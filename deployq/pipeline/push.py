@@ -10,34 +10,29 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from deployq.artifacts.build import build
-from deployq.artifacts.store import ArtifactStore
 from deployq.errors import ConfigError, DeployqError, DoesNotFit
+from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.deploy import Order, deploy
 from deployq.pipeline.jobs import (
     Built,
-    Job,
     Options,
     Work,
-    artifact_key_of,
     held_by,
     make_job,
 )
+from deployq.pipeline.locked import require_locked
 from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
-from deployq.pipeline.render import Rendered, render_alias, render_tag
+from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
-from deployq.pipeline.stores import require_disk
-from deployq.proof.suites import Suite
+from deployq.pipeline.wanted import wanted_alias, wanted_tag
+from deployq.plan.catalogue import CATALOGUE
 from deployq.report.runs import new_run_dir, write_report
-from deployq.source.inspect import inspect, require_gguf
+from deployq.source.inspect import require_gguf
 from deployq.tags.lockfile import Lockfile
 from deployq.types import Report, StepResult, TagReport, TargetPlan, TargetReport
-
-# Parameters of an alias that change where a model runs, not what it says.
-_PLACING = frozenset({"num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread"})
 
 
 def push(session: Session, prepared: Prepared, options: Options) -> Report:
@@ -74,9 +69,9 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
 def _work(session: Session, prepared: Prepared, options: Options, started: datetime) -> Work:
     """All that can be known, and refused, before anything is done."""
     suite = suite_at(session, prepared.model.settings.suite)
-    tags = [render_tag(session, prepared, quant) for quant in prepared.plan.quants]
-    _require_names(prepared, tags)
+    _require_names(prepared)
     for quant in prepared.plan.quants:
+        render_tag(session, prepared.model, prepared.info, quant)
         choose_backend(session, prepared.info, quant)
     return Work(
         session,
@@ -90,13 +85,13 @@ def _work(session: Session, prepared: Prepared, options: Options, started: datet
     )
 
 
-def _require_names(prepared: Prepared, tags: Iterable[Rendered]) -> None:
+def _require_names(prepared: Prepared) -> None:
     """No two tags of one server may have one name; letter case does not tell them apart.
 
     Raises:
         ConfigError: a target is called as a quant, or as another target on the same server.
     """
-    quants = {rendered.tag.tag.lower() for rendered in tags}
+    quants = {quant.lower() for quant in CATALOGUE}
     seen: dict[tuple[str | None, str], str] = {}
     for plan in prepared.plan.targets:
         name, host = plan.target.name, plan.target.host
@@ -135,9 +130,11 @@ def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
         host: _order(work, site, [plan for plan in plans if plan.target.host == host])
         for host, site in sites.items()
     }
-    todo = [job for order in orders.values() for job in order.jobs if job.why]
-    _require_disk(work, orders)
-    built = _build(work, list(dict.fromkeys(job.rendered.quant for job in todo)))
+    jobs = [job for order in orders.values() for job in order.jobs]
+    if work.options.locked:
+        require_locked(work, jobs)
+    require_room(work, {host: order.tags for host, order in orders.items()})
+    built = build_all(work, [job.rendered.quant for job in jobs if job.why])
     done = {report.target: report for report in _deploy_all(work, list(orders.values()), built)}
     return tuple(
         done.get(plan.target.name) or _lost_target(work, plan, _why_lost(plan, lost))
@@ -168,87 +165,22 @@ def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> Depl
 
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
     """What one server shall get: each quant tag once, and an alias for each target."""
-    held = held_by(site)
-    rendered = {
-        quant: render_tag(work.session, work.prepared, quant)
-        for quant in dict.fromkeys(quant for plan in plans for quant in plan.build)
+    held, session, subject = held_by(site), work.session, work.subject
+    quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
+    tags = [wanted_tag(session, subject, quant) for quant in quants]
+    aliases = {
+        plan.target.name: wanted_alias(session, subject, plan.target, plan.chosen or "")
+        for plan in plans
     }
     return Order(
         site=site,
         plans=tuple(plans),
-        tags=tuple(make_job(work, site, r, work.suite, None, held) for r in rendered.values()),
-        aliases={
-            plan.target.name: _alias_job(work, site, plan, rendered[plan.chosen or ""], held)
-            for plan in plans
-        },
+        tags=tuple(make_job(work, site, tag, held) for tag in tags),
+        aliases={target: make_job(work, site, alias, held) for target, alias in aliases.items()},
     )
 
 
-def _alias_job(
-    work: Work, site: Site, plan: TargetPlan, of: Rendered, held: Mapping[str, str]
-) -> Job:
-    rendered = render_alias(work.session, work.prepared, plan.target, of.quant)
-    suite = work.suite if _speaks_otherwise(rendered, of) else _short_suite(work.suite)
-    return make_job(work, site, rendered, suite, str(of.tag), held)
-
-
-def _speaks_otherwise(alias: Rendered, of: Rendered) -> bool:
-    """Whether an alias may answer otherwise than the tag whose weights it has."""
-
-    def said(rendered: Rendered) -> object:
-        modelfile = rendered.modelfile
-        kept = {k: v for k, v in modelfile.parameters.items() if k not in _PLACING}
-        return replace(modelfile, parameters=kept)
-
-    return said(alias) != said(of)
-
-
-def _short_suite(suite: Suite) -> Suite:
-    """What an alias is asked that differs in its context alone: does it load and answer?"""
-    first = replace(suite.prompts[0], name="answers", checks={"not_empty": True})
-    return replace(suite, name="answers", prompts=(first,), threshold=1.0)
-
-
-def _require_disk(work: Work, orders: Mapping[str | None, Order]) -> None:
-    """Room for the artifacts that are missing, and for a copy of what a server never had."""
-    store = ArtifactStore(work.session.cache_dir)
-    new = {
-        host: [
-            work.prepared.size_of(job.rendered.quant)
-            for job in order.tags
-            if job.why and work.lock.find(job.tag, job.site.key) is None
-        ]
-        for host, order in orders.items()
-    }
-    quants = {size.quant for sizes in new.values() for size in sizes}
-    cached = [quant for quant in quants if store.get(artifact_key_of(work, quant))]
-    require_disk(work.session, new, cached)
-
-
-def _build(work: Work, quants: Sequence[str]) -> Built:
-    """The artifacts of these quants; where a build fails, those that it had finished."""
-    session, info = work.session, work.prepared.info
-    store = ArtifactStore(session.cache_dir)
-    if not quants:
-        return Built({}, {})
-    try:
-        artifacts = build(
-            store,
-            session.backends(),
-            lambda quant: choose_backend(session, info, quant).name,
-            info,
-            work.source_digest,
-            quants,
-            {quant: work.prepared.size_of(quant) for quant in quants},
-            inspect,
-            session.progress,
-            threads=session.config.tools.threads,
-            allow_requantize=work.options.allow_requantize,
-        )
-    except DeployqError as exc:
-        found = {q: a for q in quants if (a := store.get(artifact_key_of(work, q))) is not None}
-        return Built(found, {quant: exc for quant in quants if quant not in found})
-    return Built(artifacts, {})
+# ---------------------------------------------------------------- the report
 
 
 def _lost_target(work: Work, plan: TargetPlan, error: DeployqError) -> TargetReport:

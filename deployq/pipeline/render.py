@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployq.pipeline.prepare import Prepared
-from deployq.pipeline.resolve import default_context, target_settings
+from deployq.pipeline.resolve import Model, default_context, target_settings
 from deployq.pipeline.session import Session
 from deployq.tags.modelfile import Modelfile, parse
 from deployq.tags.names import TagName, alias, quant_tag
 from deployq.tags.templates import context, environment, render_modelfile
-from deployq.types import Json, Target
+from deployq.types import Json, ModelInfo, Target
 
 
 @dataclass(frozen=True)
@@ -30,62 +29,63 @@ class Rendered:
         return self.modelfile.n_ctx
 
 
-def render_tag(session: Session, prepared: Prepared, quant: str) -> Rendered:
+def render_tag(session: Session, model: Model, info: ModelInfo, quant: str) -> Rendered:
     """The Modelfile of a quant tag: `task-api:q4_k_m`.
 
     Raises:
         ModelfileError: the template does not render, or what it renders would not survive Ollama.
     """
-    settings = prepared.model.settings
+    settings = model.settings
     parameters = {
-        "num_ctx": default_context(settings, prepared.info.n_ctx_train),
+        "num_ctx": default_context(settings, info.n_ctx_train),
         **settings.parameters,
     }
     own = settings.quant_templates.get(quant)
     template = session.config.folder / str(own) if own else settings.template
-    text = _render(session, prepared, quant, parameters, template, None)
-    return Rendered(quant_tag(prepared.model.name, quant), quant, text, parse(text))
+    text = _render(session, model, info, quant, parameters, template, None)
+    return Rendered(quant_tag(model.name, quant), quant, text, parse(text))
 
 
-def render_alias(session: Session, prepared: Prepared, target: Target, quant: str) -> Rendered:
+def render_alias(
+    session: Session, model: Model, info: ModelInfo, target: Target, quant: str
+) -> Rendered:
     """The Modelfile of a target's alias: the quant's, with that target's context and parameters.
 
     Raises:
         ModelfileError: as for `render_tag`.
     """
-    settings = prepared.model.settings
+    settings = model.settings
     mine = target_settings(session.config, target.name)
     parameters = {**settings.parameters, **mine.parameters, "num_ctx": target.n_ctx}
     template = mine.template or settings.template
-    text = _render(session, prepared, quant, parameters, template, target)
-    name = alias(prepared.model.name, target.name)
+    text = _render(session, model, info, quant, parameters, template, target)
+    name = alias(model.name, target.name)
     return Rendered(name, quant, text, parse(text), target.name)
 
 
 def _render(
     session: Session,
-    prepared: Prepared,
+    model: Model,
+    info: ModelInfo,
     quant: str,
     parameters: Mapping[str, Json],
     template: Path | None,
     target: Target | None,
 ) -> str:
     hook = session.plugins.hook
-    settings = prepared.model.settings
+    settings = model.settings
     base = context(
-        model=prepared.model.name,
-        architecture=prepared.info.architecture,
+        model=model.name,
+        architecture=info.architecture,
         quant=quant,
-        from_=f"{prepared.model.name}-{quant}.gguf",
+        from_=f"{model.name}-{quant}.gguf",
         parameters=parameters,
         system=settings.system or "",
-        stops=prepared.info.stop_tokens,
+        stops=info.stop_tokens,
         target=target.name if target else None,
         license=(settings.license,) if settings.license else (),
     )
-    brought = hook.deployq_modelfile_context(
-        model=prepared.info, target=target, quant=quant, context=base
-    )
+    brought = hook.deployq_modelfile_context(model=info, target=target, quant=quant, context=base)
     for extra in reversed(brought):
         base.update(extra)
     folders = [folder for folders in hook.deployq_template_dirs() for folder in folders]

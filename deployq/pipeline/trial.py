@@ -16,6 +16,7 @@ from deployq.pipeline.jobs import (
     quantize_step,
     unchanged_report,
 )
+from deployq.pipeline.locked import require_weights_locked
 from deployq.proof.verify import run_suite
 from deployq.report.runs import write_text
 from deployq.tags.modelfile import warnings
@@ -118,6 +119,8 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
         _renamed(work, job, bytes="upload", steps="create"),
     )
     stages.callback(discard, job.site.server, staged.staging)
+    if work.options.locked:
+        require_weights_locked(work, job, staged)
     return staged
 
 

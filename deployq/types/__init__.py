@@ -23,6 +23,12 @@ from deployq.types.base import (
     SourceFormat,
     StepStatus,
 )
+from deployq.types.generations import (
+    Generation,
+    TagDifference,
+    TagState,
+    TagStatus,
+)
 from deployq.types.guide import (
     Guide,
     GuideChoice,
@@ -107,6 +113,7 @@ __all__ = [
     "Explanation",
     "FileSystem",
     "Fit",
+    "Generation",
     "Goal",
     "Guide",
     "GuideChoice",
@@ -145,7 +152,10 @@ __all__ = [
     "StepResult",
     "StepStatus",
     "StoringRuntime",
+    "TagDifference",
     "TagReport",
+    "TagState",
+    "TagStatus",
     "Target",
     "TargetPlan",
     "TargetReport",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from tests.ollama_fixtures import free_port
 from tests.tiny import write_tiny_llama
 
 PASSING = (
@@ -86,6 +92,25 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[str]:
+        """The URL of the project's own server, while it is up."""
+        port = free_port()
+        child = self.start("serve", "--port", str(port))
+        url = f"http://127.0.0.1:{port}"
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(requests.ConnectionError):
+                    requests.get(f"{url}/api/version", timeout=5).raise_for_status()
+                    break
+                assert time.monotonic() < deadline, "deployq serve did not come up"
+                time.sleep(0.1)
+            yield url
+        finally:
+            child.send_signal(signal.SIGINT)
+            child.communicate(timeout=60)
 
     def run(self, *arguments: str, **env: str) -> Ran:
         child = self.start(*arguments, **env)

@@ -1,0 +1,47 @@
+"""`deployq diff`: what differs between two tags, or two generations of one."""
+
+from __future__ import annotations
+
+import click
+
+from deployq.cli.shared import (
+    host_option,
+    json_option,
+    runtime_option,
+    session_of,
+    show,
+    show_json,
+)
+from deployq.pipeline.generations import difference
+from deployq.pipeline.servers import site_of
+from deployq.report.generation_view import difference_document, difference_view
+
+
+@click.command()
+@click.argument("one", metavar="TAG[@N]")
+@click.argument("other", metavar="TAG[@N]")
+@host_option
+@runtime_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    one: str,
+    other: str,
+    host: str | None,
+    runtime: str | None,
+    as_json: bool,
+) -> None:
+    """Show what differs between two tags; @N is a generation of `deployq history`.
+
+    \b
+    Examples:
+      deployq diff task-api:q4_k_m@1 task-api:q4_k_m
+      deployq diff task-api:q4_k_m task-api:laptop
+    """
+    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+        found = difference(session, site, one, other)
+    if as_json:
+        show_json(difference_document(found))
+    else:
+        show(difference_view(found))

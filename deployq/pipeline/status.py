@@ -1,0 +1,172 @@
+"""Whether servers still hold what the lockfile says, and whether that is still what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+
+from deployq.errors import DeployqError
+from deployq.pipeline.checks import suite_at
+from deployq.pipeline.jobs import held_digest
+from deployq.pipeline.prepare import source_digest
+from deployq.pipeline.resolve import Overrides, resolve_model, resolve_targets
+from deployq.pipeline.servers import Site, connect
+from deployq.pipeline.session import Session
+from deployq.pipeline.wanted import Subject, Wanted, wanted_alias, wanted_tag
+from deployq.source.inspect import inspect
+from deployq.tags.history import generations
+from deployq.tags.lockfile import LockEntry, Lockfile, changes
+from deployq.tags.names import TagName, is_internal
+from deployq.tags.records import TagRecord
+from deployq.types import TagState, TagStatus
+
+
+def status(
+    session: Session, names: Sequence[str] = (), *, servers_only: bool = False
+) -> list[TagStatus]:
+    """Every tag of the lockfile, and what changed since it was pushed.
+
+    Args:
+        names: models or tags; none: all.
+        servers_only: compare with the servers alone, not with source, suite and configuration.
+    """
+    lock = Lockfile.load(session.lockfile)
+    entries = [e for _, e in sorted(lock.entries.items()) if _asked_for(e.tag, names)]
+    subjects = {} if servers_only else _subjects(session, {entry.model for entry in entries})
+    with ExitStack() as stack:
+        found: list[TagStatus] = []
+        by_host = sorted(entries, key=lambda entry: entry.host)
+        for key, group in groupby(by_host, key=lambda entry: entry.host):
+            found += _on_server(session, stack, key, list(group), subjects)
+    return found
+
+
+def _asked_for(tag: str, names: Sequence[str]) -> bool:
+    wanted = [name.lower() for name in names]
+    return not wanted or tag.lower() in wanted or tag.lower().partition(":")[0] in wanted
+
+
+# ---------------------------------------------------------------- the servers
+
+
+def _on_server(
+    session: Session,
+    stack: ExitStack,
+    key: str,
+    entries: Sequence[LockEntry],
+    subjects: Mapping[str, Subject | str],
+) -> list[TagStatus]:
+    site = _site(session, stack, key)
+    if isinstance(site, str):
+        return [_status(entry, "unreachable", [site]) for entry in entries]
+    held = site.server.tags()
+    found = [_compared(session, site, held, entry, subjects) for entry in entries]
+    return [*found, *_strangers(site, held, entries)]
+
+
+def _site(session: Session, stack: ExitStack, key: str) -> Site | str:
+    """The server that the lockfile calls `key`, or why it can't be asked."""
+    host = key if "://" in key else None
+    if host is None and session.config.runtime.name != key:
+        return f"it was pushed to the runtime {key}; this is {session.config.runtime.name}"
+    sites, lost = connect(session, [host], stack)
+    return sites[host] if host in sites else lost[host].message
+
+
+def _compared(
+    session: Session,
+    site: Site,
+    held: Sequence[TagRecord],
+    entry: LockEntry,
+    subjects: Mapping[str, Subject | str],
+) -> TagStatus:
+    there = held_digest({record.name: record.digest for record in held}, entry.tag)
+    if there is None:
+        return _status(entry, "lost", ["the server does not have it"])
+    reasons = []
+    if there != entry.manifest_digest:
+        reasons.append(_changed_by_hand(held, entry, there))
+    elif (blob := site.server.show(entry.tag).blob_digest) and blob != entry.blob_digest:
+        reasons.append(f"its weights are sha256:{blob[:12]}, not sha256:{entry.blob_digest[:12]}")
+    reasons += _since(session, entry, subjects.get(entry.model))
+    return _status(entry, "drifted" if reasons else "ok", reasons)
+
+
+def _changed_by_hand(held: Iterable[TagRecord], entry: LockEntry, there: str) -> str:
+    """What a tag that deployq did not leave so holds now."""
+    kept = generations(held, TagName.parse(entry.tag))
+    number = next((n for n, record in kept.items() if record.digest == there), None)
+    if number is not None:
+        return f"somebody gave it generation {number} again"
+    return f"somebody changed it: it is {there[:12]}, {entry.manifest_digest[:12]} was pushed"
+
+
+def _strangers(
+    site: Site, held: Iterable[TagRecord], entries: Sequence[LockEntry]
+) -> Iterator[TagStatus]:
+    """Tags of the same models that the lockfile does not know."""
+    models = {entry.model.lower() for entry in entries}
+    known = {entry.tag.lower() for entry in entries}
+    for record in held:
+        name = record.name.lower()
+        if name.partition(":")[0] in models and name not in known and not is_internal(name):
+            reason = "the server has it, the lockfile does not"
+            yield TagStatus(record.name, site.key, "unknown", (reason,), quant=record.quant)
+
+
+# ---------------------------------------------------------------- source, suite, configuration
+
+
+def _subjects(session: Session, models: Iterable[str]) -> dict[str, Subject | str]:
+    """What each model is now, or why that can't be told."""
+    return {model: _subject(session, model) for model in sorted(models)}
+
+
+def _subject(session: Session, name: str) -> Subject | str:
+    if name not in session.config.models:
+        return ""  # pushed by its path: there is nothing to compare with
+    try:
+        model = resolve_model(session.config, name)
+        info = inspect(model.source)
+        suite = suite_at(session, model.settings.suite)
+        return Subject(model, info, suite, source_digest(session, info))
+    except DeployqError as exc:
+        return exc.message
+
+
+def _since(session: Session, entry: LockEntry, subject: Subject | str | None) -> list[str]:
+    """What changed here since a tag was pushed."""
+    if subject is None or isinstance(subject, str):
+        return [subject] if subject else []
+    try:
+        wanted = _wanted(session, subject, entry)
+    except DeployqError as exc:
+        return [exc.message]
+    if wanted is None:
+        return []
+    return [f"{r} since" for r in changes(entry, wanted.fields, entry.manifest_digest)]
+
+
+def _wanted(session: Session, subject: Subject, entry: LockEntry) -> Wanted | None:
+    if entry.alias_of is None:
+        return wanted_tag(session, subject, entry.quant)
+    name = TagName.parse(entry.tag).tag
+    if name not in session.config.targets:
+        return None  # a target that was told on the command line: what it was is not known
+    (target,) = resolve_targets(
+        session, [name], subject.model, Overrides(), subject.info.n_ctx_train
+    )
+    return wanted_alias(session, subject, target, entry.quant)
+
+
+def _status(entry: LockEntry, state: TagState, reasons: Iterable[str]) -> TagStatus:
+    return TagStatus(
+        tag=entry.tag,
+        host=entry.host,
+        state=state,
+        reasons=tuple(reasons),
+        alias_of=entry.alias_of,
+        quant=entry.quant,
+        pushed_at=entry.pushed_at,
+    )

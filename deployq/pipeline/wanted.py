@@ -1,0 +1,98 @@
+"""What a tag shall be, by the configuration as it is now; push makes it so, status compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from deployq.artifacts.store import artifact_key
+from deployq.pipeline.prepare import choose_backend
+from deployq.pipeline.render import Rendered, render_alias, render_tag
+from deployq.pipeline.resolve import Model
+from deployq.pipeline.session import Session
+from deployq.proof.suites import Suite
+from deployq.types import ModelInfo, Target
+
+# Parameters of an alias that change where a model runs, not what it says.
+_PLACING = frozenset({"num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread"})
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model that tags are made of: what it is, what it is asked, and its digest."""
+
+    model: Model
+    info: ModelInfo
+    suite: Suite
+    source_digest: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One tag as it shall be; `fields` are those of its lock entry that a push decides."""
+
+    rendered: Rendered
+    suite: Suite
+    fields: Mapping[str, object]
+
+
+def wanted_tag(session: Session, subject: Subject, quant: str) -> Wanted:
+    """A quant's tag.
+
+    Raises:
+        ModelfileError: its template does not render.
+        ToolMissing, BackendError: nothing here can make the quant.
+    """
+    rendered = render_tag(session, subject.model, subject.info, quant)
+    return _wanted(session, subject, rendered, subject.suite, None)
+
+
+def wanted_alias(session: Session, subject: Subject, target: Target, quant: str) -> Wanted:
+    """A target's alias of a quant's tag.
+
+    Raises:
+        ModelfileError, ToolMissing, BackendError: as for `wanted_tag`.
+    """
+    of = render_tag(session, subject.model, subject.info, quant)
+    rendered = render_alias(session, subject.model, subject.info, target, quant)
+    suite = subject.suite if _speaks_otherwise(rendered, of) else _short_suite(subject.suite)
+    return _wanted(session, subject, rendered, suite, str(of.tag))
+
+
+def artifact_key_of(session: Session, subject: Subject, quant: str) -> str:
+    """The key of the artifact that a push would use for this quant."""
+    backend = choose_backend(session, subject.info, quant)
+    return artifact_key(subject.source_digest, quant, backend.name, backend.health().version)
+
+
+def _wanted(
+    session: Session, subject: Subject, rendered: Rendered, suite: Suite, alias_of: str | None
+) -> Wanted:
+    fields = {
+        "model": subject.model.name,
+        "quant": rendered.quant,
+        "source_digest": subject.source_digest,
+        "artifact_key": artifact_key_of(session, subject, rendered.quant),
+        "modelfile_digest": rendered.modelfile.digest,
+        "suite_digest": suite.digest,
+        "n_ctx": rendered.n_ctx,
+        "alias_of": alias_of,
+    }
+    return Wanted(rendered, suite, fields)
+
+
+def _speaks_otherwise(alias: Rendered, of: Rendered) -> bool:
+    """Whether an alias may answer otherwise than the tag whose weights it has."""
+
+    def said(rendered: Rendered) -> object:
+        modelfile = rendered.modelfile
+        kept = {k: v for k, v in modelfile.parameters.items() if k not in _PLACING}
+        return replace(modelfile, parameters=kept)
+
+    return said(alias) != said(of)
+
+
+def _short_suite(suite: Suite) -> Suite:
+    """What an alias is asked that differs in its context alone: does it load and answer?"""
+    first = replace(suite.prompts[0], name="answers", checks={"not_empty": True})
+    return replace(suite, name="answers", prompts=(first,), threshold=1.0)

@@ -1,0 +1,115 @@
+"""Generations of a tag, their differences, and the state of all tags, for the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from deployq.report.documents import SCHEMA, Document
+from deployq.report.wording import plain
+from deployq.types import Generation, TagDifference, TagState, TagStatus
+from deployq.units import format_bytes
+
+NOTHING = "–"
+_MARKS: dict[TagState, tuple[str, str]] = {
+    "ok": ("ok", "green"),
+    "drifted": ("drifted", "yellow"),
+    "lost": ("lost", "red"),
+    "unknown": ("unknown", "dim"),
+    "unreachable": ("not reached", "red"),
+}
+
+
+def history_document(generations: Sequence[Generation]) -> Document:
+    """What `deployq history --json` prints."""
+    return {"schema": SCHEMA, "generations": [dataclasses.asdict(g) for g in generations]}
+
+
+def history_table(generations: Sequence[Generation]) -> Table:
+    """A line for each content of a tag, the newest first; an arrow at the present one."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", width=1)
+    table.add_column("generation", justify="right", no_wrap=True)
+    for column in ("quant", "size", "context", "checks"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("source", no_wrap=True)
+    table.add_column("pushed", overflow="fold")
+    for one in generations:
+        table.add_row(
+            "►" if one.current else "",
+            str(one.number),
+            one.quant or NOTHING,
+            format_bytes(one.size_bytes),
+            str(one.n_ctx or NOTHING),
+            f"{one.passed}/{one.total}" if one.total else NOTHING,
+            (one.source_digest or NOTHING)[:12],
+            one.pushed_at or "not by deployq here",
+        )
+    return table
+
+
+def difference_document(difference: TagDifference) -> Document:
+    """What `deployq diff --json` prints."""
+    return {
+        "schema": SCHEMA,
+        "one": difference.one,
+        "other": difference.other,
+        "same": difference.same,
+        "facts": {name: [one, other] for name, one, other in difference.facts},
+        "modelfile": list(difference.modelfile),
+    }
+
+
+def difference_view(difference: TagDifference) -> RenderableType:
+    """What differs, old beside new; then the Modelfiles as a unified diff."""
+    if difference.same:
+        return Text(f"{difference.one} and {difference.other} are the same")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True)
+    table.add_column(plain(difference.one), overflow="fold")
+    table.add_column(plain(difference.other), overflow="fold")
+    for name, one, other in difference.facts:
+        table.add_row(name, plain(one), plain(other))
+    parts: list[RenderableType] = [table] if difference.facts else []
+    if difference.modelfile:
+        parts += [*([""] if parts else []), *map(_diff_line, difference.modelfile)]
+    return Group(*parts)
+
+
+def _diff_line(line: str) -> Text:
+    style = {"+": "green", "-": "red", "@": "dim"}.get(line[:1], "")
+    return Text(plain(line), style=style)
+
+
+def status_document(statuses: Sequence[TagStatus]) -> Document:
+    """What `deployq status --json` and `verify --locked --json` print."""
+    return {
+        "schema": SCHEMA,
+        "ok": all(status.ok for status in statuses),
+        "tags": [dataclasses.asdict(status) for status in statuses],
+    }
+
+
+def status_table(statuses: Sequence[TagStatus]) -> Table:
+    """A line for each tag; what changed since it was pushed stands beside it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("tag", overflow="fold")
+    table.add_column("quant", no_wrap=True)
+    table.add_column("server", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for status in statuses:
+        word, style = _MARKS[status.state]
+        alias = f" → {status.alias_of}" if status.alias_of else ""
+        table.add_row(
+            plain(status.tag + alias),
+            status.quant or NOTHING,
+            plain(status.host),
+            Text(word, style=style),
+            plain("; ".join(status.reasons)),
+        )
+    return table
