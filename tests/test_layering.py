@@ -19,6 +19,7 @@ HOMES = {  # third-party library -> the parts that may import it
     "psutil": (),
     "pynvml": (),
     "jsonschema": ("proof",),
+    "numpy": ("proof",),
 }
 # A part may import the parts on its line and on every line below it.
 LAYERS = (
