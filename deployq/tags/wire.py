@@ -12,7 +12,7 @@ import ipaddress
 import json
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ class Wire(ollama.Client):
 
     def lines(
         self, method: str, path: str, body: Mapping[str, Any], timeout_seconds: float
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any]]:
         """One request, an answer of JSON lines; `timeout_seconds` is for each line.
 
         Raises:

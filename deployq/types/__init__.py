@@ -73,6 +73,7 @@ from deployq.types.protocols import (
     ReportFormat,
     Runtime,
     StoringRuntime,
+    Tracer,
     no_progress,
 )
 from deployq.types.quality import (
@@ -205,6 +206,7 @@ __all__ = [
     "TogetherPlan",
     "TokenStep",
     "TracedAnswer",
+    "Tracer",
     "Verdict",
     "Verification",
     "no_progress",

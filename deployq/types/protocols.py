@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -12,6 +12,7 @@ from deployq.types.artifacts import QuantizeJob
 from deployq.types.base import Json
 from deployq.types.machines import Hardware
 from deployq.types.plan import Memory, QuantSize
+from deployq.types.quality import Piece
 from deployq.types.report import Report
 from deployq.types.verification import Answer, Message, Prompt, Verdict
 
@@ -151,6 +152,27 @@ class ReportFormat(Protocol):
     suffix: str
 
     def render(self, report: Report) -> str: ...
+
+
+class Tracer(Protocol):
+    """The part of a server that agreement needs; `stream` ends the answer when it is closed."""
+
+    def render(self, name: str, messages: Iterable[Message], *, think: bool | str = False) -> str:
+        """The raw prompt that a tag's template makes of a conversation."""
+        ...
+
+    def stream(
+        self,
+        model: str,
+        prompt: str,
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        top_logprobs: int = 20,
+        timeout_seconds: float | None = None,
+    ) -> Generator[Piece]: ...
+
+    def unload(self, name: str) -> None: ...
 
 
 class Answerer(Protocol):
