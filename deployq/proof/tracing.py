@@ -29,15 +29,23 @@ DRAW: Mapping[str, Json] = {
     "num_predict": 1,
 }
 DRAWS = 3
+# A stuck engine is told by what other answers took, but never sooner than that.
+LEAST_SECONDS = 30.0
+SLOWER = 20.0
+WARMING_REQUESTS = 4
 ABORTED = "aborted"
 
 
 @dataclass
 class Asked:
-    """What a server was asked for: requests, and tokens that it generated for them."""
+    """What a server was asked for: requests, and tokens that it generated for them.
+
+    `slowest_seconds` is what the slowest piece of an answer took.
+    """
 
     requests: int = 0
     tokens: int = 0
+    slowest_seconds: float = 0.0
 
 
 @dataclass
@@ -55,6 +63,16 @@ class Asker:
     options: Mapping[str, Json] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long to wait for a piece: told by what the slowest took, once some were seen.
+
+        Raising the limit needs no more than one slow answer; a stuck engine is seen early.
+        """
+        if self.asked.requests <= WARMING_REQUESTS:
+            return self.timeout_seconds
+        return min(self.timeout_seconds, max(LEAST_SECONDS, SLOWER * self.asked.slowest_seconds))
+
     @contextlib.contextmanager
     def stream(self, prompt: str, tokens: int, format: Json = None) -> Generator[Generator[Piece]]:
         """The answer to a raw prompt in pieces; leaving the block stops the server.
@@ -70,15 +88,18 @@ class Asker:
             options=options,
             format=format,
             top_logprobs=TOP_LOGPROBS,
-            timeout_seconds=self.timeout_seconds,
+            timeout_seconds=self.patience_seconds,
         )
         with contextlib.closing(self._counted(pieces)) as counted:
             yield counted
 
     def _counted(self, pieces: Generator[Piece]) -> Generator[Piece]:
-        read = 0
+        read, since = 0, time.monotonic()
         try:
             for piece in pieces:
+                now = time.monotonic()
+                self.asked.slowest_seconds = max(self.asked.slowest_seconds, now - since)
+                since = now
                 read = piece.tokens if piece.last else read + len(piece.steps)
                 yield piece
         except ServerRefused as exc:
