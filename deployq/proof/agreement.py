@@ -24,8 +24,9 @@ from deployq.proof.journal import (
     unpack_answer,
 )
 from deployq.proof.scoring import kl_lower_bound, same_top
-from deployq.proof.tracing import Asker, trace
+from deployq.proof.tracing import GREEDY, Asker, trace
 from deployq.types import (
+    Answer,
     Noise,
     Progress,
     Prompt,
@@ -48,6 +49,15 @@ def token_limit(prompt: Prompt) -> int:
     limit = prompt.options.get("num_predict")
     assert isinstance(limit, int), "every suite sets num_predict"
     return limit
+
+
+def is_plain(prompt: Prompt) -> bool:
+    """Whether a chat's answer to a prompt is the raw, greedy one."""
+    neutral = all(
+        prompt.options.get(name, value) == value for name, value in GREEDY.items() if name != "seed"
+    )
+    roles = {message.role for message in prompt.messages}
+    return neutral and prompt.think is False and roles <= {"system", "user", "assistant"}
 
 
 def patiently(asker: Asker, work: Callable[[], T]) -> tuple[T, int]:
@@ -80,9 +90,16 @@ def unload(asker: Asker) -> None:
 
 
 def record(
-    asker_for: AskerFor, prompts: Sequence[Prompt], journal: Journal, progress: Progress
+    asker_for: AskerFor,
+    prompts: Sequence[Prompt],
+    journal: Journal,
+    progress: Progress,
+    speak: Callable[[Prompt], Answer] | None = None,
 ) -> list[TracedAnswer]:
     """The answers of a baseline, in the suite's order; goes on where it was interrupted.
+
+    Args:
+        speak: chats, for the prompts whose raw answer is not what a chat says.
 
     Raises:
         ServerError: a prompt got no answer; what was recorded stays in the journal.
@@ -95,6 +112,9 @@ def record(
         progress(f"baseline {first.tag}", number, len(prompts), "prompts")
         if prompt.name not in done:
             answer = _recorded(asker_for(prompt), prompt)
+            if speak is not None and not is_plain(prompt):
+                said = speak(prompt)
+                answer = replace(answer, spoken=(said.text, said.done_reason))
             journal.write(pack_answer(answer))
             done[prompt.name] = answer
     progress(f"baseline {first.tag}", len(prompts), len(prompts), "prompts")

@@ -88,6 +88,7 @@ def pack_answer(answer: TracedAnswer) -> dict[str, Json]:
         "wall_seconds": round(answer.wall_seconds, DIGITS),
         "load_seconds": answer.load_seconds,
         "format": answer.format,
+        "spoken": list(answer.spoken) if answer.spoken else None,
         "steps": [
             [s.text, _rounded(s.logprob), [[text, _rounded(lp)] for text, lp in s.top]]
             for s in answer.steps
@@ -97,12 +98,13 @@ def pack_answer(answer: TracedAnswer) -> dict[str, Json]:
 
 def unpack_answer(packed: Mapping[str, Any]) -> TracedAnswer:
     """Raises KeyError, TypeError or ValueError where it is none."""
-    plain = {key: value for key, value in packed.items() if key != "steps"}
+    plain = {key: value for key, value in packed.items() if key not in ("steps", "spoken")}
+    spoken = packed.get("spoken")
     steps = tuple(
         TokenStep(text, logprob, tuple((t, lp) for t, lp in top))
         for text, logprob, top in packed["steps"]
     )
-    return TracedAnswer(steps=steps, **plain)
+    return TracedAnswer(steps=steps, spoken=tuple(spoken) if spoken else None, **plain)
 
 
 def pack_agreement(found: PromptAgreement) -> dict[str, Json]:

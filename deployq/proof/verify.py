@@ -63,7 +63,7 @@ def run_suite(
     progress(tag, 0, total, "prompts")
     with closing(_outcomes(ask, enumerate(suite.prompts), min(jobs, total))) as outcomes:
         for index, outcome in _while_answered(tag, outcomes):
-            results[index] = _judge(tag, suite.prompts[index], outcome, checks)
+            results[index] = judge(tag, suite.prompts[index], outcome, checks)
             progress(tag, len(results), total, "prompts")
     return Verification(
         suite=suite.name,
@@ -122,9 +122,14 @@ def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -
         return exc
 
 
-def _judge(
+def judge(
     tag: str, prompt: Prompt, outcome: Outcome, checks: Mapping[str, CheckType]
 ) -> PromptResult:
+    """Run a prompt's checks on what came of it.
+
+    Raises:
+        PluginError: a check failed to do its work.
+    """
     if isinstance(outcome, ServerTimeout):
         return PromptResult(prompt, None, (Verdict("answered", False, outcome.message),))
     verdicts = tuple(_verdict(name, tag, prompt, outcome, checks) for name in prompt.checks)

@@ -67,7 +67,9 @@ class Piece:
 class TracedAnswer:
     """A greedy answer to a raw prompt, token by token.
 
-    `format` is what the prompt asks for; `wall_seconds` is the client's clock.
+    `format` is what the prompt asks for; `wall_seconds` is the client's clock. `spoken` is what
+    a chat answers (text and done_reason), where that is not simply `text`: other options,
+    thinking, or roles that a server treats in its own way.
     """
 
     prompt: str
@@ -82,6 +84,7 @@ class TracedAnswer:
     wall_seconds: float
     format: Json = None
     load_seconds: float = 0.0
+    spoken: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
