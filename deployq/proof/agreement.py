@@ -115,8 +115,9 @@ def record(
             if speak is not None and not is_plain(prompt):
                 said = speak(prompt)
                 answer = replace(answer, spoken=(said.text, said.done_reason))
-            journal.write(pack_answer(answer))
-            done[prompt.name] = answer
+            packed = pack_answer(answer)
+            journal.write(packed)
+            done[prompt.name] = unpack_answer(packed)
     progress(f"baseline {first.tag}", len(prompts), len(prompts), "prompts")
     return [done[prompt.name] for prompt in prompts]
 
@@ -176,8 +177,10 @@ def measure(
             if isinstance(outcome, ServerTimeout):
                 lost.append(name)
                 continue
-            journal.write(pack_agreement(outcome))
-            done[name] = outcome
+            # As it is read back: figures must not depend on whether there was an interruption.
+            packed = pack_agreement(outcome)
+            journal.write(packed)
+            done[name] = unpack_agreement(packed)
             progress(task, len(done) + len(lost), len(jobs), "prompts")
     order = [job.answer.prompt for job in jobs]
     return Measured(tuple(done[name] for name in order if name in done), tuple(lost))
