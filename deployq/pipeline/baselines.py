@@ -27,7 +27,7 @@ STAND_INS = ("F16", "Q8_0", "Q6_K", "Q5_K_M")
 KEPT_OPTIONS = ("num_ctx", "num_batch", "num_gpu", "num_thread", "stop")
 
 
-def asker_for(session: Session, site: Site, tag: str) -> AskerFor:
+def asker_for(session: Session, site: Site, tag: str, label: str = "") -> AskerFor:
     """How a tag is asked by raw prompts; all of its askers count together."""
     asked = Asked()
 
@@ -35,7 +35,7 @@ def asker_for(session: Session, site: Site, tag: str) -> AskerFor:
         options: dict[str, Json] = {
             name: prompt.options[name] for name in KEPT_OPTIONS if name in prompt.options
         }
-        return Asker(site.server, tag, session.config.runtime.timeout, options, asked)
+        return Asker(site.server, tag, session.config.runtime.timeout, options, asked, label)
 
     return make
 
@@ -84,7 +84,7 @@ def record_baseline(
     if (kept := store.get(key)) is not None:
         return kept
     answers = record(
-        asker_for(session, site, tag),
+        asker_for(session, site, tag, f"{subject.suite.name} {quant}"),
         suite.prompts,
         store.unfinished(key),
         session.progress,

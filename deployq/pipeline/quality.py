@@ -81,7 +81,7 @@ def measure_tag(
     if held is None:
         raise ServerError(f"{site.endpoint.url} has no tag {subject.tag}", hint="deployq list")
     shown = subject.shown or subject.tag
-    run = _Run(session, site, subject.tag, suite, baseline, how, held.digest)
+    run = _Run(session, site, subject.tag, suite, baseline, how, held.digest, shown)
     measured = run.measured()
     agreement = summarize(
         shown,
@@ -128,10 +128,11 @@ class _Run:
     baseline: Baseline
     how: How
     manifest_digest: str
+    shown: str
 
     @property
     def askers(self) -> AskerFor:
-        return asker_for(self.session, self.site, self.tag)
+        return asker_for(self.session, self.site, self.tag, self.shown)
 
     @property
     def journal(self) -> Journal:

@@ -109,7 +109,7 @@ def record(
     if len(done) < len(prompts):
         unload(first)
     for number, prompt in enumerate(prompts):
-        progress(f"baseline {first.tag}", number, len(prompts), "prompts")
+        progress(f"baseline {first.shown}", number, len(prompts), "prompts")
         if prompt.name not in done:
             answer = _recorded(asker_for(prompt), prompt)
             if speak is not None and not is_plain(prompt):
@@ -118,7 +118,7 @@ def record(
             packed = pack_answer(answer)
             journal.write(packed)
             done[prompt.name] = unpack_answer(packed)
-    progress(f"baseline {first.tag}", len(prompts), len(prompts), "prompts")
+    progress(f"baseline {first.shown}", len(prompts), len(prompts), "prompts")
     return [done[prompt.name] for prompt in prompts]
 
 
@@ -167,7 +167,7 @@ def measure(
     """
     done = {found.prompt: found for found in map(unpack_agreement, journal.read())}
     todo = [job for job in jobs if job.answer.prompt not in done]
-    task = f"agreement {jobs[0].asker.tag}"
+    task = f"agreement {jobs[0].asker.shown}"
     if todo:
         unload(jobs[0].asker)
     progress(task, len(done), len(jobs), "prompts")
@@ -234,7 +234,7 @@ def noise(
         return ()
     first = asker_for(prompts[answers[0].prompt])
     chosen = _spread(answers)
-    task, total = f"noise of {first.tag}", FRESH_PROMPTS + 2 * len(chosen)
+    task, total = f"noise of {first.shown}", FRESH_PROMPTS + 2 * len(chosen)
     asked = 0
 
     def again(answer: TracedAnswer) -> TracedAnswer:

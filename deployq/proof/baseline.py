@@ -113,6 +113,10 @@ class BaselineStore:
         """Remember where answers can be taken up."""
         _write(self._seams_path(baseline), json.dumps(seams).encode())
 
+    def path_of(self, baseline: Baseline) -> Path:
+        """The file of a baseline that is kept."""
+        return self._path(baseline.key)
+
     def _path(self, key: BaselineKey) -> Path:
         return self.folder / f"{key_digest(key)}{SUFFIX}"
 

@@ -41,7 +41,7 @@ class Rules:
         escalate: try the next better quant where this one fails.
     """
 
-    checks_lost: float = 0.0
+    checks_lost: float = 0.02
     json_validity: bool = True
     perplexity_warn: float = 0.05
     perplexity_fail: float = 0.10

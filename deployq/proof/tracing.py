@@ -55,6 +55,7 @@ class Asker:
     Args:
         options: laid over `GREEDY` in every request.
         timeout_seconds: for each piece of an answer.
+        label: what people know the tag by, where it stands under a name for the while.
     """
 
     tracer: Tracer
@@ -62,6 +63,12 @@ class Asker:
     timeout_seconds: float
     options: Mapping[str, Json] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What people know the tag by."""
+        return self.label or self.tag
 
     @property
     def patience_seconds(self) -> float:

@@ -300,3 +300,46 @@ class GateVerdict:
     @property
     def failed(self) -> tuple[GateRule, ...]:
         return tuple(rule for rule in self.rules if rule.status == "fail")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One quant as it was judged: its figures, the gate, and whether it is not worse.
+
+    `holds`: the gate passes, and no loss reaches its margin at the stated confidence. `why` says
+    what speaks against it, or what could not be told.
+    """
+
+    quality: Quality
+    verdict: GateVerdict
+    decisions: tuple[Decision, ...]
+    holds: bool
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The smallest quant of a target that is not worse, with all that was judged for it.
+
+    `evidence` is in the order of judging. `considered` are the quants that fit, best first.
+    """
+
+    target: str
+    chosen: str | None
+    why: str
+    evidence: tuple[Evidence, ...]
+    considered: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """Several tags of one model against one baseline, best first."""
+
+    model: str
+    suite: str
+    baseline: Baseline
+    evidence: tuple[Evidence, ...]
+    remarks: tuple[str, ...] = ()
+    started: str = ""
+    seconds: float = 0.0

@@ -1,0 +1,29 @@
+"""Gates as the configuration states them, nearest table first: target, model, `[gate]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deployq.config import Config
+from deployq.proof.gate import Rules
+from deployq.types import Json
+
+
+def gate_rules(config: Config, model: str, target: str | None = None) -> Rules:
+    """What the tags of a model are held to, on a target."""
+    return Rules(**said(config, model, target))  # type: ignore[arg-type]
+
+
+def gate_asked(config: Config, model: str, target: str | None = None) -> bool:
+    """Whether anything in the configuration asks for a gate."""
+    return bool(said(config, model, target))
+
+
+def said(config: Config, model: str, target: str | None = None) -> Mapping[str, Json]:
+    """The keys of a gate that the configuration states."""
+    found = dict(config.gate.said)
+    if model in config.models:
+        found |= config.models[model].gate.said
+    if target is not None and target in config.targets:
+        found |= config.targets[target].gate.said
+    return found
