@@ -351,6 +351,9 @@ class PluginSettings:
     disable: tuple[str, ...] = option(
         _texts, "plugins to leave out", sample='["some-plugin"]', default=()
     )
+    trust: tuple[str, ...] = option(
+        _texts, "files with check functions that may be run", sample='["checks.py"]', default=()
+    )
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ def _chat(session: Session, site: Site, tag: str, prompt: Prompt) -> Answer:
         options=prompt.options,
         format=prompt.format,
         think=prompt.think,
+        tools=prompt.tools,
         timeout_seconds=session.config.runtime.timeout,
     )
 

@@ -57,7 +57,8 @@ def is_plain(prompt: Prompt) -> bool:
         prompt.options.get(name, value) == value for name, value in GREEDY.items() if name != "seed"
     )
     roles = {message.role for message in prompt.messages}
-    return neutral and prompt.think is False and roles <= {"system", "user", "assistant"}
+    simple = prompt.think is False and not prompt.tools and prompt.repeat == 1
+    return neutral and simple and roles <= {"system", "user", "assistant"}
 
 
 def patiently(asker: Asker, work: Callable[[], T]) -> tuple[T, int]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
+from typing import Any
 
 from deployq.errors import PluginError, ServerTimeout
 from deployq.proof.suites import Suite
@@ -24,6 +26,8 @@ from deployq.types import (
 TIMEOUTS_IN_A_ROW = 3
 
 Outcome = Answer | ServerTimeout
+# What one prompt gave, try by try.
+Tries = tuple[Outcome, ...]
 
 
 def run_suite(
@@ -54,16 +58,16 @@ def run_suite(
     """
     started = time.monotonic()
 
-    def ask(numbered: tuple[int, Prompt]) -> tuple[int, Outcome]:
+    def ask(numbered: tuple[int, Prompt]) -> tuple[int, Tries]:
         index, prompt = numbered
-        return index, _ask(answerer, tag, prompt, timeout_seconds)
+        return index, tuple(_tries(answerer, tag, prompt, timeout_seconds))
 
     total = len(suite.prompts)
     results: dict[int, PromptResult] = {}
     progress(tag, 0, total, "prompts")
     with closing(_outcomes(ask, enumerate(suite.prompts), min(jobs, total))) as outcomes:
-        for index, outcome in _while_answered(tag, outcomes):
-            results[index] = judge(tag, suite.prompts[index], outcome, checks)
+        for index, tries in _while_answered(tag, outcomes):
+            results[index] = _judge_tries(tag, suite.prompts[index], tries, checks)
             progress(tag, len(results), total, "prompts")
     return Verification(
         suite=suite.name,
@@ -76,10 +80,10 @@ def run_suite(
 
 
 def _outcomes(
-    ask: Callable[[tuple[int, Prompt]], tuple[int, Outcome]],
+    ask: Callable[[tuple[int, Prompt]], tuple[int, Tries]],
     prompts: Iterable[tuple[int, Prompt]],
     jobs: int,
-) -> Generator[tuple[int, Outcome]]:
+) -> Generator[tuple[int, Tries]]:
     """Outcomes as they come in."""
     if jobs <= 1:
         yield from map(ask, prompts)
@@ -90,13 +94,12 @@ def _outcomes(
         yield from pool.imap_unordered(ask, prompts)
 
 
-def _while_answered(
-    tag: str, outcomes: Iterable[tuple[int, Outcome]]
-) -> Iterator[tuple[int, Outcome]]:
+def _while_answered(tag: str, outcomes: Iterable[tuple[int, Tries]]) -> Iterator[tuple[int, Tries]]:
     """The outcomes, until too many in a row are none."""
     unanswered = 0
-    for index, outcome in outcomes:
-        yield index, outcome
+    for index, tries in outcomes:
+        yield index, tries
+        outcome = tries[-1]
         if not isinstance(outcome, ServerTimeout):
             unanswered = 0
             continue
@@ -108,7 +111,34 @@ def _while_answered(
             ) from outcome
 
 
+def _tries(
+    answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float
+) -> Iterator[Outcome]:
+    """Each try with a seed of its own; a server that hangs is not asked the same again."""
+    seed = prompt.options.get("seed")
+    for number in range(prompt.repeat):
+        options = dict(prompt.options)
+        if isinstance(seed, int):
+            options["seed"] = seed + number
+        outcome = _ask(answerer, tag, replace(prompt, options=options), timeout_seconds)
+        yield outcome
+        if isinstance(outcome, ServerTimeout):
+            return
+
+
+def _judge_tries(
+    tag: str, prompt: Prompt, tries: Tries, checks: Mapping[str, CheckType]
+) -> PromptResult:
+    judged = [judge(tag, prompt, outcome, checks) for outcome in tries]
+    if prompt.repeat == 1:
+        return judged[0]
+    passed = [result.answer is not None and all(v.ok for v in result.verdicts) for result in judged]
+    shown = next((r for r, ok in zip(judged, passed, strict=True) if not ok), judged[0])
+    return replace(shown, tries=prompt.repeat, passes=sum(passed))
+
+
 def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -> Outcome:
+    extra: dict[str, Any] = {"tools": prompt.tools} if prompt.tools else {}
     try:
         return answerer.chat(
             tag,
@@ -117,6 +147,7 @@ def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -
             format=prompt.format,
             think=prompt.think,
             timeout_seconds=timeout_seconds,
+            **extra,
         )
     except ServerTimeout as exc:
         return exc

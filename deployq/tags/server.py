@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -211,6 +211,7 @@ class Server:
         options: Mapping[str, Json],
         format: Json = None,
         think: bool | str = False,
+        tools: Sequence[Json] = (),
         timeout_seconds: float | None = None,
     ) -> Answer:
         """Answer a conversation; the whole answer at once.
@@ -224,6 +225,7 @@ class Server:
             "model": model,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
             **_generation(options, format, think),
+            **({"tools": list(tools)} if tools else {}),
         }
         with self._mapped(f"chat with {model}", timeout_seconds or self.generate_timeout_seconds):
             answer, seconds = self._timed("/api/chat", body, timeout_seconds)
