@@ -8,7 +8,8 @@ import sys
 import click
 from rich.table import Table
 
-from deployq.cli.shared import json_option, session_of, show, show_json
+from deployq import report
+from deployq.cli.shared import json_option, session_of, show_json
 from deployq.pipeline.doctor import USES
 from deployq.pipeline.session import Session
 from deployq.tools import (
@@ -48,7 +49,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
     for name, tool in found.items():
         where = f"{tool.path} ({tool.origin})" if tool else "not here: deployq tools install"
         table.add_row(name, tool.version if tool else "-", where, USES[name])
-    show(table)
+    report.show(table)
 
 
 def _document(name: str, tool: Tool | None) -> dict[str, object]:

@@ -7,20 +7,12 @@ from pathlib import Path
 
 import click
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.shared import host_option, json_option, runtime_option, session_of, show_json
 from deployq.errors import VerificationFailed
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.inventory import resolve_tags, suite_for, verify_tag
 from deployq.pipeline.servers import site_of
-from deployq.report.documents import verifications_document
-from deployq.report.terminal import verification_view
 
 
 @click.command()
@@ -65,9 +57,9 @@ def command(
                 asked = dataclasses.replace(asked, threshold=threshold)
             results.append(verify_tag(session, site, tag, asked, jobs=jobs))
     if as_json:
-        show_json(verifications_document(results))
+        show_json(report.verifications_document(results))
     else:
         for result in results:
-            show(verification_view(result))
+            report.show(report.verification_view(result))
     if not all(result.ok for result in results):
         ctx.exit(VerificationFailed.exit_code)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from deployq.artifacts.build import build
-from deployq.artifacts.store import ArtifactStore
+from deployq.artifacts.workshop import Workshop
 from deployq.errors import DeployqError, DoesNotFit
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.jobs import Built, Job, Options, Work, artifact_key_of, carry_out, make_job
@@ -103,7 +103,7 @@ def _deploy(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
 
 def _require_disk(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
     """Room for the artifacts that are missing, and for a copy of what a server never had."""
-    store = ArtifactStore(work.session.cache_dir)
+    store = Workshop(work.session.cache_dir)
     new = {
         host: [
             work.prepared.size_of(job.rendered.quant)
@@ -149,7 +149,7 @@ def _held(site: Site) -> dict[str, str]:
 def _build(work: Work, quants: Sequence[str]) -> Built:
     """The artifacts of these quants; where a build fails, those that it had finished."""
     session, info = work.session, work.prepared.info
-    store = ArtifactStore(session.cache_dir)
+    store = Workshop(session.cache_dir)
     if not quants:
         return Built({}, {})
     try:
