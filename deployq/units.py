@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from deployq.errors import ConfigError
 
@@ -23,8 +22,10 @@ def parse_bytes(text: str) -> int:
         why = "a number without a unit" if re.fullmatch(r"\s*[\d.]+\s*", text) else "not a size"
         raise ConfigError(f"{text!r} is {why}", hint="write it as 24GB (10^9) or 24GiB (2^30)")
     number, prefix, binary = match.groups()
-    base = 1024 if binary else 1000
-    return int(Decimal(number) * base ** _POWERS.get((prefix or "").lower(), 0))
+    unit: int = (1024 if binary else 1000) ** _POWERS.get((prefix or "").lower(), 0)
+    whole, _, part = number.partition(".")
+    exact: int = int(whole + part) * unit // 10 ** len(part)
+    return exact
 
 
 def format_bytes(n_bytes: int) -> str:

@@ -12,14 +12,8 @@ from deployq import report
 from deployq.cli.shared import json_option, session_of, show_json
 from deployq.pipeline.doctor import USES
 from deployq.pipeline.session import Session
-from deployq.tools import (
-    Tool,
-    find_tool,
-    install,
-    install_estimate_seconds,
-    tools_home,
-    wheel_ready,
-)
+from deployq.toolbuild import install, install_estimate_seconds, wheel_ready
+from deployq.tools import Tool, find_tool, tools_home
 
 NEEDED = ("llama-quantize", "llama-server")
 

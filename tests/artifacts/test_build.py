@@ -232,9 +232,7 @@ def test_what_a_backend_must_not_write(
     assert info.path.stat().st_mode & 0o200, "the source itself was made read-only"
 
 
-def test_the_planned_size_binds_llama_cpp_and_nobody_else(
-    store: Workshop, info: ModelInfo
-) -> None:
+def test_the_planned_size_binds_llama_cpp_and_nobody_else(store: Workshop, info: ModelInfo) -> None:
     planned = {"Q8_0": QuantSize("Q8_0", 12345, 8.5, by="a rule")}
     size = info.path.stat().st_size
     with pytest.raises(ArtifactError) as refused:
