@@ -25,7 +25,7 @@ from deployq.settings import (
 )
 
 CONFIG_NAME = "deployq.toml"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
 
 S = TypeVar("S")
 
@@ -102,7 +102,7 @@ class _Reader:
             where = f"{section}.{name}"
             if not isinstance(table, dict):
                 raise ConfigError(f"{self.shown}: {where} must be a table: [{where}]")
-            if not NAME.fullmatch(name):
+            if not re.fullmatch(NAME, name):
                 raise ConfigError(
                     f"{self.shown}: {name!r} can't be part of an Ollama name: letters, digits, "
                     "'_', '-' and '.', at most 80"

@@ -7,7 +7,7 @@ import re
 from deployq.errors import ConfigError
 
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:([kmgt])(i?))?b\s*", re.IGNORECASE)
+_SIZE = r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:([kmgt])(i?))?b\s*"
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -17,7 +17,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         ConfigError: no size, or a bare number, which could mean anything.
     """
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE)
     if not match:
         why = "a number without a unit" if re.fullmatch(r"\s*[\d.]+\s*", text) else "not a size"
         raise ConfigError(f"{text!r} is {why}", hint="write it as 24GB (10^9) or 24GiB (2^30)")

@@ -36,6 +36,8 @@ class ServerStore:
 
 @dataclass(frozen=True)
 class _Step:
+    """Bytes that are written, and to which file system."""
+
     what: str
     n_bytes: int
     where: str

@@ -105,13 +105,16 @@ def _layout(tensors: tuple[TensorInfo, ...], n_layer: int) -> _Layout:
     n_attn_v = roles.count("attn_v")
     kinds: dict[Hashable, _Kind] = {}
     seen: Counter[str] = Counter()
-    kept = [tensor_bytes(t.shape, t.type) for t in tensors if not _quantizable(t)]
+    kept: list[int] = []
     for layer, _, n in order:
-        if _quantizable(tensors[n]):
-            seat = Seat(roles[n], seen[roles[n]], layer, tensors[n].shape)
-            seen[seat.role] += 1
-            key = kind_of(seat, n_attn_v if seat.role == "attn_v" else n_layer)
-            kinds.setdefault(key, _Kind(seat, [])).tensors.append(n)
+        tensor, role = tensors[n], roles[n]
+        if not _quantizable(tensor):
+            kept.append(tensor_bytes(tensor.shape, tensor.type))
+            continue
+        seat = Seat(role, seen[role], layer, tensor.shape)
+        seen[role] += 1
+        key = kind_of(seat, n_attn_v if role == "attn_v" else n_layer)
+        kinds.setdefault(key, _Kind(seat, [])).tensors.append(n)
     return _Layout(
         tuple(kinds.values()), sum(kept), sum(map(padded, kept)), "output" not in roles, n_attn_v
     )

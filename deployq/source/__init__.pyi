@@ -1,0 +1,4 @@
+"""Where each name of `deployq.source` stands; imported when it is asked for."""
+
+from .hf import inspect_hugging_face as inspect_hugging_face
+from .hf import is_hugging_face as is_hugging_face
