@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from deployq.errors import ConfigError
 from deployq.settings import (
@@ -194,8 +194,7 @@ def _dotted(section: str, key: str) -> str:
 # ---------------------------------------------------------------- show
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One value as `deployq config` shows it."""
 
     key: str

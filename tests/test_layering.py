@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -127,6 +128,11 @@ def test_all_that_is_imported_late_stands_in_stubs_and_in_the_verbs() -> None:
 
 @pytest.mark.parametrize("file", LAZY, ids=lambda f: str(f.relative_to(ROOT)))
 def test_every_name_of_a_stub_can_be_had(file: Path) -> None:
-    package = importlib.import_module(".".join(file.parent.relative_to(ROOT).parts))
-    for name in dir(package):
-        assert getattr(package, name) is not None
+    package = ".".join(file.parent.relative_to(ROOT).parts)
+    modules = [
+        f"{package}.{m.stem}" for m in file.parent.glob("*.py") if not m.stem.startswith("__")
+    ]
+    for module in (package, *modules):  # a module must not hide a function of its name
+        importlib.import_module(module)
+    for name in dir(importlib.import_module(package)):
+        assert not isinstance(getattr(importlib.import_module(package), name), ModuleType)

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from deployq import plan as planning
 from deployq import report
 from deployq.cli.shared import json_option, quants_option, session_of, show_json, targets_option
 from deployq.errors import ConfigError
 from deployq.pipeline.prepare import Prepared, prepare
 from deployq.pipeline.resolve import Overrides
-from deployq.plan.explain import explain
 from deployq.plan.memory import parse_cache_type
 from deployq.plan.quants import parse_quant, parse_quants
-from deployq.plan.together import plan_together
-from deployq.types import Explanation, Goal, MemoryKind, Plan, TogetherPlan
+from deployq.types import Goal, MemoryKind
 from deployq.units import parse_bytes
+
+if TYPE_CHECKING:
+    from deployq.types import Explanation, Plan, TogetherPlan
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def command(
             for model in models
         ]
     if together:
-        shared = plan_together([one.plan for one in prepared])
+        shared = planning.plan_together([one.plan for one in prepared])
         _show_together(prepared, shared, shown.as_json)
         ctx.exit(3 if any(plan.verdict == "no" for plan in shared) else 0)
     _show(prepared, shown)
@@ -167,7 +169,9 @@ def _show(prepared: Sequence[Prepared], shown: Shown) -> None:
 
 def _show_explained(prepared: Sequence[Prepared], shown: Shown) -> None:
     explanations: list[Explanation] = [
-        explain(one.plan, target, shown.explain) for one in prepared for target in one.plan.targets
+        planning.explain(one.plan, target, shown.explain)
+        for one in prepared
+        for target in one.plan.targets
     ]
     if shown.as_json:
         show_json(report.explanation_document(explanations))

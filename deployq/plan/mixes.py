@@ -9,7 +9,6 @@ that program says.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from deployq.ggml import TYPES
@@ -31,8 +30,7 @@ _FEW_BITS_FOR_8_EXPERTS = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """What the rules ask of a model; `tied`: it has no output matrix of its own."""
 
     quant: str
@@ -54,8 +52,7 @@ class Model:
         return self.n_gqa >= 4
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a tensor stands: number `i` of `n` of its role, its row length, its matrices."""
 
     model: Model

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -87,8 +86,7 @@ class _Kind(NamedTuple):
     tensors: list[int]
 
 
-@dataclass(frozen=True)
-class _Layout:
+class _Layout(NamedTuple):
     """What doesn't depend on the quant: the tensors that are quantized, and those that aren't."""
 
     kinds: tuple[_Kind, ...]

@@ -84,7 +84,7 @@ class TerminalProgress:
 
     def _draw(self, known: _Task, task: str, done: float, total: float | None, unit: str) -> None:
         if self._bars is None:
-            self._bars = report.bars(self._console)
+            self._bars = report.progress_bars(self._console)
             self._bars.start()
         if known.bar is None:
             name = one_line(task, NAME_CHARACTERS)

@@ -14,7 +14,7 @@ from deployq.report.wording import seconds_text
 from deployq.units import format_bytes
 
 
-def bars(console: Console) -> Bars:
+def progress_bars(console: Console) -> Bars:
     """Bars on a console, none of them drawn yet."""
     return Bars(
         TextColumn("{task.description}", markup=False, table_column=Column(min_width=24)),

@@ -10,7 +10,7 @@ A tensor's line, while quantizing, in a dry run, and where a tensor is left as i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # `re` compiles each when it is first used: most commands never come to it.
 _COUNT = r"^\[\s*(\d+)/\s*(\d+)\]"
@@ -25,8 +25,7 @@ _TENSOR_START = r"^\[\s*\d+/\s*\d+\].*type =\s+\w+, "
 LAST_WORDS_LINES = 8
 
 
-@dataclass(frozen=True)
-class PlannedTensor:
+class PlannedTensor(NamedTuple):
     """A tensor as a dry run announces it: GGUF's dimension order, no trailing ones; final type."""
 
     name: str
