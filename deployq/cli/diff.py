@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import click
 
+from deployq import report
 from deployq.cli.shared import (
     host_option,
     json_option,
     runtime_option,
     session_of,
-    show,
     show_json,
 )
 from deployq.pipeline.generations import difference
 from deployq.pipeline.servers import site_of
-from deployq.report.generation_view import difference_document, difference_view
 
 
 @click.command()
@@ -42,6 +41,6 @@ def command(
     with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
         found = difference(session, site, one, other)
     if as_json:
-        show_json(difference_document(found))
+        show_json(report.difference_document(found))
     else:
-        show(difference_view(found))
+        report.show(report.difference_view(found))

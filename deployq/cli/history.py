@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import click
 
+from deployq import report
 from deployq.cli.shared import (
     host_option,
     json_option,
     runtime_option,
     session_of,
-    show,
     show_json,
 )
 from deployq.pipeline.generations import history
 from deployq.pipeline.servers import site_of
-from deployq.report.generation_view import history_document, history_table
 from deployq.tags.names import TagName
 
 
@@ -39,6 +38,6 @@ def command(
     with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
         generations = history(session, site, name)
     if as_json:
-        show_json(history_document(generations))
+        show_json(report.history_document(generations))
     else:
-        show(history_table(generations))
+        report.show(report.history_table(generations))

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import click
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.shared import host_option, json_option, runtime_option, session_of, show_json
 from deployq.pipeline.inventory import held_tags
 from deployq.pipeline.servers import site_of
-from deployq.report.tag_view import tags_document, tags_table
 
 
 @click.command()
@@ -36,8 +29,8 @@ def command(
     with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
         tags = [tag for tag in held_tags(session, site) if show_all or tag.made_here]
     if as_json:
-        show_json(tags_document(tags))
+        show_json(report.tags_document(tags))
     elif tags:
-        show(tags_table(tags))
+        report.show(report.tags_table(tags))
     else:
         session.talk(f"no tag of deployq's on {site.endpoint.url}; try: deployq push MODEL")

@@ -7,14 +7,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.shared import host_option, json_option, runtime_option, session_of, show_json
 from deployq.pipeline.inventory import TagDetail, tag_detail
 from deployq.pipeline.servers import site_of
 from deployq.units import format_bytes
@@ -49,7 +43,7 @@ def command(
     elif modelfile:
         click.echo(detail.shown.modelfile.rstrip())
     else:
-        show(_table(detail))
+        report.show(_table(detail))
 
 
 def _document(detail: TagDetail) -> dict[str, Any]:

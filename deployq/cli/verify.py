@@ -8,22 +8,13 @@ from pathlib import Path
 
 import click
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.shared import host_option, json_option, runtime_option, session_of, show_json
 from deployq.errors import LockfileError, VerificationFailed
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.inventory import resolve_tags, suite_for, verify_tag
 from deployq.pipeline.servers import site_of
 from deployq.pipeline.status import status
-from deployq.report.documents import verifications_document
-from deployq.report.generation_view import status_document, status_table
-from deployq.report.terminal import verification_view
 
 
 @click.command()
@@ -75,10 +66,10 @@ def command(
                 asked = dataclasses.replace(asked, threshold=threshold)
             results.append(verify_tag(session, site, tag, asked, jobs=jobs))
     if as_json:
-        show_json(verifications_document(results))
+        show_json(report.verifications_document(results))
     else:
         for result in results:
-            show(verification_view(result))
+            report.show(report.verification_view(result))
     if not all(result.ok for result in results):
         ctx.exit(VerificationFailed.exit_code)
 
@@ -91,7 +82,7 @@ def _locked(ctx: click.Context, tags: Sequence[str], runtime: str | None, as_jso
                 f"{session.lockfile.name} has no such tag", hint="deployq push MODEL makes one"
             )
     if as_json:
-        show_json(status_document(found))
+        show_json(report.status_document(found))
     else:
-        show(status_table(found))
+        report.show(report.status_table(found))
     ctx.exit(0 if all(tag.ok for tag in found) else VerificationFailed.exit_code)

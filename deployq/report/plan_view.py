@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from deployq.report.bars import legend, memory_bar
+from deployq.report.styles import FIT_STYLES
 from deployq.report.wording import (
     BAD,
     CHOSEN,
     FIT_MARKS,
-    FIT_STYLES,
     GOOD,
     parameters_text,
     plain,

@@ -10,17 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from deployq.report.runs import REPORT_NAME
+from deployq.report.styles import STATUS_STYLES, fit_text, status_text
 from deployq.report.wording import (
     BAD,
     CHOSEN,
     GOOD,
-    STATUS_STYLES,
     count,
-    fit_text,
     one_line,
     plain,
     seconds_text,
-    status_text,
 )
 from deployq.types import (
     Fit,
