@@ -12,8 +12,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from deployq.errors import ModelfileError, ServerError, ServerRefused
+from deployq.tags.blobs import Placed, mtime_kept, place_blob
 from deployq.tags.history import beyond, generations, kept_name
 from deployq.tags.journal import Swap
 from deployq.tags.modelfile import Modelfile
@@ -48,21 +50,25 @@ def stage(
     modelfile: Modelfile,
     artifact: Artifact,
     progress: Progress = no_progress,
+    models_dir: Path | None = None,
 ) -> Staged:
     """Create a tag under its staging name; the tag itself is untouched.
+
+    Args:
+        models_dir: where the server may keep its models on this machine: what is linked there
+            is not uploaded.
 
     Raises:
         ServerError: the server failed; nothing is left under the staging name.
     """
     staging = staging_name(tag)
     with steps.step("upload") as outcome:
-        if server.upload_blob(artifact.path, artifact.digest, progress):
-            outcome.bytes = artifact.file_bytes
-        else:
-            outcome.status = "reused"
-            outcome.detail = "the server has it"
+        placed = place_blob(server, models_dir, artifact, progress)
+        outcome.bytes = placed.moved_bytes
+        outcome.status = "reused" if placed.how == "present" else "done"
+        outcome.detail = "the server has it" if placed.how == "present" else _how(placed)
     try:
-        with steps.step("create") as outcome:
+        with steps.step("create") as outcome, mtime_kept(artifact.path):
             staged = _create(server, tag, staging, modelfile, artifact, progress)
             if staged.blob_digest != artifact.digest:
                 outcome.detail = "the server wrote the file anew"
@@ -70,6 +76,11 @@ def stage(
         discard(server, staging)
         raise
     return staged
+
+
+def _how(placed: Placed) -> str:
+    why = f": {placed.detail}" if placed.detail else ""
+    return f"{placed.how}{why}"
 
 
 def require_weights(tag: TagName, modelfile: Modelfile, file_name: str) -> None:

@@ -12,18 +12,25 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Answer = tuple[int, Any]
 
 
 class SmallOllama:
-    """Holds blobs and tags; `fail` maps a path to the answer that it gives instead."""
+    """Holds blobs and tags; `fail` maps a path to the answer that it gives instead.
+
+    `fail_once` does so for one request, given as `POST /path`.
+    With a `models` folder it also has the blobs that lie there, as Ollama does.
+    """
 
     def __init__(self) -> None:
+        self.models: Path | None = None
         self.blobs: dict[str, int] = {}
         self.tags: dict[str, dict[str, Any]] = {}
         self.fail: dict[str, Answer] = {}
+        self.fail_once: dict[str, Answer] = {}
         self.log: list[str] = []
         self.url = ""
 
@@ -65,14 +72,23 @@ class SmallOllama:
     def blob(self, method: str, path: str, content: bytes) -> Answer:
         digest = path.rpartition("/")[2]
         if method == "HEAD":
-            return (200 if digest in self.blobs else 404), None
+            return (200 if self.has(digest) else 404), None
         if digest != f"sha256:{hashlib.sha256(content).hexdigest()}":
             return 400, {"error": "digest mismatch"}
         self.blobs[digest] = len(content)
         return 201, None
 
+    def has(self, digest: str) -> bool:
+        if self.models is not None:
+            file = self.models / "blobs" / digest.replace(":", "-")
+            if file.exists():
+                self.blobs[digest] = file.stat().st_size
+        return digest in self.blobs
+
     def answer(self, method: str, path: str, content: bytes) -> Answer:
         self.log.append(f"{method} {path}")
+        if f"{method} {path}" in self.fail_once:
+            return self.fail_once.pop(f"{method} {path}")
         if path in self.fail:
             return self.fail[path]
         if path.startswith("/api/blobs/"):
