@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from deployq.pipeline.session import Session
 from deployq.plan.disk import Place, ServerStore, disk_plan, require_room
 from deployq.tags.blobs import why_not_linked
-from deployq.tags.records import keeps_weights
+from deployq.tags.versions import keeps_weights
 from deployq.types import QuantSize, StoringRuntime
 
 

@@ -21,6 +21,7 @@ from deployq.tags import records
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.names import same_name
 from deployq.tags.records import Loaded, Shown, TagRecord, expect
+from deployq.tags.versions import version_numbers
 from deployq.tags.wire import Wire, mapped
 from deployq.types import Answer, Json, Message, Progress, no_progress
 
@@ -84,7 +85,7 @@ class Server:
         """
         version = self.version()
         with self._mapped("tell its version"):
-            numbers = records.version_numbers(version)
+            numbers = version_numbers(version)
         if numbers < OLDEST and numbers != UNSTAMPED:
             oldest = ".".join(map(str, OLDEST))
             raise ServerRefused(
