@@ -18,7 +18,6 @@ from deployq.pipeline.jobs import (
     Built,
     Options,
     Work,
-    held_by,
     make_job,
 )
 from deployq.pipeline.locked import require_locked
@@ -165,7 +164,7 @@ def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> Depl
 
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
     """What one server shall get: each quant tag once, and an alias for each target."""
-    held, session, subject = held_by(site), work.session, work.subject
+    held, session, subject = site.server.tags(), work.session, work.subject
     quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
     tags = [wanted_tag(session, subject, quant) for quant in quants]
     aliases = {

@@ -8,7 +8,6 @@ from itertools import groupby
 
 from deployq.errors import DeployqError
 from deployq.pipeline.checks import suite_at
-from deployq.pipeline.jobs import held_digest
 from deployq.pipeline.prepare import source_digest
 from deployq.pipeline.resolve import Overrides, resolve_model, resolve_targets
 from deployq.pipeline.servers import Site, connect
@@ -18,7 +17,7 @@ from deployq.source.inspect import inspect
 from deployq.tags.history import generations
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName, is_internal
-from deployq.tags.records import TagRecord
+from deployq.tags.records import TagRecord, find_tag
 from deployq.types import TagState, TagStatus
 
 
@@ -81,12 +80,12 @@ def _compared(
     entry: LockEntry,
     subjects: Mapping[str, Subject | str],
 ) -> TagStatus:
-    there = held_digest({record.name: record.digest for record in held}, entry.tag)
+    there = find_tag(held, entry.tag)
     if there is None:
         return _status(entry, "lost", ["the server does not have it"])
     reasons = []
-    if there != entry.manifest_digest:
-        reasons.append(_changed_by_hand(held, entry, there))
+    if there.digest != entry.manifest_digest:
+        reasons.append(_changed_by_hand(held, entry, there.digest))
     elif (blob := site.server.show(entry.tag).blob_digest) and blob != entry.blob_digest:
         reasons.append(f"its weights are sha256:{blob[:12]}, not sha256:{entry.blob_digest[:12]}")
     reasons += _since(session, entry, subjects.get(entry.model))
