@@ -28,7 +28,7 @@ LAYERS = (
     ("pipeline",),
     ROOMS,
     ("config", "settings", "plugins", "tools", "toolbuild", "testing"),
-    ("proc", "digests", "hookspecs", "units", "ggml"),
+    ("proc", "digests", "files", "hookspecs", "units", "ggml"),
     ("types", "errors"),
 )
 PUBLIC = {"deployq", "deployq.ggml", "deployq.proc", "deployq.testing", "deployq.tools"}
