@@ -148,15 +148,16 @@ def _since(session: Session, entry: LockEntry, subject: Subject | str | None) ->
 
 
 def _wanted(session: Session, subject: Subject, entry: LockEntry) -> Wanted | None:
+    tag = wanted_tag(session, subject, entry.quant)
     if entry.alias_of is None:
-        return wanted_tag(session, subject, entry.quant)
+        return tag
     name = TagName.parse(entry.tag).tag
     if name not in session.config.targets:
         return None  # a target that was told on the command line: what it was is not known
     (target,) = resolve_targets(
         session, [name], subject.model, Overrides(), subject.info.n_ctx_train
     )
-    return wanted_alias(session, subject, target, entry.quant)
+    return wanted_alias(session, subject, target, tag)
 
 
 def _status(entry: LockEntry, state: TagState, reasons: Iterable[str]) -> TagStatus:
