@@ -5,23 +5,15 @@ from __future__ import annotations
 import click
 
 from deployq import report
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show_json,
-)
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import show_json
 from deployq.pipeline.generations import history
-from deployq.pipeline.servers import site_of
 from deployq.tags.names import TagName
 
 
 @click.command()
 @click.argument("tag")
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context, tag: str, host: str | None, runtime: str | None, as_json: bool
@@ -35,7 +27,7 @@ def command(
       deployq rollback task-api:q4_k_m
     """
     name = TagName.parse(tag)
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         generations = history(session, site, name)
     if as_json:
         show_json(report.history_document(generations))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import click
 
 from deployq import report
-from deployq.cli.shared import host_option, json_option, runtime_option, session_of, show_json
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import show_json
 from deployq.pipeline.inventory import held_tags
-from deployq.pipeline.servers import site_of
 
 
 @click.command()
 @click.option("--all", "show_all", is_flag=True, help="Also tags that deployq did not make.")
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context, show_all: bool, host: str | None, runtime: str | None, as_json: bool
@@ -26,7 +24,7 @@ def command(
       deployq list
       deployq list --all --host http://192.168.1.20:11434
     """
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         tags = [tag for tag in held_tags(session, site) if show_all or tag.made_here]
     if as_json:
         show_json(report.tags_document(tags))

@@ -50,13 +50,6 @@ def runtime_option(function: F) -> F:
     )(function)
 
 
-def host_option(function: F) -> F:
-    """Add `--host`."""
-    return click.option(
-        "--host", metavar="URL", help="This Ollama server instead of the default one."
-    )(function)
-
-
 def targets_option(function: F) -> F:
     """Add `--targets`."""
     return click.option(

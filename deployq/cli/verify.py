@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from deployq import report
-from deployq.cli.shared import host_option, json_option, runtime_option, session_of, show_json
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import session_of, show_json
 from deployq.errors import LockfileError, VerificationFailed
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.inventory import resolve_tags, suite_for, verify_tag
-from deployq.pipeline.servers import site_of
 from deployq.pipeline.status import status
 
 
@@ -29,9 +29,7 @@ from deployq.pipeline.status import status
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -59,7 +57,7 @@ def command(
     if not tags:
         raise click.UsageError("Missing argument 'TAG...'", ctx)
     results = []
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         for tag in resolve_tags(session, site, tags):
             asked = suite_at(session, suite) if suite else suite_for(session, tag)
             if threshold is not None:
