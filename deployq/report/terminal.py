@@ -15,6 +15,7 @@ from deployq.report.wording import (
     BAD,
     CHOSEN,
     GOOD,
+    NOTHING,
     count,
     one_line,
     plain,
@@ -34,7 +35,6 @@ from deployq.units import format_bytes
 
 FAILURES_SHOWN = 3
 TEXT_CHARACTERS = 200
-NOTHING = "–"
 # What stands in the summary's notes; "done" and "unchanged" need no explanation.
 NOTED: tuple[StepStatus, ...] = ("failed", "skipped", "reused")
 

@@ -8,6 +8,7 @@ from deployq.types import Fit, Speed
 
 FIT_MARKS: Mapping[Fit, str] = {"fits": "✓ fits", "tight": "~ tight", "no": "✗ no"}
 CHOSEN = "►"
+NOTHING = "–"
 GOOD, BAD = "✓", "✗"
 FASTEST = 1000
 
