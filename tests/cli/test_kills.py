@@ -19,6 +19,7 @@ import requests
 
 from deployq import Endpoint
 from tests.cli.conftest import CONFIG, Project
+from tests.http_servers import serving, url_of
 
 pytestmark = [pytest.mark.tools, pytest.mark.ollama]
 
@@ -102,16 +103,9 @@ def proxy_to(server: str) -> Iterator[Proxy]:
         def handle_error(self, *_: object) -> None:
             """A killed client hangs up: that is what this is for."""
 
-    http = Quiet(("127.0.0.1", 0), Handler)
-    proxy.url = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Handler, Quiet) as http:
+        proxy.url = url_of(http)
         yield proxy
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 def configured(project: Project, url: str, system: str) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from tests.http_servers import serving, url_of
 
 Answer = tuple[int, Any]
 
@@ -130,16 +131,9 @@ def small_ollama() -> Iterator[SmallOllama]:
 
         do_GET = do_POST = do_HEAD = do_DELETE = _serve  # noqa: N815
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    ollama.url = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Handler) as http:
+        ollama.url = url_of(http)
         yield ollama
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 def _key(name: str) -> str:
