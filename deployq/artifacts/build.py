@@ -9,7 +9,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployq.artifacts.store import ArtifactStore, Draft, Inputs
+from deployq.artifacts.store import Inputs
+from deployq.artifacts.workshop import Draft, Workshop
 from deployq.errors import ArtifactError, DeployqError, DiskError, ToolMissing
 from deployq.types import (
     Artifact,
@@ -41,7 +42,7 @@ class Work:
 
 
 def build(
-    store: ArtifactStore,
+    store: Workshop,
     backends: Mapping[str, Backend],
     choose: Callable[[str], str],
     info: ModelInfo,
@@ -92,7 +93,7 @@ def _inputs(backend: Backend, source_digest: str, quant: str) -> Inputs:
 
 
 def _build_with(
-    backend: Backend, missing: Sequence[Inputs], store: ArtifactStore, work: Work
+    backend: Backend, missing: Sequence[Inputs], store: Workshop, work: Work
 ) -> dict[str, Artifact]:
     watch = _Stopwatch(work.progress)
     with ExitStack() as stack:

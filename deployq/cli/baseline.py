@@ -7,11 +7,7 @@ from pathlib import Path
 
 import click
 
-from deployq.cli.shared import (
-    host_option,
-    runtime_option,
-    session_of,
-)
+from deployq.cli.shared import runtime_option, session_of
 from deployq.errors import ConfigError
 from deployq.pipeline.baselines import baseline_for
 from deployq.pipeline.checks import suite_at
@@ -41,7 +37,7 @@ from deployq.proof.baseline import BaselineStore
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Take one that another machine recorded.",
 )
-@host_option
+@click.option("--host", metavar="URL", help="This Ollama server instead of the default one.")
 @runtime_option
 @click.pass_context
 def command(

@@ -7,15 +7,9 @@ from typing import Any
 
 import click
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    quants_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import quants_option, show_json
 from deployq.errors import VerificationFailed
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.prepare import prepare
@@ -23,11 +17,8 @@ from deployq.pipeline.quality import How
 from deployq.pipeline.quality_runs import keep_quality
 from deployq.pipeline.recommend import Margins, quality_of, subject_of
 from deployq.pipeline.resolve import Overrides
-from deployq.pipeline.servers import site_of
 from deployq.plan.quants import parse_quants
 from deployq.proof.judging import CHECKS_MARGIN
-from deployq.report.quality_document import quality_document
-from deployq.report.quality_view import quality_markdown, quality_view
 
 DEFAULT_QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 
@@ -51,9 +42,7 @@ DEFAULT_QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -76,21 +65,18 @@ def command(
       deployq quality task-api --suite suite-full.jsonl --markdown
     """
     asked = parse_quants(",".join(quants or DEFAULT_QUANTS))
-    with (
-        session_of(ctx, runtime__name=given["runtime"]) as session,
-        site_of(session, given["host"]) as site,
-    ):
+    with on_server(ctx, given["host"], given["runtime"]) as (session, site):
         prepared = prepare(session, model, (), Overrides(quants=asked))
         subject = subject_of(session, prepared, suite_at(session, suite) if suite else None)
         margins = Margins(margin, How(jobs=jobs))
-        report = quality_of(session, site, subject, asked, margins)
-        folder = keep_quality(session, report)
+        judged = quality_of(session, site, subject, asked, margins)
+        folder = keep_quality(session, judged)
         session.talk(f"kept in {folder}")
     if given["as_json"]:
-        show_json(quality_document(report))
+        show_json(report.quality_document(judged))
     elif given["markdown"]:
-        click.echo(quality_markdown(report), nl=False)
+        click.echo(report.quality_markdown(judged), nl=False)
     else:
-        show(quality_view(report))
-    if not all(one.holds for one in report.evidence):
+        report.show(report.quality_view(judged))
+    if not all(one.holds for one in judged.evidence):
         ctx.exit(VerificationFailed.exit_code)

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
+from deployq import report
 from deployq.cli.shared import (
     json_option,
     quants_option,
     runtime_option,
     session_of,
-    show,
     show_json,
     targets_option,
 )
@@ -25,8 +25,6 @@ from deployq.pipeline.resolve import Overrides
 from deployq.plan.catalogue import COMMON
 from deployq.plan.quants import parse_quants
 from deployq.proof.judging import CHECKS_MARGIN
-from deployq.report.quality_document import recommendations_document
-from deployq.report.quality_view import recommendation_markdown, recommendation_view
 
 
 @click.command()
@@ -79,12 +77,12 @@ def command(
         subject = subject_of(session, prepared, suite_at(session, suite) if suite else None)
         found = recommend(session, prepared, subject, Margins(margin, How(jobs=jobs)))
     if given["as_json"]:
-        show_json(recommendations_document(prepared.model.name, found))
+        show_json(report.recommendations_document(prepared.model.name, found))
     else:
         for one in found:
             if given["markdown"]:
-                click.echo(recommendation_markdown(one))
+                click.echo(report.recommendation_markdown(one))
             else:
-                show(recommendation_view(one))
+                report.show(report.recommendation_view(one))
     if bad := next((one for one in found if one.chosen is None), None):
         ctx.exit(VerificationFailed.exit_code if bad.considered else DoesNotFit.exit_code)

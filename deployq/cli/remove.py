@@ -7,18 +7,16 @@ import sys
 
 import click
 
-from deployq.cli.shared import host_option, json_option, runtime_option, session_of, show_json
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import show_json
 from deployq.pipeline.inventory import remove_tag, resolve_tags
-from deployq.pipeline.servers import site_of
 from deployq.units import format_bytes
 
 
 @click.command()
 @click.argument("tags", nargs=-1, required=True, metavar="TAG...")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -36,7 +34,7 @@ def command(
       deployq remove task-api -y
     """
     removed = []
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         names = resolve_tags(session, site, tags)
         if not yes and sys.stdin.isatty() and not os.environ.get("CI"):
             click.confirm(f"Remove {', '.join(names)}?", abort=True, err=True)

@@ -18,7 +18,7 @@ def all_checks(session: Session) -> dict[str, CheckType]:
     brought = cast("dict[str, CheckType]", session.plugins.named("deployq_checks"))
     folder = session.config.folder
     trusted = [folder / name for name in session.config.plugins.trust]
-    own = (*BUILTIN_CHECKS, *ANSWER_CHECKS, PythonCheck(folder, trusted))
+    own: tuple[CheckType, ...] = (*BUILTIN_CHECKS, *ANSWER_CHECKS, PythonCheck(folder, trusted))
     return {**{check.name: check for check in own}, **brought}
 
 

@@ -18,7 +18,6 @@ from deployq.pipeline.jobs import (
     Built,
     Options,
     Work,
-    held_by,
     make_job,
 )
 from deployq.pipeline.locked import require_locked
@@ -165,17 +164,17 @@ def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> Depl
 
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
     """What one server shall get: each quant tag once, and an alias for each target."""
-    held, session, subject = held_by(site), work.session, work.subject
+    held, session, subject = site.server.tags(), work.session, work.subject
     quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
-    tags = [wanted_tag(session, subject, quant) for quant in quants]
+    tags = {quant: wanted_tag(session, subject, quant) for quant in quants}
     aliases = {
-        plan.target.name: wanted_alias(session, subject, plan.target, plan.chosen or "")
+        plan.target.name: wanted_alias(session, subject, plan.target, tags[plan.chosen or ""])
         for plan in plans
     }
     return Order(
         site=site,
         plans=tuple(plans),
-        tags=tuple(make_job(work, site, tag, held) for tag in tags),
+        tags=tuple(make_job(work, site, tag, held) for tag in tags.values()),
         aliases={target: make_job(work, site, alias, held) for target, alias in aliases.items()},
     )
 

@@ -117,6 +117,7 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
         job.rendered.modelfile,
         artifact,
         _renamed(work, job, bytes="upload", steps="create"),
+        job.site.endpoint.models_dir,
     )
     stages.callback(discard, job.site.server, staged.staging)
     if work.options.locked:

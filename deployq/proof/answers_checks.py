@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jsonpath
@@ -44,7 +44,7 @@ SIMILAR: Mapping[str, Json] = {
 
 def _similar(answer: Answer, params: Any) -> str:
     """Edit distance (Levenshtein), as a share of the longer text that stays."""
-    table = {"to": params} if isinstance(params, str) else params
+    table: Mapping[str, Any] = {"to": params} if isinstance(params, str) else params
     wanted = [table["to"]] if isinstance(table["to"], str) else table["to"]
     least = table.get("least", DEFAULT_SIMILARITY)
     found = answer.text.strip()
@@ -168,7 +168,7 @@ NEEDLE: Mapping[str, Json] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NeedleCheck:
     """Is a fact in a long prompt found? If not: was it forgotten, or cut off?
 
@@ -176,10 +176,7 @@ class NeedleCheck:
     """
 
     name: str = "needle"
-
-    @property
-    def schema(self) -> Mapping[str, Json]:
-        return NEEDLE
+    schema: Mapping[str, Json] = field(default_factory=lambda: NEEDLE)
 
     def check(self, answer: Answer, prompt: Prompt, params: Json) -> Verdict:
         assert isinstance(params, Mapping)
@@ -202,5 +199,5 @@ ANSWER_CHECKS: tuple[CheckType, ...] = (
     Check("similar", SIMILAR, _similar),
     Check("json_path", {"type": "object", "minProperties": 1}, _json_path, _json_path_mistake),
     Check("tool_call", TOOL_CALL, _tool_call),
-    NeedleCheck(),  # type: ignore[list-item]
+    NeedleCheck(),
 )

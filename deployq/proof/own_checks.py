@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployq import proc
@@ -41,17 +41,14 @@ print({MARK!r} + json.dumps(verdict))
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PythonCheck:
     """Runs functions of the files in `trusted`; relative ones are relative to `folder`."""
 
     folder: Path
     trusted: Sequence[Path]
     name: str = "python"
-
-    @property
-    def schema(self) -> Mapping[str, Json]:
-        return PYTHON
+    schema: Mapping[str, Json] = field(default_factory=lambda: PYTHON)
 
     def validate(self, params: Json) -> str:
         """What is wrong with parameters that match the schema; "" when nothing is."""

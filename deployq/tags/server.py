@@ -20,8 +20,8 @@ from deployq.errors import (
 )
 from deployq.tags import records
 from deployq.tags.modelfile import Modelfile
-from deployq.tags.names import same_name
 from deployq.tags.records import Loaded, Shown, TagRecord, expect
+from deployq.tags.versions import version_numbers
 from deployq.tags.wire import Wire, mapped
 from deployq.types import Answer, Json, Message, Piece, Progress, no_progress
 
@@ -85,7 +85,7 @@ class Server:
         """
         version = self.version()
         with self._mapped("tell its version"):
-            numbers = records.version_numbers(version)
+            numbers = version_numbers(version)
         if numbers < OLDEST and numbers != UNSTAMPED:
             oldest = ".".join(map(str, OLDEST))
             raise ServerRefused(
@@ -106,7 +106,7 @@ class Server:
 
     def tag(self, name: str) -> TagRecord | None:
         """The tag of that name, letter case aside; None where there is none."""
-        return next((tag for tag in self.tags() if same_name(tag.name, name)), None)
+        return records.find_tag(self.tags(), name)
 
     def ps(self) -> list[Loaded]:
         """The models in memory; tags of equal weights share one, under one of their names."""

@@ -63,6 +63,7 @@ _HINTS = {
     404: "deployq list",
     500: "the server's own log says more",
 }
+_FULL = "its disk is full: make room there, for instance with deployq prune"
 
 
 class Wire(ollama.Client):
@@ -210,7 +211,7 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
     if isinstance(exc, ollama.ResponseError):
         status = exc.status_code if exc.status_code > 0 else None
         words = _words(exc.error) or f"HTTP {status}"
-        hint = _HINTS.get(status or 500, "")
+        hint = _FULL if "no space left" in words else _HINTS.get(status or 500, "")
         return ServerRefused(f"{url} refused to {what}: {words}", status=status, hint=hint)
     if isinstance(exc, _NO_ADDRESS):
         return ServerUnreachable(f"{url} is no address of a server: {exc}", hint="deployq config")

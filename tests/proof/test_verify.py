@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,10 +48,11 @@ class Echo(BaseHTTPRequestHandler):
         body = json.dumps({"text": text, "request": request}).encode()
         with self.lock:
             type(self).busy -= 1
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # whoever asked may have given up long ago
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -72,6 +73,7 @@ class Client:
         options: Mapping[str, Json],
         format: Json = None,
         think: bool | str = False,
+        tools: Sequence[Json] = (),
         timeout_seconds: float | None = None,
     ) -> Answer:
         request = {
@@ -80,6 +82,7 @@ class Client:
             "options": dict(options),
             "format": format,
             "think": think,
+            **({"tools": list(tools)} if tools else {}),
         }
         started = time.monotonic()
         try:

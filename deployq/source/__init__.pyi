@@ -1,0 +1,3 @@
+"""Where each name of `deployq.source` stands; imported when it is asked for."""
+
+from .hf import inspect_hugging_face as inspect_hugging_face, is_hugging_face as is_hugging_face
