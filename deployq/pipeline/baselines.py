@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deployq.errors import ConfigError, DeployqError, ServerRefused
+from deployq.errors import ConfigError, DeployqError, ServerRefused, ServerTimeout
 from deployq.pipeline.building import artifact_of
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site
@@ -16,6 +16,7 @@ from deployq.proof.agreement import AskerFor, record
 from deployq.proof.baseline import BaselineStore, finished
 from deployq.proof.suites import Suite
 from deployq.proof.tracing import GREEDY, TOP_LOGPROBS, Asked, Asker
+from deployq.proof.verify import ask_tries
 from deployq.tags.names import STAGING, TagName
 from deployq.tags.registry import discard, stage
 from deployq.tags.steps import Steps
@@ -88,7 +89,7 @@ def record_baseline(
         suite.prompts,
         store.unfinished(key),
         session.progress,
-        lambda prompt: _chat(session, site, tag, prompt),
+        lambda prompt: _chats(session, site, tag, prompt),
     )
     store.save(finished(key, suite.name, tag, answers))
     kept = store.get(key)
@@ -96,16 +97,18 @@ def record_baseline(
     return kept
 
 
-def _chat(session: Session, site: Site, tag: str, prompt: Prompt) -> Answer:
-    return site.server.chat(
-        tag,
-        prompt.messages,
-        options=prompt.options,
-        format=prompt.format,
-        think=prompt.think,
-        tools=prompt.tools,
-        timeout_seconds=session.config.runtime.timeout,
-    )
+def _chats(session: Session, site: Site, tag: str, prompt: Prompt) -> list[Answer]:
+    """What a chat answers, try by try.
+
+    Raises:
+        ServerTimeout: it does not answer.
+    """
+    seconds, answers = session.config.runtime.timeout, []
+    for outcome in ask_tries(site.server, tag, prompt, seconds):
+        if isinstance(outcome, ServerTimeout):
+            raise outcome
+        answers.append(outcome)
+    return answers
 
 
 @dataclass(frozen=True)

@@ -31,16 +31,16 @@ from deployq.proof.following import Seams
 from deployq.proof.journal import Journal
 from deployq.proof.suites import Suite
 from deployq.proof.summaries import summarize
-from deployq.proof.verify import judge, run_suite
+from deployq.proof.verify import judge_tries, run_suite
 from deployq.types import (
     Agreement,
     Answer,
     Baseline,
-    Json,
     Noise,
     Prompt,
     PromptResult,
     Quality,
+    Spoken,
     TracedAnswer,
     Verification,
 )
@@ -106,7 +106,7 @@ def judged_baseline(session: Session, suite: Suite, baseline: Baseline) -> Verif
     """The checks of a suite, run on the answers of a baseline."""
     prompts, checks = by_name(suite), all_checks(session)
     results = [
-        judge(baseline.tag, prompts[answer.prompt], _spoken(answer), checks)
+        judge_tries(baseline.tag, prompts[answer.prompt], _spoken(answer), checks)
         for answer in baseline.answers
         if answer.prompt in prompts
     ]
@@ -182,7 +182,7 @@ class _Run:
             return False
         first = self.baseline.answers[0]
         prompt = prompts[first.prompt]
-        rendered = server.render(self.tag, prompt.messages, think=prompt.think)
+        rendered = server.render(self.tag, prompt.messages, think=prompt.think, tools=prompt.tools)
         return rendered == first.rendered
 
     # ------------------------------------------------------------ noise and checks
@@ -203,7 +203,7 @@ class _Run:
         prompts, started = by_name(self.suite), time.monotonic()
         own = {found.prompt: found.own for found in measured.found if found.own is not None}
         results = {
-            name: judge(self.tag, prompts[name], _spoken(answer), checks)
+            name: judge_tries(self.tag, prompts[name], _spoken(answer), checks)
             for name, answer in own.items()
         }
         rest = [prompt for prompt in self.suite.prompts if prompt.name not in results]
@@ -236,17 +236,19 @@ def _verification(
     )
 
 
-def _spoken(answer: TracedAnswer) -> Answer:
-    """What a chat would have answered."""
-    text, done_reason = answer.spoken or (answer.text, answer.done_reason)
-    raw: Mapping[str, Json] = {}
-    return Answer(
-        text=text,
-        done_reason=done_reason,
-        prompt_tokens=answer.prompt_tokens,
-        tokens=answer.tokens,
-        eval_seconds=answer.eval_seconds,
-        load_seconds=answer.load_seconds,
-        wall_seconds=answer.wall_seconds,
-        raw=raw,
+def _spoken(answer: TracedAnswer) -> tuple[Answer, ...]:
+    """What a chat would have answered, try by try."""
+    said = answer.spoken or (Spoken(answer.text, answer.done_reason),)
+    return tuple(
+        Answer(
+            text=one.text,
+            done_reason=one.done_reason,
+            prompt_tokens=answer.prompt_tokens,
+            tokens=answer.tokens,
+            eval_seconds=answer.eval_seconds,
+            load_seconds=answer.load_seconds,
+            wall_seconds=answer.wall_seconds,
+            raw={"message": {"tool_calls": one.tool_calls}} if one.tool_calls else {},
+        )
+        for one in said
     )

@@ -31,6 +31,7 @@ from deployq.types import (
     Progress,
     Prompt,
     PromptAgreement,
+    Spoken,
     TracedAnswer,
 )
 
@@ -95,12 +96,12 @@ def record(
     prompts: Sequence[Prompt],
     journal: Journal,
     progress: Progress,
-    speak: Callable[[Prompt], Answer] | None = None,
+    speak: Callable[[Prompt], Sequence[Answer]] | None = None,
 ) -> list[TracedAnswer]:
     """The answers of a baseline, in the suite's order; goes on where it was interrupted.
 
     Args:
-        speak: chats, for the prompts whose raw answer is not what a chat says.
+        speak: chats, try by try, for the prompts whose raw answer is not what a chat says.
 
     Raises:
         ServerError: a prompt got no answer; what was recorded stays in the journal.
@@ -114,8 +115,7 @@ def record(
         if prompt.name not in done:
             answer = _recorded(asker_for(prompt), prompt)
             if speak is not None and not is_plain(prompt):
-                said = speak(prompt)
-                answer = replace(answer, spoken=(said.text, said.done_reason))
+                answer = replace(answer, spoken=tuple(map(_spoken, speak(prompt))))
             packed = pack_answer(answer)
             journal.write(packed)
             done[prompt.name] = unpack_answer(packed)
@@ -123,8 +123,16 @@ def record(
     return [done[prompt.name] for prompt in prompts]
 
 
+def _spoken(answer: Answer) -> Spoken:
+    message = answer.raw.get("message")
+    calls = message.get("tool_calls") if isinstance(message, Mapping) else None
+    return Spoken(answer.text, answer.done_reason, calls)
+
+
 def _recorded(asker: Asker, prompt: Prompt) -> TracedAnswer:
-    rendered = asker.tracer.render(asker.tag, prompt.messages, think=prompt.think)
+    rendered = asker.tracer.render(
+        asker.tag, prompt.messages, think=prompt.think, tools=prompt.tools
+    )
     limit = token_limit(prompt)
     answer, _ = patiently(asker, lambda: trace(asker, prompt.name, rendered, limit, prompt.format))
     return answer

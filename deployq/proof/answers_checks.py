@@ -16,8 +16,8 @@ from deployq.types import Answer, CheckType, Json, Prompt, Verdict
 
 DEFAULT_SIMILARITY = 0.8
 _TOOL_CALL = re.compile(r"<tool_call>\s*(?P<call>.*?)\s*</tool_call>", re.DOTALL)
-# Words are one token and a half as a rule, and never less than half a one.
-LEAST_TOKENS_PER_WORD = 0.5
+# A word of the filler is a token and a third as a rule, and hardly less than one anywhere.
+LEAST_TOKENS_PER_WORD = 0.9
 
 # ---------------------------------------------------------------- similar
 

@@ -14,6 +14,7 @@ from deployq.types import (
     Json,
     Position,
     PromptAgreement,
+    Spoken,
     TokenStep,
     TracedAnswer,
 )
@@ -88,7 +89,7 @@ def pack_answer(answer: TracedAnswer) -> dict[str, Json]:
         "wall_seconds": round(answer.wall_seconds, DIGITS),
         "load_seconds": answer.load_seconds,
         "format": answer.format,
-        "spoken": list(answer.spoken) if answer.spoken else None,
+        "spoken": [[s.text, s.done_reason, s.tool_calls] for s in answer.spoken],
         "steps": [
             [s.text, _rounded(s.logprob), [[text, _rounded(lp)] for text, lp in s.top]]
             for s in answer.steps
@@ -99,12 +100,12 @@ def pack_answer(answer: TracedAnswer) -> dict[str, Json]:
 def unpack_answer(packed: Mapping[str, Any]) -> TracedAnswer:
     """Raises KeyError, TypeError or ValueError where it is none."""
     plain = {key: value for key, value in packed.items() if key not in ("steps", "spoken")}
-    spoken = packed.get("spoken")
+    spoken = tuple(Spoken(*said) for said in packed["spoken"])
     steps = tuple(
         TokenStep(text, logprob, tuple((t, lp) for t, lp in top))
         for text, logprob, top in packed["steps"]
     )
-    return TracedAnswer(steps=steps, spoken=tuple(spoken) if spoken else None, **plain)
+    return TracedAnswer(steps=steps, spoken=spoken, **plain)
 
 
 def pack_agreement(found: PromptAgreement) -> dict[str, Json]:

@@ -21,9 +21,10 @@ def with_needle(prompt: Prompt) -> Prompt:
     params = prompt.checks.get("needle")
     if not isinstance(params, Mapping):
         return prompt
-    last = max(n for n, message in enumerate(prompt.messages) if message.role == "user")
+    users = [n for n, message in enumerate(prompt.messages) if message.role == "user"]
+    last = users[-1] if users else len(prompt.messages) - 1
     asked = prompt.messages[last]
-    long = Message("user", f"{haystack(params)}\n\n{asked.content}")
+    long = Message(asked.role, f"{haystack(params)}\n\n{asked.content}")
     return replace(prompt, messages=(*prompt.messages[:last], long, *prompt.messages[last + 1 :]))
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
-from typing import Any
 
 from deployq.errors import PluginError, ServerTimeout
 from deployq.proof.suites import Suite
@@ -60,14 +59,14 @@ def run_suite(
 
     def ask(numbered: tuple[int, Prompt]) -> tuple[int, Tries]:
         index, prompt = numbered
-        return index, tuple(_tries(answerer, tag, prompt, timeout_seconds))
+        return index, tuple(ask_tries(answerer, tag, prompt, timeout_seconds))
 
     total = len(suite.prompts)
     results: dict[int, PromptResult] = {}
     progress(tag, 0, total, "prompts")
     with closing(_outcomes(ask, enumerate(suite.prompts), min(jobs, total))) as outcomes:
         for index, tries in _while_answered(tag, outcomes):
-            results[index] = _judge_tries(tag, suite.prompts[index], tries, checks)
+            results[index] = judge_tries(tag, suite.prompts[index], tries, checks)
             progress(tag, len(results), total, "prompts")
     return Verification(
         suite=suite.name,
@@ -111,10 +110,13 @@ def _while_answered(tag: str, outcomes: Iterable[tuple[int, Tries]]) -> Iterator
             ) from outcome
 
 
-def _tries(
+def ask_tries(
     answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float
 ) -> Iterator[Outcome]:
-    """Each try with a seed of its own; a server that hangs is not asked the same again."""
+    """What a prompt gives, try by try, each with a seed of its own.
+
+    A server that hangs is not asked the same again.
+    """
     seed = prompt.options.get("seed")
     for number in range(prompt.repeat):
         options = dict(prompt.options)
@@ -126,9 +128,14 @@ def _tries(
             return
 
 
-def _judge_tries(
+def judge_tries(
     tag: str, prompt: Prompt, tries: Tries, checks: Mapping[str, CheckType]
 ) -> PromptResult:
+    """What a prompt's tries come to.
+
+    Raises:
+        PluginError: a check failed to do its work.
+    """
     judged = [judge(tag, prompt, outcome, checks) for outcome in tries]
     if prompt.repeat == 1:
         return judged[0]
@@ -138,7 +145,6 @@ def _judge_tries(
 
 
 def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -> Outcome:
-    extra: dict[str, Any] = {"tools": prompt.tools} if prompt.tools else {}
     try:
         return answerer.chat(
             tag,
@@ -146,8 +152,8 @@ def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -
             options=prompt.options,
             format=prompt.format,
             think=prompt.think,
+            tools=prompt.tools,
             timeout_seconds=timeout_seconds,
-            **extra,
         )
     except ServerTimeout as exc:
         return exc

@@ -289,7 +289,14 @@ class Server:
             for line in lines:
                 yield records.piece(line)
 
-    def render(self, name: str, messages: Iterable[Message], *, think: bool | str = False) -> str:
+    def render(
+        self,
+        name: str,
+        messages: Iterable[Message],
+        *,
+        think: bool | str = False,
+        tools: Sequence[Json] = (),
+    ) -> str:
         """The prompt that the server makes of a conversation; nothing is generated."""
         body = {
             "model": name,
@@ -297,6 +304,7 @@ class Server:
             "think": think,
             "stream": False,
             "_debug_render_only": True,
+            **({"tools": list(tools)} if tools else {}),
         }
         with self._mapped(f"render a conversation for {name}", self.generate_timeout_seconds):
             answer = self._run("/api/chat", body, self.generate_timeout_seconds)

@@ -82,6 +82,7 @@ from .quality import (
     Quality as Quality,
     QualityReport as QualityReport,
     Recommendation as Recommendation,
+    Spoken as Spoken,
     Stretch as Stretch,
     TokenStep as TokenStep,
     TracedAnswer as TracedAnswer,

@@ -159,7 +159,14 @@ class ReportFormat(Protocol):
 class Tracer(Protocol):
     """The part of a server that agreement needs; `stream` ends the answer when it is closed."""
 
-    def render(self, name: str, messages: Iterable[Message], *, think: bool | str = False) -> str:
+    def render(
+        self,
+        name: str,
+        messages: Iterable[Message],
+        *,
+        think: bool | str = False,
+        tools: Sequence[Json] = (),
+    ) -> str:
         """The raw prompt that a tag's template makes of a conversation."""
         ...
 

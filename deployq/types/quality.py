@@ -64,12 +64,21 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Spoken:
+    """What a chat answered; `tool_calls` as the server read them from the answer."""
+
+    text: str
+    done_reason: str
+    tool_calls: Json = None
+
+
+@dataclass(frozen=True)
 class TracedAnswer:
     """A greedy answer to a raw prompt, token by token.
 
     `format` is what the prompt asks for; `wall_seconds` is the client's clock. `spoken` is what
-    a chat answers (text and done_reason), where that is not simply `text`: other options,
-    thinking, or roles that a server treats in its own way.
+    a chat answers, try by try, where that is not simply `text`: other options, several tries,
+    tools, thinking, or roles that a server treats in its own way.
     """
 
     prompt: str
@@ -84,7 +93,7 @@ class TracedAnswer:
     wall_seconds: float
     format: Json = None
     load_seconds: float = 0.0
-    spoken: tuple[str, str] | None = None
+    spoken: tuple[Spoken, ...] = ()
 
 
 @dataclass(frozen=True)
