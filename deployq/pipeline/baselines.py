@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,6 +24,10 @@ from deployq.types import Answer, Baseline, BaselineKey, Json, Prompt
 
 # What stands in for full precision where that does not run, best first.
 STAND_INS = ("F16", "Q8_0", "Q6_K", "Q5_K_M")
+BETTER_BASELINE = (
+    "record full precision on a machine that holds it (deployq baseline MODEL --export FILE) "
+    "and take it here (--import FILE)"
+)
 # Options of a prompt that hold for every way of asking it.
 KEPT_OPTIONS = ("num_ctx", "num_batch", "num_gpu", "num_thread", "stop")
 
@@ -119,10 +123,18 @@ class Found:
     remark: str = ""
 
 
-def baseline_for(session: Session, site: Site, subject: Subject) -> Found:
+def baseline_for(
+    session: Session,
+    site: Site,
+    subject: Subject,
+    may_run: Callable[[str], bool] = lambda _: True,
+) -> Found:
     """A baseline of the model for a server: kept, imported, or recorded there now.
 
     Full precision is tried first; where it does not run, the best quant that does stands in.
+
+    Args:
+        may_run: whether a quant can be tried there at all; the last one always is.
 
     Raises:
         ServerError: not even the last stand-in runs.
@@ -134,6 +146,9 @@ def baseline_for(session: Session, site: Site, subject: Subject) -> Found:
             return Found(baseline, _elsewhere(site, baseline))
     problem: DeployqError | None = None
     for quant in STAND_INS:
+        if not may_run(quant) and quant != STAND_INS[-1]:
+            session.talk(f"{quant} does not fit {site.endpoint.url}: {BETTER_BASELINE}")
+            continue
         try:
             with staged_quant(session, site, subject, quant) as tag:
                 return Found(record_baseline(session, site, tag, quant, subject))

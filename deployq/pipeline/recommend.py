@@ -13,6 +13,7 @@ from deployq.errors import DeployqError, DoesNotFit
 from deployq.pipeline.baselines import Found, baseline_for, staged_quant
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.gating import gate_rules
+from deployq.pipeline.ladder import frontier
 from deployq.pipeline.prepare import Prepared, source_digest
 from deployq.pipeline.quality import How, measure_tag
 from deployq.pipeline.quality import Subject as Measured
@@ -156,7 +157,7 @@ def recommend(
 
 
 def _recommendation(plan: TargetPlan, judging: Callable[[], Judging]) -> Recommendation:
-    considered = frontier(plan)
+    considered = frontier(plan.candidates)
     if not considered:
         error: DeployqError = DoesNotFit(plan.why)
         return Recommendation(plan.target.name, None, error.message, (), ())
@@ -170,18 +171,6 @@ def _recommendation(plan: TargetPlan, judging: Callable[[], Judging]) -> Recomme
         considered=tuple(considered),
         remarks=tuple(_remarks(here)),
     )
-
-
-def frontier(plan: TargetPlan) -> list[str]:
-    """The quants that fit, best first; none that is larger than a better one."""
-    fitting = [c for c in plan.candidates if c.verdict != "no"]
-    kept: list[str] = []
-    least: int | None = None
-    for candidate in sorted(fitting, key=lambda c: -CATALOGUE[c.quant].rank):
-        if least is None or candidate.size.file_bytes < least:
-            kept.append(candidate.quant)
-            least = candidate.size.file_bytes
-    return kept
 
 
 def _why(chosen: str | None, evidence: Sequence[Evidence], considered: Sequence[str]) -> str:

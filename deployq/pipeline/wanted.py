@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deployq.artifacts.store import artifact_key
+from deployq.pipeline.gating import gate_digest
 from deployq.pipeline.prepare import choose_backend
 from deployq.pipeline.render import Rendered, render_alias, render_tag
 from deployq.pipeline.resolve import Model
@@ -56,7 +57,9 @@ def wanted_alias(session: Session, subject: Subject, target: Target, of: Wanted)
     tag = of.rendered
     rendered = render_alias(session, subject.model, subject.info, target, tag.quant)
     suite = subject.suite if _speaks_otherwise(rendered, tag) else _short_suite(subject.suite)
-    return _wanted(session, subject, rendered, suite, str(tag.tag))
+    wanted = _wanted(session, subject, rendered, suite, str(tag.tag))
+    gate = gate_digest(session.config, subject.model.name, target.name)
+    return replace(wanted, fields={**wanted.fields, "gate_digest": gate})
 
 
 def artifact_key_of(session: Session, subject: Subject, quant: str) -> str:

@@ -10,11 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+import lazy_loader  # type: ignore[import-untyped]
 
 from deployq.types import Call, Decision, Estimate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float64]
+else:
+    np = lazy_loader.load("numpy")  # a push that has nothing to do needs no figures
 
 RESAMPLES = 4000
 SEED = 20261125
@@ -22,8 +30,6 @@ CONFIDENCE = 0.95
 # Fewer clusters than that say nothing of their own spread.
 LEAST_PROMPTS = 3
 MOST_PROMPTS = 1_000_000
-
-Vector = NDArray[np.float64]
 
 
 def ratio_estimate(

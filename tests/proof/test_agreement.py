@@ -294,6 +294,7 @@ def stuck(lab: Server) -> Iterator[Stuck]:
             elif self.path == "/api/generate":
                 state.asked += 1
                 if state.asked == state.after:
+                    state.over.clear()
                     state.hanging.set()
                 if state.hanging.is_set():
                     state.over.wait(60)
