@@ -30,7 +30,7 @@ cache = "cache"
 source = "{source}"
 suite = "six.toml"
 system = "Answer with one JSON object."
-parameters = {{ temperature = 0, num_ctx = 512 }}
+parameters = {{ temperature = 0, num_ctx = 512, num_thread = 1 }}
 [targets.laptop]
 memory = "16GB"
 kind = "ram"

@@ -36,7 +36,11 @@ def put(server: Server, files: dict[str, Path], context: int = 512) -> None:
     for quant, path in files.items():
         digest = sha256_file(path)
         server.upload_blob(path, digest)
-        text = f"FROM {path.name}\nPARAMETER num_ctx {context}\nPARAMETER temperature 0.7\n"
+        # One thread: on a busy machine two wait for one another at every tensor.
+        parameters = {"num_ctx": context, "temperature": 0.7, "num_thread": 1}
+        text = "\n".join(
+            [f"FROM {path.name}", *(f"PARAMETER {k} {v}" for k, v in parameters.items())]
+        )
         server.create(f"sample:{quant.lower()}", parse(text), {path.name: digest})
 
 
