@@ -9,7 +9,7 @@ import click
 
 from deployq import report
 from deployq.cli.server import on_server, server_options
-from deployq.cli.shared import quants_option, show_json
+from deployq.cli.shared import ci_options, quants_option, require_one_form, show_json
 from deployq.errors import VerificationFailed
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.prepare import prepare
@@ -41,7 +41,7 @@ DEFAULT_QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
-@click.option("--markdown", is_flag=True, help="Print Markdown.")
+@ci_options
 @server_options
 @click.pass_context
 def command(
@@ -64,6 +64,7 @@ def command(
       deployq quality task-api --quants Q8_0,Q4_K_M
       deployq quality task-api --suite suite-full.jsonl --markdown
     """
+    require_one_form(given["as_json"], given["as_markdown"])
     asked = parse_quants(",".join(quants or DEFAULT_QUANTS))
     with on_server(ctx, given["host"], given["runtime"]) as (session, site):
         prepared = prepare(session, model, (), Overrides(quants=asked))
@@ -72,9 +73,11 @@ def command(
         judged = quality_of(session, site, subject, asked, margins)
         folder = keep_quality(session, judged)
         session.talk(f"kept in {folder}")
+    if given["junit"]:
+        report.write_text(given["junit"], report.quality_junit(judged))
     if given["as_json"]:
         show_json(report.quality_document(judged))
-    elif given["markdown"]:
+    elif given["as_markdown"]:
         click.echo(report.quality_markdown(judged), nl=False)
     else:
         report.show(report.quality_view(judged))

@@ -11,6 +11,7 @@ from deployq import report
 from deployq.cli.shared import (
     json_option,
     quants_option,
+    require_one_form,
     runtime_option,
     session_of,
     show_json,
@@ -71,6 +72,7 @@ def command(
       deployq recommend task-api --targets laptop,4090
       deployq recommend task-api --suite suite-full.jsonl --margin 0.03
     """
+    require_one_form(given["as_json"], given["markdown"])
     asked = parse_quants(",".join(quants or COMMON))
     with session_of(ctx, runtime__name=given["runtime"]) as session:
         prepared = prepare(session, model, targets, Overrides(quants=asked))

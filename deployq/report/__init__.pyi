@@ -23,6 +23,11 @@ from .guide_view import (
     guide_view as guide_view,
 )
 from .inspect_view import inspect_document as inspect_document, inspect_view as inspect_view
+from .junit import (
+    push_junit as push_junit,
+    quality_junit as quality_junit,
+    verifications_junit as verifications_junit,
+)
 from .plan_chart import plan_chart as plan_chart
 from .plan_markdown import plan_markdown as plan_markdown
 from .plan_view import plan_view as plan_view
@@ -37,6 +42,10 @@ from .profile_view import (
 )
 from .progress import TerminalProgress as TerminalProgress
 from .progress_bars import progress_bars as progress_bars
+from .push_markdown import (
+    push_markdown as push_markdown,
+    verifications_markdown as verifications_markdown,
+)
 from .quality_document import (
     quality_document as quality_document,
     recommendations_document as recommendations_document,
