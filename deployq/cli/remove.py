@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 
@@ -10,6 +11,7 @@ import click
 from deployq.cli.shared import host_option, json_option, runtime_option, session_of, show_json
 from deployq.pipeline.inventory import remove_tag, resolve_tags
 from deployq.pipeline.servers import site_of
+from deployq.tags.freed import Freed
 from deployq.units import format_bytes
 
 
@@ -42,12 +44,19 @@ def command(
             click.confirm(f"Remove {', '.join(names)}?", abort=True, err=True)
         for name in names:
             freed = remove_tag(session, site, name)
-            removed.append({"tag": name, "freed_bytes": freed})
+            removed.append({"tag": name, **dataclasses.asdict(freed)})
             session.talk(f"removed {name}: {_freed(freed)}")
     if as_json:
         show_json({"schema": 1, "removed": removed})
 
 
-def _freed(n_bytes: int) -> str:
-    shared = "its weights stay, another tag has them"
-    return f"{format_bytes(n_bytes)} freed" if n_bytes else shared
+def _freed(freed: Freed) -> str:
+    if freed.held_by:
+        return f"{format_bytes(freed.freed_bytes)} freed; {freed.held_by[0]} has its weights, too"
+    if freed.linked_bytes:
+        linked = format_bytes(freed.linked_bytes)
+        return (
+            f"{format_bytes(freed.freed_bytes)} freed; {linked} are also an artifact of the cache "
+            "(deployq cache, deployq prune)"
+        )
+    return f"{format_bytes(freed.freed_bytes)} freed"

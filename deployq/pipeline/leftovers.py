@@ -2,60 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from deployq.artifacts.record import RECORD
 from deployq.artifacts.store import ArtifactStore
+from deployq.errors import ConfigError
 from deployq.pipeline.projects import lock_entries
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.tags.freed import Links, freed_by, gone_with, store_of
+from deployq.tags.history import beyond, generations
 from deployq.tags.lockfile import LockEntry
 from deployq.tags.manifests import LocalStore, digest_in
-from deployq.tags.names import STAGING
+from deployq.tags.names import HISTORY, STAGING, TagName, generation_number, is_internal
 from deployq.tags.records import TagRecord
-from deployq.types import PrivateRuntime
+from deployq.types import Leftover, LeftoverKind, Leftovers
 
-Kind = Literal["staged tag", "earlier generation", "blob", "unfinished file", "artifact"]
-
-HISTORY = "deployq-history"
-_GENERATION = re.compile(rf"{HISTORY}/(?P<of>.+)\.(?P<number>[0-9]+)", re.IGNORECASE)
+_GENERATION = re.compile(rf"{HISTORY}/(?P<model>[^:]+):(?P<tag>.+)\.[0-9]+", re.IGNORECASE)
 _OF_A_BLOB = re.compile(r"sha256-([0-9a-f]{64})-.+")
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """One thing that could go. `name` is a tag, an artifact's key, or a file's name.
-
-    `frees_bytes` is what going frees after all those before it in the list; `size_bytes` what it
-    is by itself. `made_here` False: deployq can't tell that it made it, so only whoever names it
-    takes it away.
-    """
-
-    kind: Kind
-    name: str
-    size_bytes: int
-    frees_bytes: int
-    why: str
-    made_here: bool = True
-    path: Path | None = None
-    digest: str = ""
-
-
-@dataclass(frozen=True)
-class Leftovers:
-    """All of them, in the order in which they go; `notes` say what was left alone, and why."""
-
-    items: tuple[Leftover, ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -107,7 +79,7 @@ def find_leftovers(
         store = store_of(site.server, site.endpoint.models_dir)
         items += _tags(search, site, store)
         if store is not None and not busy:
-            items += _blobs(search, site, store, {item.name for item in items})
+            items += _blobs(search, store)
     for path in broken:
         search.notes.append(f"artifacts are left alone: {path}")
     if not broken and not busy:
@@ -116,8 +88,10 @@ def find_leftovers(
 
 
 def push_under_way(session: Session) -> bool:
-    """Whether some deployq of this cache holds the lock of a tag just now."""
-    return any(_is_held(path) for path in (session.cache_dir / "locks").glob("*.lock"))
+    """Whether some deployq of this cache changes tags or makes an artifact just now."""
+    return any(map(_is_held, (session.cache_dir / "locks").glob("*.lock"))) or any(
+        map(_is_held, ArtifactStore(session.cache_dir).folder.glob("*/.*.lock"))
+    )
 
 
 def _is_held(path: Path) -> bool:
@@ -159,7 +133,7 @@ def _frees(
 
 def _staged(
     search: _Search, listed: list[TagRecord], here: bool
-) -> Iterator[tuple[Kind, TagRecord, str]]:
+) -> Iterator[tuple[LeftoverKind, TagRecord, str]]:
     for tag in listed:
         if not tag.name.lower().startswith(f"{STAGING}/"):
             continue
@@ -170,16 +144,27 @@ def _staged(
             yield "staged tag", tag, "a push did not finish"
 
 
-def _generations(listed: list[TagRecord], keep: int) -> Iterator[tuple[Kind, TagRecord, str]]:
-    by_tag: dict[str, list[tuple[int, TagRecord]]] = {}
+def _generations(
+    listed: list[TagRecord], keep: int
+) -> Iterator[tuple[LeftoverKind, TagRecord, str]]:
+    matches = (_GENERATION.fullmatch(tag.name) for tag in listed)
+    of = {(m["model"].lower(), m["tag"].lower()): m for m in matches if m is not None}
+    for matched in of.values():
+        name = TagName(matched["model"], matched["tag"])
+        kept = generations(listed, name)
+        for tag in beyond(kept, _current(listed, kept.values()), keep):
+            yield "earlier generation", tag, f"more than {keep} earlier ones are kept"
+
+
+def _current(listed: Iterable[TagRecord], kept: Iterable[TagRecord]) -> str:
+    """The manifest digest of the tag that these are earlier generations of; "" if it is gone."""
+    one = next(iter(kept)).name
     for tag in listed:
-        if matched := _GENERATION.fullmatch(tag.name):
-            numbered = by_tag.setdefault(matched["of"].lower(), [])
-            numbered.append((int(matched["number"]), tag))
-    for numbered in by_tag.values():
-        numbered.sort(key=lambda pair: pair[0])
-        for _, tag in numbered[: max(0, len(numbered) - keep)]:
-            yield "earlier generation", tag, f"{keep} later ones are kept"
+        if not is_internal(tag.name):
+            with suppress(ConfigError):  # a name of another registry: not one of deployq's
+                if generation_number(TagName.parse(tag.name), one) is not None:
+                    return tag.digest
+    return ""
 
 
 def _seconds(stamp: str) -> float:
@@ -193,18 +178,14 @@ def _seconds(stamp: str) -> float:
 # ---------------------------------------------------------------- blobs
 
 
-def _blobs(
-    search: _Search, site: Site, store: LocalStore, gone: Collection[str]
-) -> Iterator[Leftover]:
-    """Files among the blobs that no tag is made of, and will not go with the tags that go."""
+def _blobs(search: _Search, store: LocalStore) -> Iterator[Leftover]:
+    """Files among the blobs that no tag is made of."""
     if store.unreadable:
         names = ", ".join(store.unreadable)
         search.notes.append(f"blobs are left alone: any may be part of {names}, which is damaged")
         return
     ours = _our_digests(search)
-    private = isinstance(
-        search.session.runtimes().get(site.endpoint.runtime), PrivateRuntime
-    ) and store.folder.is_relative_to(search.session.runtime_dir.absolute())
+    private = store.folder.is_relative_to(search.session.runtime_dir.absolute())
     for path in store.unused():
         found = path.lstat()
         if search.is_young(found.st_mtime, found.st_ctime):
@@ -214,7 +195,7 @@ def _blobs(
         if digest is None:
             partial = _OF_A_BLOB.fullmatch(path.name)
             mine = private or (partial is not None and partial[1] in ours)
-            kind: Kind = "unfinished file"
+            kind: LeftoverKind = "unfinished file"
             why = "an upload or a download that did not finish"
         else:
             mine, kind, why = digest in ours, "blob", "no tag has it"
@@ -259,6 +240,6 @@ def _artifacts(search: _Search) -> Iterator[Leftover]:
 
 def _last_used(folder: Path) -> float:
     try:
-        return os.stat(folder / "artifact.json").st_mtime  # noqa: PTH116
+        return (folder / RECORD).stat().st_mtime
     except OSError:
         return 0.0

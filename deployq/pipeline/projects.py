@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from deployq.digests import sha256_bytes
@@ -34,14 +35,21 @@ def lock_entries(session: Session) -> tuple[list[LockEntry], list[str]]:
     Raises:
         LockfileError: this session's own can't be read.
     """
-    entries = list(Lockfile.load(session.lockfile).entries.values())
+    entries = list(_all(Lockfile.load(session.lockfile)))
     broken = []
-    for path in _remembered(session) - {session.lockfile.absolute()}:
+    for path in sorted(_remembered(session) - {session.lockfile.absolute()}):
         try:
-            entries += Lockfile.load(path).entries.values()
+            entries += _all(Lockfile.load(path))
         except LockfileError as exc:
             broken.append(f"{path}: {exc.message}")
     return entries, broken
+
+
+def _all(lock: Lockfile) -> Iterator[LockEntry]:
+    """The present entries and the earlier ones, which a rollback would bring back."""
+    yield from lock.entries.values()
+    for earlier in lock.earlier.values():
+        yield from earlier
 
 
 def _remembered(session: Session) -> set[Path]:

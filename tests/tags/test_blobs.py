@@ -337,6 +337,8 @@ def test_a_real_ollama_takes_the_link_and_leaves_the_artifact_whole(
     real_ollama: Endpoint, artifact: Artifact
 ) -> None:
     assert real_ollama.models_dir is not None
+    # a server before 0.34.1 leaves what other tests uploaded
+    blob_of(real_ollama.models_dir, artifact).unlink(missing_ok=True)
     before = artifact.path.stat()
     with Server(real_ollama.url) as server:
         placed = place_blob(server, real_ollama.models_dir, artifact)
@@ -353,7 +355,6 @@ def test_a_real_ollama_takes_the_link_and_leaves_the_artifact_whole(
         assert server.show("linked:again").blob_digest == shown
         server.delete("linked:again")
         assert artifact.path.stat().st_size == before.st_size
-        # a server before 0.34.1 leaves the file that it was given
         blob_of(real_ollama.models_dir, artifact).unlink(missing_ok=True)
 
 
@@ -361,6 +362,7 @@ def test_a_real_ollama_takes_the_link_and_leaves_the_artifact_whole(
 def test_create_really_stamps_the_link(real_ollama: Endpoint, artifact: Artifact) -> None:
     """What `mtime_kept` is for; where this fails, it may go."""
     assert real_ollama.models_dir is not None
+    blob_of(real_ollama.models_dir, artifact).unlink(missing_ok=True)
     before = artifact.path.stat().st_mtime_ns
     with Server(real_ollama.url) as server:
         place_blob(server, real_ollama.models_dir, artifact)
