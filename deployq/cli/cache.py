@@ -41,6 +41,12 @@ def command(ctx: click.Context, verify: bool, remove: tuple[str, ...], as_json: 
         found = cached_artifacts(session, verify=verify)
         total = format_bytes(sum(one.file_bytes for one in found))
         session.talk(f"{len(found)} artifacts, {total}, in {session.cache_dir}")
+        for one in found:
+            if one.damaged:
+                name = f"{one.quant} {one.key[:12]}"
+                session.talk(
+                    f"{name} is damaged: {one.damaged}; a push that needs it makes it anew"
+                )
     if as_json:
         show_json(report.cache_document(found))
     elif found:

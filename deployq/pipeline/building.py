@@ -34,7 +34,8 @@ def require_room(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
     store = Workshop(work.session.cache_dir)
     quants = {size.quant for sizes in new.values() for size in sizes}
     cached = [quant for quant in quants if store.get(_key(work, quant))]
-    require_disk(work.session, new, cached)
+    versions = {host: group[0].site.endpoint.version for host, group in jobs.items() if group}
+    require_disk(work.session, new, cached, versions)
 
 
 def build_all(work: Work, quants: Iterable[str]) -> Built:

@@ -120,7 +120,7 @@ def cache_table(artifacts: Sequence[CachedArtifact]) -> Table:
 
 def _state(one: CachedArtifact) -> str:
     if one.damaged:
-        return f"damaged: {one.damaged}"
+        return "damaged"
     parts = ["whole"] if one.verified else []
     if one.links:
         parts.append("linked into a server's store")

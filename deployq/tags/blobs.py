@@ -230,5 +230,5 @@ def _require_whole(artifact: Artifact, refused: ServerRefused) -> None:
         raise ArtifactError(
             f"{artifact.path}, the {artifact.quant} that deployq made, is damaged: its sha256 is "
             f"{found[:12]}…, it was finished as {artifact.digest[:12]}…",
-            hint=f"remove {artifact.path.parent}, then push again",
+            hint="deployq cache --verify marks it, then push again",
         ) from refused
