@@ -33,6 +33,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Show what differs between two tags or generations."),
     "rollback": ("rollback", "Give tags the content that they had before."),
     "remove": ("remove", "Remove tags from the server."),
+    "prune": (
+        "prune",
+        "Remove leftovers: staged tags, old generations, orphaned blobs, artifacts.",
+    ),
+    "cache": ("cache", "List the built artifacts; check or remove them."),
     "serve": ("serve", "Keep the configured server up in the foreground."),
     "profile": ("profile", "Show what memory this machine has, and the machines known by name."),
     "guide": ("guide", "Show which size of model fits which machine."),

@@ -38,6 +38,12 @@ from .profile_view import (
 from .progress import TerminalProgress as TerminalProgress
 from .progress_bars import progress_bars as progress_bars
 from .runs import write_text as write_text
+from .storage_view import (
+    cache_document as cache_document,
+    cache_table as cache_table,
+    prune_document as prune_document,
+    prune_table as prune_table,
+)
 from .tag_view import tags_document as tags_document, tags_table as tags_table
 from .terminal import push_summary as push_summary, verification_view as verification_view
 from .together_view import TogetherView as TogetherView

@@ -8,8 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import ollama
-
 from deployq.errors import (
     ConfigError,
     ModelfileError,
@@ -20,6 +18,7 @@ from deployq.errors import (
 from deployq.tags import records
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.records import Loaded, Shown, TagRecord, expect
+from deployq.tags.refusal import Refusal
 from deployq.tags.versions import version_numbers
 from deployq.tags.wire import Wire, mapped
 from deployq.types import Answer, Json, Message, Progress, no_progress
@@ -125,7 +124,7 @@ class Server:
         with self._mapped(f"say whether it has blob {digest[:12]}"):
             status = self._wire.head(_blob(digest), self.timeout_seconds)
             if status not in (200, 404):
-                raise ollama.ResponseError(f"HTTP {status}", status)
+                raise Refusal("", status)
             return status == 200
 
     def upload_blob(self, path: Path, digest: str, progress: Progress = no_progress) -> bool:

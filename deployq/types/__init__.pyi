@@ -70,6 +70,13 @@ from .report import (
 )
 from .source import ModelInfo as ModelInfo, TensorInfo as TensorInfo
 from .together import Share as Share, TogetherPlan as TogetherPlan
+from .storage import (
+    CachedArtifact as CachedArtifact,
+    Leftover as Leftover,
+    LeftoverKind as LeftoverKind,
+    Leftovers as Leftovers,
+    Pruned as Pruned,
+)
 from .verification import (
     Answer as Answer,
     Message as Message,
