@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deployq.addresses import is_local, require_address
 from deployq.errors import ConfigError, DeployqError
+from deployq.pipeline.access import access_to, default_access, warn_of_plain_http
 from deployq.pipeline.recovery import recover
 from deployq.pipeline.session import Session
 from deployq.plugins import pick
+from deployq.tags.access import Access
 from deployq.tags.server import Server
-from deployq.tags.wire import is_local
 from deployq.types import Endpoint, PrivateRuntime, Runtime, StoringRuntime
 
 
@@ -46,7 +48,7 @@ def default_site(session: Session, port: int = 0) -> Iterator[Site]:
     runtime = pick(session.runtimes(), name, "runtime")
     with _started(session, runtime, port) as endpoint:
         key = endpoint.url if name == "ollama" else name
-        with _site(session, key, endpoint) as site:
+        with _site(session, key, endpoint, default_access(session)) as site:
             yield site
 
 
@@ -64,9 +66,10 @@ def _started(session: Session, runtime: Runtime, port: int) -> AbstractContextMa
 @contextmanager
 def host_site(session: Session, host: str) -> Iterator[Site]:
     """The server at an address that a target names."""
+    require_address(host)
     url = host if "://" in host else f"http://{host}"
     endpoint = Endpoint(url.rstrip("/"), "ollama", models_dir=_guessed_models(session, url))
-    with _site(session, endpoint.url, endpoint) as site:
+    with _site(session, endpoint.url, endpoint, access_to(session, url)) as site:
         yield site
 
 
@@ -79,11 +82,13 @@ def _guessed_models(session: Session, url: str) -> Path | None:
 
 
 @contextmanager
-def _site(session: Session, key: str, endpoint: Endpoint) -> Iterator[Site]:
+def _site(session: Session, key: str, endpoint: Endpoint, access: Access) -> Iterator[Site]:
     """A server of a version that deployq knows, on which nothing is left half done."""
-    with Server(endpoint.url, generate_timeout_seconds=session.config.runtime.timeout) as server:
-        server.ensure_supported()
-        site = Site(key, endpoint, server)
+    timeout = session.config.runtime.timeout
+    with Server(endpoint.url, generate_timeout_seconds=timeout, access=access) as server:
+        warn_of_plain_http(session, server.url)
+        version = server.ensure_supported()
+        site = Site(key, replace(endpoint, version=version), server)
         recover(session, site.place, key, server)
         yield site
 

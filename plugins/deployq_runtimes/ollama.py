@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deployq import Endpoint, Health, ServerUnreachable
-from deployq_runtimes.probe import version_at
+from deployq import ConfigError, Endpoint, Health, ServerUnreachable
+from deployq_runtimes.probe import answers_at, version_at
 
 DEFAULT_PORT = 11434
 _SCHEME_PORTS = {"http": 80, "https": 443}
@@ -29,7 +29,11 @@ class Ollama:
 
     def health(self) -> Health:
         """Does it answer?"""
+        if "@" in self.url:
+            return Health(False, detail=_NOT_IN_THERE, hint=_WITHOUT)
         version = version_at(self.url)
+        if version is None and answers_at(self.url):
+            return Health(False, detail=f"{self.url} does not tell its version", hint=_KEY_HINT)
         if version is None:
             return Health(False, detail=f"nothing answers at {self.url}", hint=_HINT)
         return Health(True, version=version, detail=self.url)
@@ -40,17 +44,28 @@ class Ollama:
 
     @contextlib.contextmanager
     def start(self, folder: Path | None = None) -> Iterator[Endpoint]:  # noqa: ARG002
-        """The endpoint, once the server has told its version; `folder` is not needed.
+        """The endpoint, once something answers; `folder` is not needed.
+
+        Its version is "" where it wants a key first: deployq has it and asks.
 
         Raises:
             ServerUnreachable: nothing answers.
+            ConfigError: OLLAMA_HOST has a secret in it.
         """
+        if "@" in self.url:
+            raise ConfigError(_NOT_IN_THERE, hint=_WITHOUT)
         version = version_at(self.url)
-        if version is None:
+        if version is None and not answers_at(self.url):
             raise ServerUnreachable(f"no Ollama answers at {self.url}", hint=_HINT)
-        yield Endpoint(self.url, self.name, version, models_dir(self.url, self.env))
+        yield Endpoint(self.url, self.name, version or "", models_dir(self.url, self.env))
 
 
+_NOT_IN_THERE = "OLLAMA_HOST has a user or a password in it, which would be shown and written down"
+_WITHOUT = 'set it without, and auth = "env:NAME" under [runtime] in deployq.toml'
+_KEY_HINT = (
+    "is it an Ollama? Where a key or a certificate is wanted: auth and ca under [runtime] in "
+    "deployq.toml"
+)
 _HINT = "start it (ollama serve), set OLLAMA_HOST, or use --runtime embedded"
 
 
