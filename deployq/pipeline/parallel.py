@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import TypeVar
@@ -12,8 +13,9 @@ from deployq.types import Progress
 
 T = TypeVar("T")
 
-# How long an interrupted push waits for its threads to take away what they had staged.
-GRACE_SECONDS = 10.0
+# How long an interrupted push waits, for all of its threads together, until they have taken away
+# what they had staged. What then is left, the next command takes away.
+GRACE_SECONDS = 5.0
 
 
 class _Stopped(DeployqError):
@@ -35,8 +37,9 @@ def at_once(tasks: Sequence[Callable[[], T]], stop: threading.Event) -> list[T]:
             return [result.get() for result in results]
         except BaseException:
             stop.set()
+            deadline = time.monotonic() + GRACE_SECONDS
             for result in results:
-                result.wait(GRACE_SECONDS)
+                result.wait(max(0.0, deadline - time.monotonic()))
             raise
 
 
