@@ -55,7 +55,7 @@ def check_parity(session: Session, site: Site, tag: str, info: ModelInfo) -> Par
     if theirs is None:
         ours, theirs = _counted(session, site, tag, own)
     else:
-        ours = own.prompts
+        ours = dict(own.prompts)
     return compare(tag, site.endpoint.url, own, served, theirs, engine_stops(info), ours=ours)
 
 

@@ -58,8 +58,7 @@ def conversations() -> tuple[Conversation, ...]:
         _conversation("empty system prompt", ("system", ""), ("user", USER)),
         _conversation(
             "blanks around",
-            *(("system", f" {SYSTEM}\n"), ("user", f"  {USER} "), ("assistant", f" {ANSWER}\n\n")),
-            ("user", f"\n{AGAIN}  "),
+            *(("user", f"  {USER} "), ("assistant", f" {ANSWER}\n\n"), ("user", f"\n{AGAIN}  ")),
         ),
         _conversation("other scripts, lines", ("user", "Zürich – 東京 🚀\n\n\tone\r\n`two` & <b>")),
         Conversation(TOOLS, (ask,), (TOOL,)),  # type: ignore[arg-type]
