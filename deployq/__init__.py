@@ -25,6 +25,7 @@ from deployq.errors import (
     VerificationFailed,
 )
 from deployq.source.inspect import inspect
+from deployq.tags.known_templates import known_template
 from deployq.types import (
     Answer,
     Artifact,
@@ -116,5 +117,6 @@ __all__ = [
     "__version__",
     "hookimpl",
     "inspect",
+    "known_template",
     "no_progress",
 ]

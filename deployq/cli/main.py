@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "list": ("list", "List the tags that deployq made, and those of the server."),
     "show": ("show", "Show what a tag is made of."),
     "verify": ("verify", "Run a suite of prompts against tags."),
+    "parity": ("parity", "Compare a tag's prompts with those of the model's own chat template."),
     "remove": ("remove", "Remove tags from the server."),
     "serve": ("serve", "Keep the configured server up in the foreground."),
     "profile": ("profile", "Show what memory this machine has, and the machines known by name."),
