@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from itertools import groupby
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
@@ -13,10 +12,13 @@ from rich.text import Text
 
 from deployq.report.documents import SCHEMA, Document
 from deployq.report.wording import BAD, GOOD, count, plain
-from deployq.types import ConversationParity, Difference, Fault, ParityReport, ParityStatus
+from deployq.types import ConversationParity, Fault, ParityReport, ParityStatus
 
 WIDE = 100
 """Columns from which both sides stand beside each other."""
+
+ALIKE = 24
+"""Characters behind a difference by which two of them count as one."""
 
 HERE = "▶"
 _ENDS = "(the end)"
@@ -50,7 +52,9 @@ def _tag(report: ParityReport) -> Document:
             "stops": list(report.served.stops),
         },
         "conversations": [asdict(row) for row in report.conversations],
-        "faults": [asdict(fault) for fault in report.faults],
+        "faults": [
+            {**asdict(fault), "conversations": list(fault.conversations)} for fault in report.faults
+        ],
         "notes": list(report.notes),
     }
 
@@ -62,7 +66,7 @@ def _parts(report: ParityReport) -> Iterator[RenderableType]:
     for fault in report.faults:
         yield ""
         yield from _fault(fault)
-    for _, group in _alike(report.differing):
+    for group in _alike(report.differing):
         yield ""
         yield _Sides(group)
     for note in report.notes:
@@ -105,20 +109,13 @@ def _fault(fault: Fault) -> Iterator[RenderableType]:
 # ---------------------------------------------------------------- side by side
 
 
-def _alike(
-    rows: Sequence[ConversationParity],
-) -> Iterator[tuple[Difference, list[ConversationParity]]]:
-    """Differences that look the same are shown once."""
-
-    def look(row: ConversationParity) -> tuple[str, str, str]:
-        found = row.difference
-        return (found.before, found.model[:24], found.server[:24]) if found else ("", "", "")
-
-    shown = [row for row in rows if row.difference]
-    for _, group in groupby(sorted(shown, key=look), key=look):
-        alike = list(group)
-        if alike[0].difference:
-            yield alike[0].difference, alike
+def _alike(rows: Sequence[ConversationParity]) -> list[list[ConversationParity]]:
+    """Differences where the model's own goes on alike behind the same words are shown once."""
+    groups: dict[tuple[str, str], list[ConversationParity]] = {}
+    for row in rows:
+        if found := row.difference:
+            groups.setdefault((found.before, found.model[:ALIKE]), []).append(row)
+    return list(groups.values())
 
 
 class _Sides:

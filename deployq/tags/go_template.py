@@ -171,6 +171,9 @@ _TRIM = """\
 {{- end }}
 """
 
+# A line end that somebody puts behind the template is swallowed.
+_LAST = "{{- /* the end */ -}}"
+
 
 def _written(rules: _Rules) -> str:
     """The Go template. All that it writes stands in quoted strings, so its layout says nothing."""
@@ -179,7 +182,7 @@ def _written(rules: _Rules) -> str:
     for number, role in enumerate(_ROLES):
         lines.append(f'{{{{- {"else " if number else ""}if eq .Role "{role}" }}}}')
         lines += _block(rules, role)
-    lines += ["{{- end }}", "{{- end }}", *_chosen(rules.end)]
+    lines += ["{{- end }}", "{{- end }}", *_chosen(rules.end), _LAST]
     return "\n".join(lines)
 
 

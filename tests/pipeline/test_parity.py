@@ -16,6 +16,8 @@ from deployq.pipeline.parity import check_parity, model_of_tag
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.source.inspect import inspect
+from deployq.tags.chat_template import chat_template_of
+from deployq.tags.go_template import derive
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.server import Server
 from deployq.types import FaultKind, ParityReport
@@ -225,6 +227,13 @@ def test_the_models_own_template_is_forced_where_it_must_be(real: Place, kind: s
     assert not report.differing
     assert report.ok
     assert real.site.server.show(f"parity-{kind}").template == modelfile.template
+
+
+@pytest.mark.ollama
+def test_a_line_end_behind_the_go_template_writes_nothing(real: Place) -> None:
+    template = chat_template_of(inspect(KINDS["mistral"].write(real.folder / "mistral.gguf")))
+    assert template is not None
+    assert real.check("mistral", template=derive(template).text + "\n\n").ok
 
 
 @pytest.mark.parametrize("kind", ["chatml", "tools"])

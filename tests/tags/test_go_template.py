@@ -40,6 +40,7 @@ def test_every_role_has_its_block() -> None:
         "{{- end }}",
         "{{- end }}",
         '{{- "<|im_end|>\\n<|im_start|>assistant\\n" }}',
+        "{{- /* the end */ -}}",
     ]
 
 
