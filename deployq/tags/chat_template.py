@@ -24,6 +24,8 @@ MOST_CHARACTERS = 1 << 20
 SECONDS = 20.0
 TOOL_USE = "tokenizer.chat_template.tool_use"
 _CHILD = Path(__file__).with_name("template_child.py")
+# What llama.cpp tells every template besides, whatever stood there in training (common/chat.cpp).
+ENGINE_DATES = {"date_string": "%d %b %Y", "datetime": "%b %d %Y"}
 # Vocabularies that begin a text with BOS where the header does not say (src/llama-vocab.cpp).
 _BOS_MODELS = ("llama", "bert", "gemma4")
 _BOS_PRE = (
@@ -110,6 +112,7 @@ def render_all(
     request = {
         "templates": {"default": template.text, "tools": template.tools or template.text},
         "now": now,
+        "dates": ENGINE_DATES,
         "seconds": timeout_seconds,
         "most_characters": MOST_CHARACTERS,
         "jobs": [

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deployq.tags.chat_template import Asked, ChatTemplate, render_all
+from deployq.tags.chat_template import ENGINE_DATES, Asked, ChatTemplate, render_all
 from deployq.types import RenderedPrompt, Turn
 
 START = ""
@@ -91,7 +91,7 @@ def _blank_around(role: str) -> tuple[Asked, str]:
 
 
 def _tells_the_date(template: ChatTemplate) -> bool:
-    if "strftime_now" not in template.text:
+    if not any(word in template.text for word in ("strftime_now", *ENGINE_DATES)):
         return False
     one, other = (render_all(template, [_asked("u")], now=now) for now in _OTHER_DAYS)
     return one != other

@@ -57,7 +57,7 @@ class Generation(jinja2.ext.Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def environment(now: dt.datetime | None) -> ImmutableSandboxedEnvironment:
+def environment(now: dt.datetime) -> ImmutableSandboxedEnvironment:
     """What a chat template may use; `now` stands still for `strftime_now`."""
     env = ImmutableSandboxedEnvironment(
         trim_blocks=True,
@@ -66,7 +66,7 @@ def environment(now: dt.datetime | None) -> ImmutableSandboxedEnvironment:
     )
     env.filters["tojson"] = _tojson
     env.globals["raise_exception"] = _raise_exception
-    env.globals["strftime_now"] = (now or dt.datetime.now()).strftime
+    env.globals["strftime_now"] = now.strftime
     return env
 
 
@@ -82,12 +82,14 @@ def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
 
 def results(request: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """One per job: `text`, or `refusal` in words."""
-    now = dt.datetime.fromisoformat(request["now"]) if request.get("now") else None
+    now = dt.datetime.fromisoformat(request["now"]) if request.get("now") else dt.datetime.now()
     env = environment(now)
+    dates = {name: now.strftime(form) for name, form in request["dates"].items()}
+    most = request["most_characters"]
     for job in request["jobs"]:
         try:
             template = env.from_string(request["templates"][job["template"]])
-            yield {"text": _joined(template, job["variables"], request["most_characters"])}
+            yield {"text": _joined(template, {**dates, **job["variables"]}, most)}
         except Refused as exc:
             yield {"refusal": str(exc)}
         except FAULTS as exc:

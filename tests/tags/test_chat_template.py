@@ -69,6 +69,11 @@ def test_the_date_can_stand_still() -> None:
     assert render("{{ strftime_now('%Y') }}").text == str(datetime.now().year)
 
 
+def test_the_engines_dates_are_there() -> None:
+    text = "{{ date_string }}, {{ datetime }}"
+    assert render(text, now="2024-07-26T00:00:00").text == "26 Jul 2024, Jul 26 2024"
+
+
 def test_a_refusal_is_a_result() -> None:
     assert render(GEMMA, Turn("system", "x"), *HI).refusal == "System role not supported"
     assert render(GEMMA).text == "<s><start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n"

@@ -70,6 +70,7 @@ def test_a_modelfile_carries_it(template: str) -> None:
     ("template", "why"),
     [
         ("{{ strftime_now('%Y') }}" + CHATML, "writes the date"),
+        ("{% if date_string is defined %}{{ date_string }}{% endif %}" + CHATML, "writes the date"),
         ("{{ raise_exception('never') }}", "refuses a single question: never"),
         ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "changes what is said"),
         (

@@ -136,6 +136,25 @@ def test_a_system_prompt_and_tools_that_are_left_out() -> None:
     assert "does not support tools" in message(report, "tools-dropped")
 
 
+def test_a_model_that_may_not_be_asked_to_think_is_no_difference() -> None:
+    refused = RenderedPrompt(None, 'refused to render: "t" does not support thinking')
+    report = served_by(TOOLS, TOOLS, template=TOOLS, change={"thinking on": refused})
+    assert report.ok
+    assert "does not let this model be asked to think" in report.notes[0]
+
+
+def test_an_engine_that_reads_the_models_own_template_otherwise() -> None:
+    report = served_by(CHATML, LLAMA3, template=CHATML)
+    assert "its engine reads it otherwise" in report.notes[0]
+
+
+def test_the_date_that_the_engine_tells_is_noted() -> None:
+    dated = "{% if date_string is defined %}{{ date_string }}{% endif %}" + CHATML
+    report = served_by(dated, dated, template=dated)
+    assert report.ok
+    assert "today's date (date_string)" in report.notes[0]
+
+
 def test_a_template_that_does_not_render() -> None:
     report = served_by("{{ messages[0].content + 1 }}", CHATML)
     assert "does not render: TypeError" in message(report, "broken-template")
