@@ -47,6 +47,21 @@ def base_url(address: str) -> str:
     return f"{split.scheme}://{shown}:{port}{split.path}".rstrip("/")
 
 
+def url_of(address: str) -> str:
+    """The `base_url` of an address that somebody gave.
+
+    Raises:
+        ConfigError: it is none, or has a secret in it.
+    """
+    require_address(address)
+    try:
+        return base_url(address)
+    except ValueError as exc:
+        raise ConfigError(
+            f"{address!r} is no address of a server: {exc}", hint="http://127.0.0.1:11434"
+        ) from exc
+
+
 def same_address(one: str, other: str) -> bool:
     """Whether two addresses are spellings of one; what is no address is like none."""
     try:

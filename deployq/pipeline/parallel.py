@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
-from deployq.errors import DeployqError
 from deployq.types import Progress
 
 T = TypeVar("T")
@@ -18,8 +17,8 @@ T = TypeVar("T")
 GRACE_SECONDS = 5.0
 
 
-class _Stopped(DeployqError):
-    """Somebody pressed Ctrl-C."""
+class _Stopped(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C; in a thread it does what an interrupt does: nothing goes on."""
 
 
 def at_once(tasks: Sequence[Callable[[], T]], stop: threading.Event) -> list[T]:
@@ -32,7 +31,7 @@ def at_once(tasks: Sequence[Callable[[], T]], stop: threading.Event) -> list[T]:
         return [task() for task in tasks]
     # Its threads are daemons: one that waits for a server does not keep the process alive.
     with ThreadPool(len(tasks)) as pool:
-        results = [pool.apply_async(task) for task in tasks]
+        results = [pool.apply_async(_until_stopped, (task,)) for task in tasks]
         try:
             return [result.get() for result in results]
         except BaseException:
@@ -43,12 +42,20 @@ def at_once(tasks: Sequence[Callable[[], T]], stop: threading.Event) -> list[T]:
             raise
 
 
+def _until_stopped(task: Callable[[], T]) -> T:
+    """A task's result. A pool would wait for ever for one that ends by an interrupt."""
+    try:
+        return task()
+    except _Stopped as exc:
+        raise InterruptedError from exc
+
+
 def stopping(progress: Progress, stop: threading.Event) -> Progress:
     """The same progress; once `stop` is set it ends whoever reports."""
 
     def checked(task: str, done: float, total: float | None, unit: str) -> None:
         if stop.is_set():
-            raise _Stopped("interrupted")
+            raise _Stopped
         progress(task, done, total, unit)
 
     return checked

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Event
 
-from deployq.addresses import is_local, require_address
+from deployq.addresses import is_local, url_of
 from deployq.errors import ConfigError, DeployqError
 from deployq.pipeline.access import access_to, default_access, warn_of_plain_http
+from deployq.pipeline.parallel import at_once
 from deployq.pipeline.recovery import recover
 from deployq.pipeline.session import Session
 from deployq.plugins import pick
@@ -66,9 +69,8 @@ def _started(session: Session, runtime: Runtime, port: int) -> AbstractContextMa
 @contextmanager
 def host_site(session: Session, host: str) -> Iterator[Site]:
     """The server at an address that a target names."""
-    require_address(host)
-    url = host if "://" in host else f"http://{host}"
-    endpoint = Endpoint(url.rstrip("/"), "ollama", models_dir=_guessed_models(session, url))
+    url = url_of(host)
+    endpoint = Endpoint(url, "ollama", models_dir=_guessed_models(session, url))
     with _site(session, endpoint.url, endpoint, access_to(session, url)) as site:
         yield site
 
@@ -103,13 +105,27 @@ def connect(
 ) -> tuple[Mapping[str | None, Site], Mapping[str | None, DeployqError]]:
     """Every host's site, each once, open as long as `stack`; and those that failed, with why.
 
-    One server that is not there stops nothing on the others.
+    All are asked at once, as one may take long to answer. One that is not there stops nothing on
+    the others.
     """
+    wanted = list(dict.fromkeys(hosts))
+    found = at_once([partial(_entered, session, host) for host in wanted], Event())
     sites: dict[str | None, Site] = {}
     lost: dict[str | None, DeployqError] = {}
-    for host in dict.fromkeys(hosts):
-        try:
-            sites[host] = stack.enter_context(site_of(session, host))
-        except DeployqError as exc:
-            lost[host] = exc
+    for host, entered in zip(wanted, found, strict=True):
+        if isinstance(entered, DeployqError):
+            lost[host] = entered
+        else:
+            sites[host] = entered[0]
+            stack.push(entered[1])
     return sites, lost
+
+
+def _entered(session: Session, host: str | None) -> tuple[Site, ExitStack] | DeployqError:
+    """A site and what closes it, or why there is none."""
+    with ExitStack() as stack:
+        try:
+            site = stack.enter_context(site_of(session, host))
+        except DeployqError as exc:
+            return exc
+        return site, stack.pop_all()

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from deployq import tags
-from deployq.addresses import base_url, is_local, is_plain_remote, require_address
+from deployq.addresses import is_local, is_plain_remote, url_of
 from deployq.errors import ConfigError
 from deployq.tags.access import Access, environment_access
 from deployq.tags.refusal import Refusal, words_of
@@ -43,12 +43,11 @@ class Wire:
     ) -> None:
         self._connect_timeout_seconds = connect_timeout_seconds
         self._default_timeout = self._timeout(timeout_seconds)
-        require_address(url)
+        base = url_of(url)
+        self.access = _allowed(access or Access(), base)
+        self._trust_env = not is_local(base)  # a proxy is for other machines
+        self._verify = _authorities(base, self.access.ca)
         try:
-            base = base_url(url)
-            self.access = _allowed(access or Access(), base)
-            self._trust_env = not is_local(base)  # a proxy is for other machines
-            self._verify = _authorities(base, self.access.ca)
             self._http = httpx.Client(
                 base_url=base,
                 headers={"Accept": "application/json", **self.access.headers},
