@@ -89,8 +89,9 @@ class _Reader:
         return iter(self.read, b"")
 
     def read(self, size: int = -1) -> bytes:
-        # http.client asks for 16 KiB at a time: too little for a fast disk.
-        chunk = self._file.read(max(size, 1 << 20) if size >= 0 else -1)
+        # http.client asks for 16 KiB at a time: too little for a fast disk. Over a slow line more
+        # than this would make the progress jump.
+        chunk = self._file.read(max(size, 1 << 18) if size >= 0 else -1)
         self._done += len(chunk)
         self._progress(self._name, self._done, self._total, "bytes")
         return chunk

@@ -25,11 +25,13 @@ class Ollama:
 
     def __init__(self, host: str | None = None, env: Mapping[str, str] | None = None) -> None:
         self.env: Mapping[str, str] = os.environ if env is None else env
-        self.url = server_url(self.env.get("OLLAMA_HOST", "") if host is None else host)
+        given = self.env.get("OLLAMA_HOST", "") if host is None else host
+        self._has_secret = "@" in given
+        self.url = server_url(_without_user(given))
 
     def health(self) -> Health:
         """Does it answer?"""
-        if "@" in self.url:
+        if self._has_secret:
             return Health(False, detail=_NOT_IN_THERE, hint=_WITHOUT)
         version = version_at(self.url)
         if version is None and answers_at(self.url):
@@ -52,7 +54,7 @@ class Ollama:
             ServerUnreachable: nothing answers.
             ConfigError: OLLAMA_HOST has a secret in it.
         """
-        if "@" in self.url:
+        if self._has_secret:
             raise ConfigError(_NOT_IN_THERE, hint=_WITHOUT)
         version = version_at(self.url)
         if version is None and not answers_at(self.url):
@@ -67,6 +69,12 @@ _KEY_HINT = (
     "deployq.toml"
 )
 _HINT = "start it (ollama serve), set OLLAMA_HOST, or use --runtime embedded"
+
+
+def _without_user(host: str) -> str:
+    """Such an address is refused; till then, nothing that shows it shows a secret."""
+    scheme, found, rest = host.rpartition("://")
+    return scheme + found + rest.rpartition("@")[2]
 
 
 def server_url(host: str) -> str:

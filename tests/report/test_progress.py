@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,11 @@ from rich.console import Console
 from deployq.report.progress import TerminalProgress, amount
 
 
-def off_terminal(work: Callable[[TerminalProgress], None], *, quiet: bool = False) -> str:
+def off_terminal(
+    work: Callable[[TerminalProgress], None], *, quiet: bool = False, line_seconds: float = 30
+) -> str:
     out = StringIO()
-    with TerminalProgress(Console(file=out), quiet=quiet) as progress:
+    with TerminalProgress(Console(file=out), quiet=quiet, line_seconds=line_seconds) as progress:
         work(progress)
     return out.getvalue()
 
@@ -70,6 +73,24 @@ def test_off_a_terminal_a_finished_task_is_a_line() -> None:
         "Q4_K_M: 291 tensors",
         "upload task-api:q4_k_m: 4.0 MiB",
     ]
+    assert lines[1].endswith("/s"), "bytes have a rate"
+
+
+def test_off_a_terminal_a_long_task_says_now_and_then_how_far_it_is() -> None:
+    name = f"upload {'very-long-' * 6}name:q4_k_m on 192.168.1.20"
+
+    def work(progress: TerminalProgress) -> None:
+        progress(name, 2**20, 9 * 2**20, "bytes")
+        time.sleep(0.5)
+        progress(name, 2 * 2**20, 9 * 2**20, "bytes")
+        progress(name, 3 * 2**20, 9 * 2**20, "bytes")
+
+    (line,) = off_terminal(work, line_seconds=0.4).splitlines()
+    assert re.fullmatch(
+        r"upload very-long-\S+…\S+ on 192\.168\.1\.20: 2\.0 MiB/9\.0 MiB, "
+        r"[12](\.\d)? MiB/s, \d\.\d s left",
+        line,
+    ), line
 
 
 def test_an_unfinished_task_is_no_line() -> None:
