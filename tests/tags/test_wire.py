@@ -150,7 +150,8 @@ def test_a_key_reaches_a_local_server_also_with_an_upload(
         },
     ]
     with served(steps) as (recorded, server):
-        server.upload_blob(tmp_path / "f", "ab")
+        assert not server.has_blob("ab")
+        assert server.upload_blob(tmp_path / "f", "ab")
     keys = [{k.lower(): v for k, v in seen.headers.items()} for seen in recorded.seen]
     assert [key.get("authorization") for key in keys] == ["Bearer top-secret"] * 2
 
