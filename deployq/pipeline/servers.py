@@ -51,7 +51,9 @@ def default_site(session: Session, port: int = 0) -> Iterator[Site]:
     runtime = pick(session.runtimes(), name, "runtime")
     with _started(session, runtime, port) as endpoint:
         key = endpoint.url if name == "ollama" else name
-        with _site(session, key, endpoint, default_access(session)) as site:
+        # One that deployq starts asks nobody who they are.
+        own = isinstance(runtime, PrivateRuntime)
+        with _site(session, key, endpoint, Access() if own else default_access(session)) as site:
             yield site
 
 

@@ -223,7 +223,7 @@ def test_an_authority_of_ones_own(
     authority.cert_pem.write_to_path(str(pem))
     push = ("push", "tiny", "--targets", "laptop")
     with front_of(server, tls=tls_of(authority), key=f"Bearer {TOKEN}") as front:
-        configured(project, front.url, 'auth = "env:KEY"')
+        configured(project, front.url, 'auth = "env:KEY"', quants='["Q5_0"]')
         refused = project.run(*push, KEY=TOKEN)
         assert refused.code == 5
         assert f"{front.url} is not trusted" in refused.err
