@@ -140,7 +140,7 @@ def test_one_dies_in_the_middle(
         assert project.run("verify", "--locked").code == 0
 
 
-@pytest.mark.parametrize("path", ["/api/blobs/", "/api/create", "/api/chat"])
+@pytest.mark.parametrize("path", ["/api/blobs/", "/api/chat"])
 def test_interrupted(project: Project, fronts: list[Front], path: str) -> None:
     configured(project, *(front.url for front in fronts), system="old")
     first = project.run("push", "tiny")
