@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from deployq.errors import ConfigError, DeployqError, ServerRefused, ServerTimeout
 from deployq.pipeline.building import artifact_of
+from deployq.pipeline.prompts import settle
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
@@ -182,8 +183,18 @@ def staged_quant(session: Session, site: Site, subject: Subject, quant: str) -> 
     rendered = render_tag(session, subject.model, subject.info, quant)
     # A name of its own: a push of the model clears what is staged under the model's.
     name = TagName(f"measure.{subject.model.name}"[:80], quant.lower())
-    staged = stage(site.server, Steps(), name, rendered.modelfile, artifact, session.progress)
+    staged = stage(
+        site.server,
+        Steps(),
+        name,
+        rendered.modelfile,
+        artifact,
+        session.progress,
+        site.endpoint.models_dir,
+    )
     try:
+        if rendered.own_template:
+            settle(session, site, rendered, subject.info, artifact, staged)
         yield str(staged.staging)
     finally:
         discard(site.server, staged.staging)

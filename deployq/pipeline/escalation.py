@@ -138,7 +138,7 @@ class Gate:
     def _verdict(self, plan: TargetPlan, quant: str) -> GateVerdict | None:
         """What the target's gate says of a quant; None where it could not be tried at all."""
         trial = self.trial(quant)
-        if trial.failed and trial.report.exit_code != VerificationFailed.exit_code:
+        if trial.failed and trial.report.verification is None:
             return None
         rules = gate_rules(self.work.session.config, self._model, plan.target.name)
         quality = self.measuring.quality(trial.job, trial.name, rules.confidence)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from deployq.errors import ConfigError, DeployqError, DoesNotFit
+from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerError
 from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.deploy import Order, deploy
@@ -24,6 +24,7 @@ from deployq.pipeline.jobs import (
 from deployq.pipeline.locked import require_locked
 from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
+from deployq.pipeline.projects import remember_project
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
@@ -49,6 +50,7 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     """
     require_gguf(prepared.info)
     started, clock = datetime.now(UTC), time.monotonic()
+    remember_project(session)
     work = _work(session, prepared, options, started)
     session.plugins.hook.deployq_push_started(plan=prepared.plan)
     with ExitStack() as stack:
@@ -125,11 +127,9 @@ def _teller(session: Session, prepared: Prepared) -> Callable[[StepResult], None
 def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
     """Connect, see what is to do, build it, and deploy it, server by server."""
     plans = [plan for plan in work.prepared.plan.targets if plan.chosen]
-    sites, lost = connect(work.session, [plan.target.host for plan in plans], stack)
-    orders = {
-        host: _order(work, site, [plan for plan in plans if plan.target.host == host])
-        for host, site in sites.items()
-    }
+    sites, unreached = connect(work.session, [plan.target.host for plan in plans], stack)
+    orders, lost = _orders(work, plans, sites)
+    lost |= unreached
     jobs = [job for order in orders.values() for job in order.jobs]
     if work.options.locked:
         require_locked(work, jobs)
@@ -161,6 +161,20 @@ def _deployed(work: Work, order: Order, built: Built) -> Sequence[TargetReport]:
 
 def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> DeployqError:
     return lost[plan.target.host] if plan.chosen else DoesNotFit(plan.why)
+
+
+def _orders(
+    work: Work, plans: Sequence[TargetPlan], sites: Mapping[str | None, Site]
+) -> tuple[dict[str | None, Order], dict[str | None, DeployqError]]:
+    """Every server's order; and why there is none, where a server went away meanwhile."""
+    orders: dict[str | None, Order] = {}
+    lost: dict[str | None, DeployqError] = {}
+    for host, site in sites.items():
+        try:
+            orders[host] = _order(work, site, [p for p in plans if p.target.host == host])
+        except ServerError as exc:
+            lost[host] = exc
+    return orders, lost
 
 
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from deployq.addresses import short_address
 from deployq.errors import DeployqError, ServerError, VerificationFailed
 from deployq.pipeline.checks import all_checks
 from deployq.pipeline.fit import Expected, check_fit
@@ -18,6 +19,7 @@ from deployq.pipeline.jobs import (
 )
 from deployq.pipeline.locked import require_weights_locked
 from deployq.pipeline.measuring import Measuring, in_words
+from deployq.pipeline.prompts import Prompts, settle_prompts
 from deployq.proof.verify import run_suite
 from deployq.report.runs import write_text
 from deployq.tags.modelfile import warnings
@@ -72,10 +74,13 @@ def try_out(
         artifact = _artifact(job, built)
         steps = Steps(work.tell)
         staged = _stage(work, job, artifact, steps, stages)
-        verification, quality = _verify(work, job, steps, staged, measuring)
+        asked = _renamed(work, job, conversations="template of")
+        prompts = settle_prompts(work, job, artifact, steps, staged, asked)
+        verification, quality = _verify(work, job, steps, prompts.staged, measuring)
         if verification.ok and expected is not None:
-            check_fit(job.site.server, steps, staged.staging, expected, work.options.require_fit)
-        return _trial(job, artifact, staged, steps, verification, quality)
+            name, require = prompts.staged.staging, work.options.require_fit
+            check_fit(job.site.server, steps, name, expected, require)
+        return _trial(job, artifact, prompts, steps, verification, quality)
     except DeployqError as exc:
         return Trial(job, failed_report(work, job, exc))
 
@@ -95,23 +100,25 @@ def _artifact(job: Job, built: Built) -> Artifact:
 def _trial(
     job: Job,
     artifact: Artifact,
-    staged: Staged,
+    prompts: Prompts,
     steps: Steps,
     verification: Verification,
     quality: Quality | None,
 ) -> Trial:
     """What came of a tag that was verified."""
+    staged = prompts.staged
     report = TagReport(
         tag=job.tag,
         quant=artifact.quant,
         status="done",
         file_bytes=artifact.file_bytes,
         blob_digest=staged.blob_digest,
-        modelfile_digest=job.rendered.modelfile.digest,
+        modelfile_digest=job.rendered.digest,
         manifest_digest=staged.manifest_digest,
         n_ctx=job.rendered.n_ctx,
         steps=(quantize_step(artifact), *steps.done),
         verification=verification,
+        parity=prompts.parity,
         alias_of=job.alias_of,
         quality=quality,
     )
@@ -177,7 +184,7 @@ def _renamed(work: Work, job: Job, **verbs: str) -> Progress:
     Args:
         verbs: what is done, by the unit that it counts in.
     """
-    where = f" on {job.site.endpoint.url}" if work.several else ""
+    where = f" on {short_address(job.site.endpoint.url)}" if work.several else ""
 
     def progress(task: str, done: float, total: float | None, unit: str) -> None:
         title = f"{verbs[unit]} {job.tag}{where}" if unit in verbs else task

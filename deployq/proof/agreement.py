@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
 from typing import Literal, TypeVar
 
-from deployq.errors import ServerError, ServerTimeout
+from deployq.errors import ServerError, ServerRefused, ServerTimeout
 from deployq.proof.following import Seams, follow
 from deployq.proof.journal import (
     Journal,
@@ -133,6 +133,12 @@ def _recorded(asker: Asker, prompt: Prompt) -> TracedAnswer:
     rendered = asker.tracer.render(
         asker.tag, prompt.messages, think=prompt.think, tools=prompt.tools
     )
+    if rendered is None:
+        raise ServerRefused(
+            f"the server of {asker.shown} does not tell what prompt it makes of a conversation, "
+            "which measuring agreement needs",
+            hint="an Ollama from 0.34 on does",
+        )
     limit = token_limit(prompt)
     answer, _ = patiently(asker, lambda: trace(asker, prompt.name, rendered, limit, prompt.format))
     return answer

@@ -28,6 +28,8 @@ from .junit import (
     quality_junit as quality_junit,
     verifications_junit as verifications_junit,
 )
+from .parity_document import parity_document as parity_document
+from .parity_view import parity_view as parity_view
 from .plan_chart import plan_chart as plan_chart
 from .plan_markdown import plan_markdown as plan_markdown
 from .plan_view import plan_view as plan_view
@@ -57,6 +59,12 @@ from .quality_view import (
     recommendation_view as recommendation_view,
 )
 from .runs import write_text as write_text
+from .storage_view import (
+    cache_document as cache_document,
+    cache_table as cache_table,
+    prune_document as prune_document,
+    prune_table as prune_table,
+)
 from .tag_view import tags_document as tags_document, tags_table as tags_table
 from .terminal import push_summary as push_summary, verification_view as verification_view
 from .together_view import TogetherView as TogetherView

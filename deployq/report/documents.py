@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from deployq.report.parity_document import parity_fields
 from deployq.report.quality_figures import quality_figures, verdict_figures
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ def _tag(tag: TagReport) -> Document:
         "total": None if tag.score is None else tag.score.total,
         "verification": None if verification is None else _verification(verification),
         "quality": None if tag.quality is None else quality_figures(tag.quality),
+        "parity": None if tag.parity is None else parity_fields(tag.parity),
     }
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import ollama
-
 from deployq.errors import (
     ConfigError,
     ModelfileError,
@@ -19,11 +17,13 @@ from deployq.errors import (
     ServerUnreachable,
 )
 from deployq.tags import records
+from deployq.tags.access import Access
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.records import Loaded, Shown, TagRecord, expect
+from deployq.tags.refusal import Refusal
 from deployq.tags.versions import version_numbers
-from deployq.tags.wire import Wire, mapped
-from deployq.types import Answer, Json, Message, Piece, Progress, no_progress
+from deployq.tags.wire import Wire
+from deployq.types import Answer, Json, Message, Piece, Progress, Turn, no_progress
 
 OLDEST = (0, 30)
 # What a build from source says of itself when nobody stamped it.
@@ -38,6 +38,7 @@ class Server:
         connect_timeout_seconds: to get a connection.
         timeout_seconds: for answers that need no model.
         generate_timeout_seconds: for those that load or run one, and for a create.
+        access: who asks, and whose certificates count.
 
     Every method raises `ServerUnreachable`, `ServerRefused` (with the server's own words),
     `ServerTimeout`, or `ServerError` for an answer that makes no sense.
@@ -50,9 +51,13 @@ class Server:
         connect_timeout_seconds: float = 5,
         timeout_seconds: float = 60,
         generate_timeout_seconds: float = 300,
+        access: Access | None = None,
     ) -> None:
         self._wire = Wire(
-            url, connect_timeout_seconds=connect_timeout_seconds, timeout_seconds=timeout_seconds
+            url,
+            connect_timeout_seconds=connect_timeout_seconds,
+            timeout_seconds=timeout_seconds,
+            access=access,
         )
         self.url = self._wire.url
         self.timeout_seconds = timeout_seconds
@@ -126,24 +131,23 @@ class Server:
         with self._mapped(f"say whether it has blob {digest[:12]}"):
             status = self._wire.head(_blob(digest), self.timeout_seconds)
             if status not in (200, 404):
-                raise ollama.ResponseError(f"HTTP {status}", status)
+                raise Refusal("", status)
             return status == 200
 
     def upload_blob(self, path: Path, digest: str, progress: Progress = no_progress) -> bool:
-        """Upload a file unless the server has it; whether there was something to upload.
+        """Upload a file that the server was said not to have; False: by now it has it anyway.
 
         Raises:
             ServerRefused: among others, the file's content no longer has that digest.
         """
-        if self.has_blob(digest):
-            return False
         try:
             with self._mapped(f"take blob {path.name}", self.generate_timeout_seconds):
                 self._wire.post_file(_blob(digest), path, progress, self.generate_timeout_seconds)
         except ServerUnreachable:
-            # A server that got the blob from someone else meanwhile closes without reading.
+            # A server that has the blob (from someone else, meanwhile) closes without reading.
             if not self.has_blob(digest):
                 raise
+            return False
         return True
 
     def create(
@@ -292,28 +296,37 @@ class Server:
     def render(
         self,
         name: str,
-        messages: Iterable[Message],
+        messages: Iterable[Message | Turn],
         *,
         think: bool | str = False,
         tools: Sequence[Json] = (),
-    ) -> str:
-        """The prompt that the server makes of a conversation; nothing is generated."""
-        body = {
+    ) -> str | None:
+        """The prompt that the server makes of a conversation; nothing is generated.
+
+        The model is loaded for it. Nothing is cut off, whatever the context. None: the server
+        does not know how to render only, and gave an answer of one token instead.
+        """
+        body: dict[str, Any] = {
             "model": name,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "messages": [message_fields(message) for message in messages],
             "think": think,
+            "truncate": False,
             "stream": False,
+            "options": {"num_predict": 1},
             "_debug_render_only": True,
-            **({"tools": list(tools)} if tools else {}),
         }
+        if tools:
+            body["tools"] = list(tools)
         with self._mapped(f"render a conversation for {name}", self.generate_timeout_seconds):
             answer = self._run("/api/chat", body, self.generate_timeout_seconds)
+            if isinstance(answer, Mapping) and "_debug_info" not in answer and "message" in answer:
+                return None
             return expect(expect(answer, "_debug_info", dict), "rendered_template", str)
 
     # ------------------------------------------------------------ underneath
 
     def _mapped(self, what: str, timeout_seconds: float | None = None) -> Any:
-        return mapped(self.url, what, timeout_seconds or self.timeout_seconds)
+        return self._wire.mapped(what, timeout_seconds or self.timeout_seconds)
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return self._wire.call(method, path, body, self.timeout_seconds)
@@ -330,6 +343,20 @@ class Server:
 
     def _stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         return self._wire.lines("POST", path, body, self.generate_timeout_seconds)
+
+
+def message_fields(message: Message | Turn) -> dict[str, Any]:
+    """A message as the API takes it, with the tools that it calls or answers for."""
+    fields: dict[str, Any] = {"role": message.role, "content": message.content}
+    if not isinstance(message, Turn):
+        return fields
+    if message.tool_calls:
+        fields["tool_calls"] = [
+            {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    names = {"tool_name": message.tool_name, "tool_call_id": message.tool_call_id}
+    return fields | {key: value for key, value in names.items() if value}
 
 
 def create_fields(modelfile: Modelfile, files: Mapping[str, str]) -> dict[str, Any]:

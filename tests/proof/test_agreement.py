@@ -151,6 +151,7 @@ def test_a_model_that_stops_early_is_scored_there(lab: Server, prompts: tuple[Pr
     """The baseline's text is made longer than the tag's own answer."""
     asker = Asker(lab, "sample:f16", 60)
     rendered = lab.render("sample:f16", prompts[0].messages)
+    assert rendered is not None
     answer = trace(asker, "p0", rendered, 64)
     longer = TracedAnswer(
         **{
@@ -173,6 +174,7 @@ def test_answers_in_letters_of_several_bytes(lab: Server) -> None:
     """Parts of a character come merged: they are left out and counted, and nothing breaks."""
     asker = Asker(lab, "sample:f16", 60)
     rendered = lab.render("sample:f16", [Message("user", "Create a task: Zoë → Öl prüfen 🌍")])
+    assert rendered is not None
     answer = trace(asker, "utf8", rendered, 64)
     found = follow(asker, answer, {})
     merged = sum(step.merged for step in answer.steps)
