@@ -137,7 +137,7 @@ def _recorded(asker: Asker, prompt: Prompt) -> TracedAnswer:
         raise ServerRefused(
             f"the server of {asker.shown} does not tell what prompt it makes of a conversation, "
             "which measuring agreement needs",
-            hint="an Ollama from 0.34 on does",
+            hint="an Ollama from 0.30 on does",
         )
     limit = token_limit(prompt)
     answer, _ = patiently(asker, lambda: trace(asker, prompt.name, rendered, limit, prompt.format))

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import jsonpath
 from rapidfuzz.distance import Levenshtein
 
+from deployq import proof
 from deployq.proof.checks import Check, first_difference, quote, read_json
 from deployq.types import Answer, CheckType, Json, Prompt, Verdict
 
@@ -71,19 +71,17 @@ def _json_path(answer: Answer, params: Mapping[str, Any]) -> str:
 
 
 def _at(document: Any, path: str, wanted: Any) -> str:
-    places = list(jsonpath.finditer(path, document))
+    places = list(proof.places_at(path, document))
     if not places:
         return f"there is nothing at {path} (expected {quote(wanted)})"
-    differences = [first_difference(wanted, place.obj, place.path) for place in places]
+    differences = [first_difference(wanted, found, where) for where, found in places]
     return "" if "" in differences else differences[0]
 
 
 def _json_path_mistake(params: Mapping[str, Any]) -> str:
     for path in params:
-        try:
-            jsonpath.compile(path)
-        except jsonpath.JSONPathError as exc:
-            return f"{quote(path)} is no JSON path: {str(exc).splitlines()[0]}"
+        if mistake := proof.path_mistake(path):
+            return f"{quote(path)} is no JSON path: {mistake}"
     return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from deployq.types import (
 )
 
 DIGITS = 6
+SYNC_SECONDS = 1.0
 
 
 class Journal:
@@ -27,6 +29,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._safe_until = 0.0
 
     def read(self) -> list[Any]:
         """What was written so far.
@@ -47,7 +50,7 @@ class Journal:
         return found
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Add one record; it is on the disk afterwards.
+        """Add one record; it outlives this process, and a second later a loss of power, too.
 
         Raises:
             DiskError: it can't be written.
@@ -58,7 +61,9 @@ class Journal:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
                 file.flush()
-                os.fsync(file.fileno())
+                if time.monotonic() > self._safe_until:
+                    os.fsync(file.fileno())
+                    self._safe_until = time.monotonic() + SYNC_SECONDS
         except OSError as exc:
             raise DiskError(f"cannot write {self.path}: {exc.strerror}") from exc
 

@@ -10,21 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
-import lazy_loader  # type: ignore[import-untyped]
-
+from deployq import proof
 from deployq.types import Call, Decision, Estimate
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float64]
-else:
-    np = lazy_loader.load("numpy")  # a push that has nothing to do needs no figures
-
-RESAMPLES = 4000
 SEED = 20261125
 CONFIDENCE = 0.95
 # Fewer clusters than that say nothing of their own spread.
@@ -52,10 +41,10 @@ def ratio_estimate(
     """
     top, bottom = _paired(sums, counts)
     shape: Callable[[float], float] = math.exp if exponential else float
-    value = shape(float(top.sum() / bottom.sum()))
+    value = shape(math.fsum(top) / math.fsum(bottom))
     if len(top) < LEAST_PROMPTS:
         return Estimate(value, None, None, confidence)
-    low, high = _interval(top, bottom, confidence, seed)
+    low, high = proof.bootstrap_interval(top, bottom, confidence, seed)
     return Estimate(value, shape(low), shape(high), confidence)
 
 
@@ -169,49 +158,13 @@ def _needed(loss: Estimate, margin: float, prompts: int) -> int | None:
     return needed if needed <= MOST_PROMPTS else None
 
 
-def _paired(sums: Sequence[float], counts: Sequence[float]) -> tuple[Vector, Vector]:
-    top, bottom = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
-    if top.shape != bottom.shape:
-        raise ValueError(f"{len(top)} sums, but {len(bottom)} counts")
-    kept = bottom > 0
-    if not kept.any():
+def _paired(sums: Sequence[float], counts: Sequence[float]) -> tuple[list[float], list[float]]:
+    if len(sums) != len(counts):
+        raise ValueError(f"{len(sums)} sums, but {len(counts)} counts")
+    kept = [number for number, count in enumerate(counts) if count > 0]
+    if not kept:
         raise ValueError("there is nothing to count")
-    return top[kept], bottom[kept]
-
-
-def _resampled_ratios(top: Vector, bottom: Vector, seed: int) -> Vector:
-    """The ratio in each resample; only how often each prompt was drawn matters."""
-    rng = np.random.default_rng(seed)
-    n = len(top)
-    draws = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    ratios: Vector = (draws @ top) / (draws @ bottom)
-    return ratios
-
-
-def _interval(top: Vector, bottom: Vector, confidence: float, seed: int) -> tuple[float, float]:
-    """Bias-corrected and accelerated percentiles, which mend the skew of a plain bootstrap.
-
-    Source: Efron, JASA 82 (1987) 171-185; the acceleration by leaving out each prompt in turn.
-    """
-    drawn = _resampled_ratios(top, bottom, seed)
-    normal = NormalDist()
-    seen = top.sum() / bottom.sum()
-    below = ((drawn < seen).sum() + (drawn == seen).sum() / 2) / len(drawn)
-    bias = normal.inv_cdf(float(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn))))
-    acceleration = _acceleration(top, bottom)
-    levels = []
-    for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
-        z = bias + normal.inv_cdf(tail)
-        levels.append(normal.cdf(bias + z / max(1 - acceleration * z, 0.1)))
-    low, high = np.quantile(drawn, levels)
-    return float(low), float(high)
-
-
-def _acceleration(top: Vector, bottom: Vector) -> float:
-    left_out = (top.sum() - top) / (bottom.sum() - bottom)
-    apart = left_out.mean() - left_out
-    spread = float((apart**2).sum()) ** 1.5
-    return float((apart**3).sum()) / (6 * spread) if spread > 0 else 0.0
+    return [float(sums[n]) for n in kept], [float(counts[n]) for n in kept]
 
 
 def _z(confidence: float) -> float:
