@@ -21,7 +21,7 @@ from deployq.digests import sha256_bytes
 from deployq.errors import ArtifactError, DiskError
 from deployq.proof.following import Seams
 from deployq.proof.journal import Journal, pack_answer, unpack_answer
-from deployq.types import Baseline, BaselineKey, TracedAnswer
+from deployq.types import Baseline, BaselineKey, Noise, TracedAnswer
 
 SCHEMA = 1
 SUFFIX = ".jsonl.gz"
@@ -33,7 +33,13 @@ def key_digest(key: BaselineKey) -> str:
     return sha256_bytes(json.dumps(dataclasses.asdict(key), sort_keys=True))
 
 
-def finished(key: BaselineKey, suite: str, tag: str, answers: Iterable[TracedAnswer]) -> Baseline:
+def finished(
+    key: BaselineKey,
+    suite: str,
+    tag: str,
+    answers: Iterable[TracedAnswer],
+    noise: Iterable[Noise] = (),
+) -> Baseline:
     """A baseline of these answers, with the digest of its content."""
     kept = tuple(answers)
     content = json.dumps([pack_answer(answer) for answer in kept], sort_keys=True)
@@ -45,6 +51,7 @@ def finished(key: BaselineKey, suite: str, tag: str, answers: Iterable[TracedAns
         recorded=datetime.now(UTC).isoformat(timespec="seconds"),
         digest=sha256_bytes(key_digest(key) + sha256_bytes(content)),
         full_precision=key.quant.upper() in FULL_PRECISION,
+        noise=tuple(noise),
     )
 
 
@@ -139,6 +146,7 @@ def write_baseline(path: Path, baseline: Baseline) -> Path:
         **{f.name: getattr(baseline, f.name) for f in dataclasses.fields(baseline)},
         "key": dataclasses.asdict(baseline.key),
         "answers": len(baseline.answers),
+        "noise": [dataclasses.asdict(one) for one in baseline.noise],
     }
     lines = [header, *map(pack_answer, baseline.answers)]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -157,7 +165,8 @@ def read_baseline(path: Path) -> Baseline:
         header = lines[0]
         key = BaselineKey(**header["key"])
         answers = [unpack_answer(line) for line in lines[1:]]
-        found = finished(key, header["suite"], header["tag"], answers)
+        noise = [Noise(**one) for one in header["noise"]]
+        found = finished(key, header["suite"], header["tag"], answers, noise)
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as exc:
         raise ArtifactError(
             f"{path} is no baseline: {exc}", hint="record it again, or copy the file again"
