@@ -62,20 +62,18 @@ class BaselineStore:
         self.folder = root / "baselines"
 
     def get(self, key: BaselineKey) -> Baseline | None:
-        """The baseline of exactly this key."""
+        """The baseline of exactly this key; one that is damaged is not there."""
         path = self._path(key)
-        return read_baseline(path) if path.exists() else None
+        return _whole(path) if path.exists() else None
 
     def find(self, model_digest: str, suite_digest: str) -> list[Baseline]:
         """Every baseline of a model and suite, wherever it was recorded; the newest first.
 
         Those in full precision come before those that stand in for it.
         """
-        found = [
-            read_baseline(path)
-            for path in sorted(self.folder.glob(f"*{SUFFIX}"))
-            if _is_of(_header(path), model_digest, suite_digest)
-        ]
+        paths = sorted(self.folder.glob(f"*{SUFFIX}"))
+        mine = (path for path in paths if _is_of(_header(path), model_digest, suite_digest))
+        found = [baseline for path in mine if (baseline := _whole(path)) is not None]
         return sorted(found, key=lambda b: (b.full_precision, b.recorded), reverse=True)
 
     def save(self, baseline: Baseline) -> Path:
@@ -178,6 +176,13 @@ def read_baseline(path: Path) -> Baseline:
             hint="record it again, or copy the file again",
         )
     return dataclasses.replace(found, recorded=header["recorded"])
+
+
+def _whole(path: Path) -> Baseline | None:
+    try:
+        return read_baseline(path)
+    except ArtifactError:
+        return None  # it is recorded again
 
 
 def _lines(path: Path) -> Iterator[str]:
