@@ -23,7 +23,7 @@ def explain_view(one: Explanation) -> RenderableType:
 
 def _parts(one: Explanation) -> Iterator[RenderableType]:
     size = one.candidate.size
-    yield Text.assemble((f"{size.quant}", "bold"), " on ", machine_line(one.target))
+    yield Text.assemble((f"{size.quant}", "bold"), " on ", *machine_line(one.target))
     yield ""
     yield Text("the file", style="bold")
     yield _tensors(one.groups)
