@@ -23,8 +23,6 @@ CACHE_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ
 BOUND_FACTOR = 2
 """The compute buffer of an architecture that nobody measured is taken to be so much larger."""
 
-CPU_FIGURES = "compute buffers are those of llama.cpp's CPU build; on a GPU they were not measured"
-
 CPU_FIGURES = (
     "compute buffers are those of llama.cpp's CPU build; those of its builds for GPUs were not "
     "measured"

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deployq.ggml import tensor_bytes
+from deployq.plan.disk import Place
 from deployq.plan.memory import predict
-from deployq.plan.offload import RAM_BYTES_PER_SECOND, layer_bytes, offload
+from deployq.plan.offload import RAM_BYTES_PER_SECOND, layer_bytes, lookups, offload
+from deployq.plan.planner import make_plan
 from deployq.plan.quants import own_size, tensor_types
-from deployq.types import Bandwidth, Memory, ModelInfo, Target
-from tests.plan.conftest import Oracle
+from deployq.source.inspect import inspect
+from deployq.types import Bandwidth, Memory, MemoryKind, ModelInfo, Target
+from tests.plan.conftest import MODELS, Oracle
+from tests.plan.models import ModelShape, keys
+from tests.source.gguf_files import llama_tensors, write_sparse
 
 GIB = 1 << 30
 
@@ -45,13 +52,60 @@ def test_a_tied_embedding_is_the_output_too(oracle: Callable[[str], Oracle]) -> 
     assert layers_of(info, "F16")[-1] >= 49152 * 576 * 2
 
 
+def chosen_memory(info: ModelInfo, quant: str, kind: MemoryKind) -> Memory:
+    target = Target("box", kind, 1 << 40, 0, 2048, quants=(quant,))
+    plan = make_plan("m", info, [target], lambda q: own_size(info, q), artifacts=Place(1 << 50))
+    return plan.targets[0].candidates[0].memory
+
+
+@pytest.mark.parametrize("quant", ["F16", "Q8_0", "Q4_K_M", "Q2_K"])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_embedding_never_goes_to_a_card(
+    oracle: Callable[[str], Oracle], model: str, quant: str
+) -> None:
+    """By the oracle's own types: a tied one is there a second time, as the output."""
+    known = oracle(model)
+    said = known.sizes[quant]
+    n_vocab, width = known.hparams["n_vocab"], known.hparams["embedding_length"]
+    embedding = tensor_bytes((width, n_vocab), said["by_role"]["token_embd.weight"])
+    tied = known.hparams["tied_embeddings"]
+    on_card, in_ram = (chosen_memory(known.info, quant, kind) for kind in ("vram", "ram"))
+    assert in_ram.weights_bytes == said["data_bytes"]
+    assert in_ram.host_bytes == 0
+    assert on_card.weights_bytes == said["data_bytes"] - (0 if tied else embedding)
+    assert on_card.host_bytes == embedding
+    assert on_card.kv_cache_bytes == in_ram.kv_cache_bytes
+
+
+def test_unified_memory_holds_the_file_once(llama: ModelInfo) -> None:
+    assert chosen_memory(llama, "Q4_K_M", "unified") == chosen_memory(llama, "Q4_K_M", "ram")
+
+
+def test_all_that_is_looked_up_stays_in_ram_and_its_norm_does_not(tmp_path: Path) -> None:
+    extra = {
+        "position_embd.weight": (512, 100),
+        "per_layer_token_embd.weight": (256, 1000),
+        "token_embd_norm.weight": (512,),
+    }
+    shape = ModelShape("gemma4", keys(2, 512, 512, 4, 4), llama_tensors(2, 512, 512, 512) | extra)
+    info = inspect(write_sparse(tmp_path / "m.gguf", "gemma4", shape.keys, shape.tensors))
+    types = ["F16"] * len(info.tensors)
+    known = {tensor.name: tensor_bytes(tensor.shape, "F16") for tensor in info.tensors}
+    inputs = ("token_embd.weight", "position_embd.weight", "per_layer_token_embd.weight")
+    assert lookups(info, types).ram_bytes == sum(known[name] for name in inputs)
+    on_card = sum(layer_bytes(info, types))
+    tied = "output.weight" not in known
+    assert on_card == sum(known.values()) - sum(known[name] for name in inputs[1 if tied else 0 :])
+
+
 def test_of_a_real_model(llama: ModelInfo) -> None:
-    memory = predict(llama, own_size(llama, "Q4_K_M"), 4096)
+    whole = predict(llama, own_size(llama, "Q4_K_M"), 4096)
+    memory = lookups(llama, tensor_types(llama, "Q4_K_M")[0]).beside(whole)
     found = offload(layers_of(llama, "Q4_K_M"), memory, card(24 * GIB, 1000e9))
     assert found is not None
     assert (found.gpu_layers, found.layers) == (48, 81)
     assert found.vram_bytes <= 24 * GIB
-    assert found.vram_bytes + found.ram_bytes == pytest.approx(memory.total_bytes, rel=1e-6)
+    assert found.vram_bytes + found.ram_bytes == whole.total_bytes
     # 42 % of what is read comes from RAM, at a twentieth of the speed: about 8 times slower
     assert found.slowdown == pytest.approx(8.5, abs=0.5)
 
