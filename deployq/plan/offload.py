@@ -16,6 +16,9 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from deployq.ggml import padded, tensor_bytes
+from deployq.plan.cache import layer_caches
+from deployq.plan.figures import Figures
+from deployq.plan.memory import parse_cache_type
 from deployq.types import Memory, ModelInfo, Offload, Target, TensorInfo
 
 RAM_BYTES_PER_SECOND = 50e9
@@ -24,8 +27,10 @@ is not described by its target."""
 
 _EMBEDDING = "token_embd"
 LOOKED_UP = frozenset({_EMBEDDING, "position_embd", "token_types", "per_layer_token_embd"})
-"""Tensors of llama.cpp's input layer. The embedding's norm is not among them: it belongs to the
-first layer."""
+"""Tensors of llama.cpp's input layer."""
+
+FIRST_LAYER = frozenset({"token_embd_norm", "per_layer_model_proj", "per_layer_proj_norm"})
+"""Tensors without a layer in their name that go where the first layer goes."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,20 @@ def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
         n_bytes, role = padded(tensor_bytes(tensor.shape, kind)), _outside(tensor)
         if match := re.match(r"blk\.(\d+)\.", tensor.name):
             layers[int(match[1])] = layers.get(int(match[1]), 0) + n_bytes
+        elif role in FIRST_LAYER:
+            layers[0] = layers.get(0, 0) + n_bytes
         elif role not in LOOKED_UP or (tied and role == _EMBEDDING):
             output += n_bytes
     return [*(layers[n] for n in sorted(layers)), output]
+
+
+def kept_bytes(info: ModelInfo, n_ctx: int, cache_type: str) -> list[int]:
+    """Bytes that each layer keeps from token to token; they lie where the layer lies."""
+    keys, values = parse_cache_type(cache_type)
+    kept = [0] * Figures(info).blocks
+    for one in layer_caches(Figures(info), n_ctx):
+        kept[one.layer] += one.bytes(keys, values)
+    return kept
 
 
 def _outside(tensor: TensorInfo) -> str:
@@ -86,17 +102,20 @@ def _tied(info: ModelInfo) -> bool:
     return all(_outside(tensor) != "output" for tensor in info.tensors)
 
 
-def offload(layers: list[int], memory: Memory, target: Target) -> Offload | None:
+def offload(
+    layers: Sequence[int], kept: Sequence[int], memory: Memory, target: Target
+) -> Offload | None:
     """How much of a model a card that is too small would hold; None if not even one layer.
 
     Args:
         layers: weights per layer, as `layer_bytes` gives them.
-        memory: of the whole model on the card; its KV cache is shared out evenly over the layers.
+        kept: what each keeps, as `kept_bytes` gives it.
+        memory: of the whole model on the card.
         target: the card.
     """
     blocks = len(layers) - 1
-    per_layer = memory.kv_cache_bytes // max(blocks, 1)
-    costs = [layers[-1], *(n_bytes + per_layer for n_bytes in reversed(layers[:-1]))]
+    whole = [n + k for n, k in zip(layers, [*kept, *[0] * len(layers)], strict=False)]
+    costs = [layers[-1], *reversed(whole[:-1])]
     projector = max(0, memory.weights_bytes - sum(layers))  # of no layer, on the card all the same
     fixed = memory.compute_bytes + projector
     filled = [total for total in accumulate(costs) if total <= target.budget_bytes - fixed]

@@ -11,7 +11,7 @@ from deployq.plan.advice import Situation, advice, why_not, worth_sharing
 from deployq.plan.catalogue import CATALOGUE, CEILINGS, COMMON, best_first, exceeds
 from deployq.plan.disk import Place, ServerStore, disk_plan, shortage
 from deployq.plan.memory import CPU_FIGURES, cache_problem, upper_bound_reason
-from deployq.plan.offload import Lookups, layer_bytes, lookups, offload
+from deployq.plan.offload import Lookups, kept_bytes, layer_bytes, lookups, offload
 from deployq.plan.quants import tensor_types
 from deployq.plan.room import UNTRAINED_CONTEXT, MemoryOf, header_memory, largest_context
 from deployq.plan.speed import SpeedOf, estimator
@@ -202,8 +202,10 @@ def _with_offload(planning: _Planning, situation: Situation) -> Situation:
     large = worth_sharing(situation)
     if large is None:
         return situation
-    layers = layer_bytes(planning.info, planning.types_of(large.quant))
-    shared = replace(large, offload=offload(layers, large.memory, situation.target))
+    info, target = planning.info, situation.target
+    layers = layer_bytes(info, planning.types_of(large.quant))
+    kept = kept_bytes(info, target.n_ctx, target.cache_type)
+    shared = replace(large, offload=offload(layers, kept, large.memory, target))
     candidates = tuple(shared if c is large else c for c in situation.candidates)
     return replace(situation, candidates=candidates)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,20 +15,28 @@ from hypothesis import strategies as st
 from deployq.ggml import tensor_bytes
 from deployq.plan.disk import Place
 from deployq.plan.memory import predict
-from deployq.plan.offload import RAM_BYTES_PER_SECOND, layer_bytes, lookups, offload
+from deployq.plan.offload import RAM_BYTES_PER_SECOND, kept_bytes, layer_bytes, lookups, offload
 from deployq.plan.planner import make_plan
 from deployq.plan.quants import own_size, tensor_types
 from deployq.source.inspect import inspect
 from deployq.types import Bandwidth, Memory, MemoryKind, ModelInfo, Target
 from tests.plan.conftest import MODELS, Oracle
+from tests.plan.judged import judged
 from tests.plan.models import ModelShape, keys
 from tests.source.gguf_files import llama_tensors, write_sparse
 
-GIB = 1 << 30
+GIB, MIB = 1 << 30, 1 << 20
+CARDS: dict[str, list[dict[str, Any]]] = json.loads(
+    (Path(__file__).resolve().parent.parent / "data/offload/cards.json").read_text()
+)
 
 
 def layers_of(info: ModelInfo, quant: str) -> list[int]:
     return layer_bytes(info, tensor_types(info, quant)[0])
+
+
+def kept_of(info: ModelInfo) -> list[int]:
+    return kept_bytes(info, 4096, "f16")
 
 
 def card(n_bytes: int, bandwidth: float | None = None) -> Target:
@@ -77,6 +87,24 @@ def test_the_embedding_never_goes_to_a_card(
     assert on_card.kv_cache_bytes == in_ram.kv_cache_bytes
 
 
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_gets_what_llama_cpp_gives_it(
+    oracle: Callable[[str], Oracle], tmp_path: Path, name: str
+) -> None:
+    """Weights and caches on the card and beside it, wholly and in part, to the MiB."""
+    info = oracle(name).info if name in MODELS else judged(name, tmp_path).info
+    types = [tensor.type for tensor in info.tensors]
+    layers, kept = layer_bytes(info, types), [*kept_of(info), 0]
+    found = lookups(info, types)
+    weights = info.file_bytes - info.header_bytes + found.second_copy_bytes
+    for said in CARDS[name]:
+        first = len(layers) - said["gpu_layers"]
+        on_card, caches = sum(layers[first:]), sum(kept[first:])
+        assert (on_card / MIB, caches / MIB) == pytest.approx(said["card_mib"], abs=1.01), said
+        beside = ((weights - on_card) / MIB, sum(kept[:first]) / MIB)
+        assert beside == pytest.approx(said["host_mib"], abs=1.01), said
+
+
 def test_unified_memory_holds_the_file_once(llama: ModelInfo) -> None:
     assert chosen_memory(llama, "Q4_K_M", "unified") == chosen_memory(llama, "Q4_K_M", "ram")
 
@@ -101,7 +129,7 @@ def test_all_that_is_looked_up_stays_in_ram_and_its_norm_does_not(tmp_path: Path
 def test_of_a_real_model(llama: ModelInfo) -> None:
     whole = predict(llama, own_size(llama, "Q4_K_M"), 4096)
     memory = lookups(llama, tensor_types(llama, "Q4_K_M")[0]).beside(whole)
-    found = offload(layers_of(llama, "Q4_K_M"), memory, card(24 * GIB, 1000e9))
+    found = offload(layers_of(llama, "Q4_K_M"), kept_of(llama), memory, card(24 * GIB, 1000e9))
     assert found is not None
     assert (found.gpu_layers, found.layers) == (48, 81)
     assert found.vram_bytes <= 24 * GIB
@@ -112,7 +140,7 @@ def test_of_a_real_model(llama: ModelInfo) -> None:
 
 def test_no_bandwidth_no_slowdown(llama: ModelInfo) -> None:
     memory = predict(llama, own_size(llama, "Q4_K_M"), 4096)
-    found = offload(layers_of(llama, "Q4_K_M"), memory, card(24 * GIB))
+    found = offload(layers_of(llama, "Q4_K_M"), kept_of(llama), memory, card(24 * GIB))
     assert found is not None
     assert found.slowdown is None
 
@@ -120,22 +148,23 @@ def test_no_bandwidth_no_slowdown(llama: ModelInfo) -> None:
 @settings(max_examples=100, deadline=None)
 @given(
     layers=st.lists(st.integers(1, 1 << 30), min_size=2, max_size=100),
-    kv=st.integers(0, 1 << 33),
+    kept=st.integers(0, 1 << 28),
     compute=st.integers(0, 1 << 30),
     budget=st.integers(0, 1 << 38),
 )
 def test_what_is_on_the_card_fits_and_one_more_layer_does_not(
-    layers: list[int], kv: int, compute: int, budget: int
+    layers: list[int], kept: int, compute: int, budget: int
 ) -> None:
-    memory = Memory(sum(layers), kv, compute)
-    found = offload(layers, memory, card(budget, 2 * RAM_BYTES_PER_SECOND))
+    each = [kept] * (len(layers) - 1)
+    memory = Memory(sum(layers), sum(each), compute)
+    found = offload(layers, each, memory, card(budget, 2 * RAM_BYTES_PER_SECOND))
     if found is None:
         assert layers[-1] + compute > budget
         return
     assert 1 <= found.gpu_layers <= found.layers == len(layers)
     assert found.vram_bytes <= budget
     if found.gpu_layers < found.layers:
-        following = layers[-1 - found.gpu_layers] + kv // (len(layers) - 1)
+        following = layers[-1 - found.gpu_layers] + kept
         assert found.vram_bytes + following > budget
     assert found.slowdown is not None
     assert 1 <= found.slowdown <= 2
@@ -144,7 +173,7 @@ def test_what_is_on_the_card_fits_and_one_more_layer_does_not(
 def test_a_larger_card_never_holds_less(llama: ModelInfo) -> None:
     memory = predict(llama, own_size(llama, "Q2_K"), 4096)
     layers = layers_of(llama, "Q2_K")
-    found = [offload(layers, memory, card(gib * GIB)) for gib in range(2, 24, 3)]
+    found = [offload(layers, kept_of(llama), memory, card(gib * GIB)) for gib in range(2, 24, 3)]
     counts = [one.gpu_layers if one else 0 for one in found]
     assert counts == sorted(counts)
     assert replace(memory, compute_bytes=0).total_bytes > 23 * GIB
