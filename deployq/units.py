@@ -8,6 +8,8 @@ from deployq.errors import ConfigError
 
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE = r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:([kmgt])(i?))?b\s*"
+_AGE = r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd])\s*"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -26,6 +28,18 @@ def parse_bytes(text: str) -> int:
     whole, _, part = number.partition(".")
     exact: int = int(whole + part) * unit // 10 ** len(part)
     return exact
+
+
+def parse_age(text: str) -> float:
+    """Seconds of an age such as "90s", "30m", "2h" or "7d".
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = re.fullmatch(_AGE, text, re.IGNORECASE)
+    if not match:
+        raise ConfigError(f"{text!r} is no age", hint="write it as 30m, 2h or 7d; 0s for any")
+    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def format_bytes(n_bytes: int) -> str:

@@ -9,15 +9,13 @@ Looking into it takes no lock: an artifact is there as a whole or not at all (wo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployq.artifacts.record import RECORD, Record, read_record
 from deployq.digests import sha256_bytes
 from deployq.types import Artifact
-
-MODEL = "model.gguf"
-RECORD = "artifact.json"
 
 
 def artifact_key(
@@ -64,40 +62,25 @@ class ArtifactStore:
         self.folder = root / "artifacts"
 
     def get(self, key: str) -> Artifact | None:
-        """The artifact of this key, if it is there as it was finished; nothing is hashed.
+        """The artifact of this key, if it is there as far as looking tells; nothing is hashed.
 
         One whose file was taken away, cut or made writable counts as missing.
         """
-        return read_record(self.folder_of(key))
+        record = read_record(self.folder_of(key))
+        return record.artifact if record and not record.damaged else None
 
     def list(self) -> list[Artifact]:
-        """Every artifact, by quant and key."""
+        """Every artifact that is there as far as looking tells, by quant and key."""
+        return [record.artifact for record in self.records() if not record.damaged]
+
+    def records(self) -> Sequence[Record]:
+        """What is recorded of every artifact, damaged ones too, by quant and key."""
         found = (read_record(path.parent) for path in self.folder.glob(f"*/*/{RECORD}"))
-        return sorted((a for a in found if a is not None), key=lambda a: (a.quant, a.key))
+        return sorted(
+            (record for record in found if record is not None),
+            key=lambda record: (record.artifact.quant, record.artifact.key),
+        )
 
     def folder_of(self, key: str) -> Path:
         """Where the artifact of this key is, or would be."""
         return self.folder / key[:2] / key
-
-
-def read_record(folder: Path) -> Artifact | None:
-    """The artifact in its folder; None where it isn't as it was finished."""
-    model = folder / MODEL
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        stat = model.stat()
-        artifact = Artifact(
-            path=model,
-            quant=record["quant"],
-            key=record["key"],
-            digest=record["digest"],
-            file_bytes=record["file_bytes"],
-            backend=record["backend"],
-            backend_version=record["backend_version"],
-            seconds=record["seconds"],
-            reused=True,
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    whole = stat.st_size == artifact.file_bytes and not stat.st_mode & 0o222
-    return artifact if whole and artifact.key == folder.name else None

@@ -9,24 +9,22 @@ disk, and the whole folder is renamed: it is there as a whole or not at all.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from deployq.artifacts.store import MODEL, RECORD, ArtifactStore, Inputs, read_record
-from deployq.digests import sha256_file
+from deployq.artifacts.record import MODEL, RECORD, Record, identity_of, now, read_record
+from deployq.artifacts.store import ArtifactStore, Inputs
+from deployq.digests import let_the_clock_tick, sha256_file
 from deployq.errors import ArtifactError, DiskError
 from deployq.types import Artifact, Progress, no_progress
 
 READ_ONLY = 0o444
-SCHEMA = 1
 
 
 class Draft:
@@ -35,10 +33,12 @@ class Draft:
     `artifact` is set where there is one already.
     """
 
-    def __init__(self, inputs: Inputs, folder: Path, final: Path) -> None:
+    def __init__(
+        self, inputs: Inputs, folder: Path, final: Path, artifact: Artifact | None
+    ) -> None:
         self.inputs = inputs
         self.path = folder / MODEL
-        self.artifact = read_record(final)
+        self.artifact = artifact
         self._folder = folder
         self._final = final
 
@@ -54,9 +54,11 @@ class Draft:
         """
         self._require_own_file()
         with _disk_errors(self._final.parent):
-            artifact = self._describe(seconds, progress)
-            _write_record(self._folder / RECORD, artifact, self.inputs)
             self.path.chmod(READ_ONLY)
+            let_the_clock_tick(self.path)
+            identity = identity_of(self.path)
+            artifact = self._describe(seconds, progress)
+            Record(artifact, self.inputs.source_digest, now(), identity).write(self._folder)
             for path in (self.path, self._folder / RECORD, self._folder):
                 _flush(path)
             _discard(self._final)
@@ -91,16 +93,54 @@ class Draft:
 class Workshop(ArtifactStore):
     """The store, to be written to."""
 
+    def checked(self, key: str, progress: Progress = no_progress) -> Artifact | None:
+        """The artifact of this key, if its bytes are those that it was finished with.
+
+        It is hashed only where somebody may have written to it since it last was. A damaged one
+        is marked, and counts as missing from then on.
+        """
+        record = read_record(self.folder_of(key))
+        if record is None or record.damaged:
+            return None
+        if identity_of(record.artifact.path) != record.identity:
+            record = self.verify(record, progress)
+        return None if record.damaged else record.artifact
+
+    def verify(self, record: Record, progress: Progress = no_progress) -> Record:
+        """Hash an artifact's file, whatever is known of it; what was found is noted down."""
+        artifact = record.artifact
+        task, size = f"checking {artifact.quant}", artifact.file_bytes
+        try:
+            let_the_clock_tick(artifact.path)
+            identity = identity_of(artifact.path)
+            found = sha256_file(artifact.path, lambda done: progress(task, done, size, "bytes"))
+        except OSError as exc:
+            return replace(record, damaged=f"it can't be read: {exc.strerror}")
+        wrong = f"its sha256 is {found[:12]}…, it was finished as {artifact.digest[:12]}…"
+        damaged = "" if found == artifact.digest else wrong
+        record = replace(record, identity=identity, damaged=damaged)
+        with suppress(OSError):  # what can't be noted down is hashed again
+            record.write(artifact.path.parent)
+        return record
+
+    def use(self, key: str) -> None:
+        """Note that an artifact was used now."""
+        with suppress(OSError):
+            os.utime(self.folder_of(key) / RECORD)
+
     def remove(self, key: str) -> int:
-        """Remove one artifact; the bytes of its file (0: there was none)."""
+        """Remove one artifact; the bytes that this frees.
+
+        None where there was none, or where a server's store still has the same file.
+        """
         final = self.folder_of(key)
         if not final.is_dir():
             return 0
         with self._lock(key):
             model = final / MODEL
-            size = model.stat().st_size if model.is_file() else 0
+            found = model.stat() if model.is_file() else None
             _discard(final)
-        return size
+        return found.st_size if found and found.st_nlink == 1 else 0
 
     @contextmanager
     def building(self, inputs: Inputs) -> Iterator[Draft]:
@@ -123,23 +163,13 @@ class Workshop(ArtifactStore):
             with _disk_errors(self.folder):
                 _discard(folder)  # the lock is ours: whoever wrote it is dead
                 folder.mkdir()
-            yield Draft(inputs, folder, final)
+            yield Draft(inputs, folder, final, self.checked(inputs.key))
         finally:
             _discard(folder)
             lock.release()
 
     def _lock(self, key: str) -> FileLock:
         return FileLock(self.folder / key[:2] / f".{key}.lock")
-
-
-def _write_record(path: Path, artifact: Artifact, inputs: Inputs) -> None:
-    record = {
-        "schema": SCHEMA,
-        **{k: v for k, v in dataclasses.asdict(artifact).items() if k not in ("path", "reused")},
-        "source_digest": inputs.source_digest,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -32,7 +32,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "history": ("history", "Show what a tag was before."),
     "diff": ("diff", "Show what differs between two tags or generations."),
     "rollback": ("rollback", "Give tags the content that they had before."),
+    "parity": ("parity", "Compare a tag's prompts with those of the model's own chat template."),
     "remove": ("remove", "Remove tags from the server."),
+    "prune": (
+        "prune",
+        "Remove leftovers: staged tags, old generations, orphaned blobs, artifacts.",
+    ),
+    "cache": ("cache", "List the built artifacts; check or remove them."),
     "serve": ("serve", "Keep the configured server up in the foreground."),
     "profile": ("profile", "Show what memory this machine has, and the machines known by name."),
     "guide": ("guide", "Show which size of model fits which machine."),

@@ -198,7 +198,13 @@ def show_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
         show_json(report.plan_document(plan))
         return
-    report.draw(report.plan_view(plan))
+    draw_plan(plan)
+
+
+def draw_plan(plan: Plan, *, err: bool = False) -> None:
+    """A plan for people, on stdout or stderr."""
+    report.draw(report.plan_view(plan), err=err)
     if plan.judged:
-        report.show(report.judged_view(plan.judged))
-    report.draw(report.remarks_view(plan))
+        show = report.stderr().print if err else report.show
+        show(report.judged_view(plan.judged))
+    report.draw(report.remarks_view(plan), err=err)

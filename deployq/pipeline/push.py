@@ -23,6 +23,7 @@ from deployq.pipeline.jobs import (
 from deployq.pipeline.locked import require_locked
 from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
+from deployq.pipeline.projects import remember_project
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
@@ -48,6 +49,7 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     """
     require_gguf(prepared.info)
     started, clock = datetime.now(UTC), time.monotonic()
+    remember_project(session)
     work = _work(session, prepared, options, started)
     session.plugins.hook.deployq_push_started(plan=prepared.plan)
     with ExitStack() as stack:

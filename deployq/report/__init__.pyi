@@ -25,6 +25,8 @@ from .guide_view import (
 from .inspect_view import inspect_document as inspect_document, inspect_view as inspect_view
 from .judged_view import judged_view as judged_view
 from .lines import draw as draw
+from .parity_document import parity_document as parity_document
+from .parity_view import parity_view as parity_view
 from .plan_chart import plan_chart as plan_chart
 from .plan_markdown import plan_markdown as plan_markdown
 from .plan_view import plan_view as plan_view, remarks_view as remarks_view
@@ -40,6 +42,12 @@ from .profile_view import (
 from .progress import TerminalProgress as TerminalProgress
 from .progress_bars import progress_bars as progress_bars
 from .runs import write_text as write_text
+from .storage_view import (
+    cache_document as cache_document,
+    cache_table as cache_table,
+    prune_document as prune_document,
+    prune_table as prune_table,
+)
 from .tag_view import tags_document as tags_document, tags_table as tags_table
 from .terminal import push_summary as push_summary, verification_view as verification_view
 from .together_view import together_view as together_view

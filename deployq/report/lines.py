@@ -49,14 +49,15 @@ class Column:
 # ---------------------------------------------------------------- on its way out
 
 
-def draw(sheet: Sheet) -> None:
-    """Data for people, on stdout."""
-    styled, coloured = styles_wanted(sys.stdout, os.environ)
+def draw(sheet: Sheet, *, err: bool = False) -> None:
+    """Something for people: data, on stdout; with `err` talk, on stderr."""
+    stream = sys.stderr if err else sys.stdout
+    styled, coloured = styles_wanted(stream, os.environ)
     columns = columns_of(os.environ)
     for line in sheet(columns):
         for part in wrapped(line, columns):
-            sys.stdout.write(f"{written(part, styled=styled, coloured=coloured)}\n")
-    sys.stdout.flush()
+            stream.write(f"{written(part, styled=styled, coloured=coloured)}\n")
+    stream.flush()
 
 
 def written(line: Line, *, styled: bool = False, coloured: bool = False) -> str:

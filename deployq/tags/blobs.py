@@ -70,6 +70,8 @@ def place_blob(
         ServerError: the server can't be asked, or does not take the upload.
     """
     if server.has_blob(artifact.digest):
+        if models_dir is not None and not artifact.reused:
+            _mend(models_dir / "blobs", artifact, progress)
         return Placed("present")
     why = "the server is on another machine"
     if models_dir is not None:
@@ -138,6 +140,25 @@ def _link(server: BlobServer, blobs: Path, artifact: Artifact) -> tuple[How | No
         if not seen:
             _take_away(blob, mine)
     return (how, "") if seen else (None, f"{blobs} is not the folder of {server.url}")
+
+
+def _mend(blobs: Path, artifact: Artifact, progress: Progress) -> None:
+    """Put an artifact that was made anew in place of a blob of that name with other bytes.
+
+    A damaged artifact that was linked is damaged in the server's store, too: it is one file.
+    """
+    blob = blobs / f"sha256-{artifact.digest}"
+    with contextlib.suppress(OSError):  # not ours to read or to write: verification will tell
+        found = blob.lstat()
+        if not stat.S_ISREG(found.st_mode) or os.path.samestat(found, artifact.path.stat()):
+            return
+        size, task = found.st_size, f"checking the server's {artifact.quant}"
+        if sha256_file(blob, lambda done: progress(task, done, size, "bytes")) == artifact.digest:
+            return
+        fresh = blob.with_name(f"{blob.name}-{os.getpid()}-partial")
+        if _reflink(artifact.path, fresh, blobs.stat()) is None:
+            os.link(artifact.path, fresh)
+        fresh.replace(blob)
 
 
 def _not_linkable(source: os.stat_result) -> str:
@@ -209,5 +230,5 @@ def _require_whole(artifact: Artifact, refused: ServerRefused) -> None:
         raise ArtifactError(
             f"{artifact.path}, the {artifact.quant} that deployq made, is damaged: its sha256 is "
             f"{found[:12]}…, it was finished as {artifact.digest[:12]}…",
-            hint=f"remove {artifact.path.parent}, then push again",
+            hint="deployq cache --verify marks it, then push again",
         ) from refused

@@ -78,6 +78,17 @@ def stage(
     return staged
 
 
+def create_again(
+    server: Server, staged: Staged, modelfile: Modelfile, artifact: Artifact
+) -> Staged:
+    """Create a staged tag anew from another Modelfile; its weights are there already.
+
+    Raises:
+        ServerError: the server failed or refused; the staged tag may then be as it was.
+    """
+    return _create(server, staged.name, staged.staging, modelfile, artifact, no_progress)
+
+
 def _how(placed: Placed) -> str:
     why = f": {placed.detail}" if placed.detail else ""
     return f"{placed.how}{why}"
@@ -200,24 +211,15 @@ def _take_away(server: Server, swap: Swap) -> None:
 # ---------------------------------------------------------------- take away
 
 
-def remove(server: Server, tag: TagName) -> int:
-    """Remove a tag.
-
-    Returns:
-        The bytes that it frees: none where another tag has the same weights.
+def remove(server: Server, tag: TagName) -> None:
+    """Remove a tag, out of memory too: without its name nothing takes it out any more.
 
     Raises:
         ServerRefused: there is no such tag.
     """
-    tags = server.tags()
-    blob = server.show(str(tag)).blob_digest
-    mine = find_tag(tags, tag)
-    others = [t for t in tags if not tag.same(t.name)]
-    shared = any(_blob_digest(server, other) == blob for other in others)
     if any(tag.same(loaded.name) for loaded in server.ps()):
-        server.unload(str(tag))  # once its name is gone, nothing takes it out of memory any more
+        server.unload(str(tag))
     server.delete(str(tag))
-    return 0 if shared or mine is None else mine.size_bytes
 
 
 def _create(
@@ -238,10 +240,3 @@ def _create(
         )
     blob = server.show(str(staging)).blob_digest or artifact.digest
     return Staged(tag, staging, held.digest, blob)
-
-
-def _blob_digest(server: Server, tag: TagRecord) -> str | None:
-    try:
-        return server.show(tag.name).blob_digest
-    except ServerRefused:
-        return None  # a tag that the server can't read keeps no weights alive

@@ -114,6 +114,7 @@ def test_a_damaged_artifact_counts_as_missing(store: Workshop, damage: str) -> N
         path.parent.rename(other)
         assert store.get("f" * 64) is None
     assert store.get(INPUTS.key) is None
+    assert store.checked(INPUTS.key) is None
     assert store.list() == []
     put(store)  # and is made anew
     assert store.get(INPUTS.key) is not None
@@ -139,13 +140,68 @@ def test_list_and_remove(store: Workshop) -> None:
 def test_a_hard_link_outlives_the_store(store: Workshop, tmp_path: Path) -> None:
     """As a server's blob folder holds it."""
     os.link(put(store), tmp_path / "blob")
-    store.remove(INPUTS.key)
+    assert store.remove(INPUTS.key) == 0, "nothing is freed while it is there"
     assert (tmp_path / "blob").read_bytes() == CONTENT
 
 
-def test_a_changed_mtime_does_not_matter(store: Workshop) -> None:
-    os.utime(put(store), (0, 0))  # Ollama's create does it to a linked blob
+def test_a_changed_mtime_costs_one_hash(store: Workshop) -> None:
+    os.utime(put(store), (0, 0))  # Ollama's create does such to a linked blob
+    told: list[tuple[object, ...]] = []
+    assert store.checked(INPUTS.key, lambda *call: told.append(call)) == store.get(INPUTS.key)
+    assert told == [("checking Q8_0", len(CONTENT), len(CONTENT), "bytes")]
+    told.clear()
+    assert store.checked(INPUTS.key, lambda *call: told.append(call)) is not None
+    assert told == []
+
+
+def flip_a_bit(path: Path) -> None:
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    path.chmod(0o444)
+
+
+def test_a_flipped_bit_is_noticed(store: Workshop) -> None:
+    flip_a_bit(put(store))
+    assert store.get(INPUTS.key) is not None, "looking alone does not tell"
+    assert store.checked(INPUTS.key) is None
+    assert store.get(INPUTS.key) is None, "from now on it does"
+    (record,) = store.records()
+    assert "its sha256 is" in record.damaged
+    with store.building(INPUTS) as draft:
+        assert draft.artifact is None
+        draft.path.write_bytes(CONTENT)
+        draft.finish()
+    assert store.checked(INPUTS.key) is not None
+
+
+def test_a_flipped_bit_is_noticed_by_who_waited_for_the_lock(store: Workshop) -> None:
+    flip_a_bit(put(store))
+    with store.building(INPUTS) as draft:
+        assert draft.artifact is None
+
+
+def test_verify_looks_at_the_bytes_whatever_the_clock_says(store: Workshop) -> None:
+    path = put(store)
+    before = path.stat()
+    flip_a_bit(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.checked(INPUTS.key) is not None
+    (record,) = store.records()
+    assert store.verify(record).damaged
+    assert store.checked(INPUTS.key) is None
+
+
+def test_a_record_without_an_identity_is_checked_once(store: Workshop) -> None:
+    """As an earlier deployq wrote it."""
+    record = put(store).parent / "artifact.json"
+    content = json.loads(record.read_text())
+    del content["identity"]
+    record.write_text(json.dumps(content))
     assert store.get(INPUTS.key) is not None
+    assert store.checked(INPUTS.key) is not None
+    assert json.loads(record.read_text())["identity"][0] == len(CONTENT)
 
 
 def test_nothing_written_is_an_error(store: Workshop) -> None:

@@ -87,9 +87,9 @@ def test_linked_on_one_machine(
 def test_what_the_server_has_is_left_alone(
     server: Server, models: Path, artifact: Artifact
 ) -> None:
-    blob_of(models, artifact).write_bytes(b"the server's own")
+    shutil.copy(artifact.path, blob_of(models, artifact))
     assert place_blob(server, models, artifact).how == "present"
-    assert blob_of(models, artifact).read_bytes() == b"the server's own"
+    assert not blob_of(models, artifact).samefile(artifact.path)
 
 
 def test_a_folder_that_is_another_servers_is_left_as_it_was(
@@ -102,6 +102,21 @@ def test_a_folder_that_is_another_servers_is_left_as_it_was(
     assert placed.detail == f"{models / 'blobs'} is not the folder of {server.url}"
     assert names(models / "blobs") == []
     assert artifact.path.stat().st_nlink == 1
+
+
+def test_a_damaged_blob_is_mended_by_an_artifact_that_was_made_anew(
+    server: Server, models: Path, artifact: Artifact
+) -> None:
+    """It was linked, and so it is as damaged in the server's store as the artifact was."""
+    blob = blob_of(models, artifact)
+    content = bytearray(artifact.path.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    assert place_blob(server, models, replace(artifact, reused=True)).how == "present"
+    assert not blob.samefile(artifact.path), "what was not made anew is not looked at"
+    assert place_blob(server, models, artifact).how == "present"
+    assert blob.samefile(artifact.path)
+    assert names(models / "blobs") == [blob.name]
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling", "folder"])
@@ -322,6 +337,8 @@ def test_a_real_ollama_takes_the_link_and_leaves_the_artifact_whole(
     real_ollama: Endpoint, artifact: Artifact
 ) -> None:
     assert real_ollama.models_dir is not None
+    # a server before 0.34.1 leaves what other tests uploaded
+    blob_of(real_ollama.models_dir, artifact).unlink(missing_ok=True)
     before = artifact.path.stat()
     with Server(real_ollama.url) as server:
         placed = place_blob(server, real_ollama.models_dir, artifact)
@@ -338,7 +355,6 @@ def test_a_real_ollama_takes_the_link_and_leaves_the_artifact_whole(
         assert server.show("linked:again").blob_digest == shown
         server.delete("linked:again")
         assert artifact.path.stat().st_size == before.st_size
-        # a server before 0.34.1 leaves the file that it was given
         blob_of(real_ollama.models_dir, artifact).unlink(missing_ok=True)
 
 
@@ -346,6 +362,7 @@ def test_a_real_ollama_takes_the_link_and_leaves_the_artifact_whole(
 def test_create_really_stamps_the_link(real_ollama: Endpoint, artifact: Artifact) -> None:
     """What `mtime_kept` is for; where this fails, it may go."""
     assert real_ollama.models_dir is not None
+    blob_of(real_ollama.models_dir, artifact).unlink(missing_ok=True)
     before = artifact.path.stat().st_mtime_ns
     with Server(real_ollama.url) as server:
         place_blob(server, real_ollama.models_dir, artifact)

@@ -209,11 +209,12 @@ def test_a_manifest_that_a_dying_server_cut_is_mended(
 # ------------------------------------------------------------ remove
 
 
-def test_remove_tells_what_it_frees(server: Server, tiny: Artifact) -> None:
+def test_remove(server: Server, tiny: Artifact) -> None:
     put(server, tiny)
     server.copy("task-api:f16", "task-api:laptop")
-    assert remove(server, TagName.parse("Task-API:laptop")) == 0
-    assert remove(server, TAG) >= tiny.file_bytes
+    remove(server, TagName.parse("Task-API:laptop"))
+    assert server.names() == ["task-api:f16"]
+    remove(server, TAG)
     assert server.names() == []
     with pytest.raises(ServerRefused, match="not found"):
         remove(server, TAG)
