@@ -76,7 +76,7 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
         )
     return ServerError(
         f"{url} went away while asked to {what}: {_cause(exc)}",
-        hint="the server's own log says more; then repeat the command",
+        hint="start it again if it ended (its own log says why), then repeat the command",
     )
 
 

@@ -1,4 +1,4 @@
-"""deployq or the server killed at each step of a push: the earlier tags stay, and come back to work.
+"""deployq or the server killed at each step of a push: the earlier tags answer, the next push goes.
 
 A proxy between the two has one of them killed (SIGKILL) when the n-th request of a kind comes by.
 Both tags and the weights change in that push, so every step has something to do.
@@ -7,6 +7,7 @@ docs/reliability.md tells the outcomes.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.cli.conftest import CONFIG, PASSING, Project, Ran
+from deployq.tags.lockfile import Lockfile
+from tests.cli.conftest import CONFIG, PASSING, Project
 from tests.cli.fatal_proxy import FatalProxy, Moment, Strike
 from tests.cli.mortal_servers import MortalEmbedded, MortalOllama, MortalServer
-from tests.conftest import ROOT
 from tests.tiny import write_tiny_llama
 
 BOTH = (
@@ -37,14 +38,25 @@ def strikes(request: str, *at: tuple[int, Moment]) -> list[Strike]:
 # The tag is created first, the alias second; then both are kept, and both are given their names.
 STAGING = [
     *strikes("HEAD /api/blobs/", (1, "before")),
-    *strikes("POST /api/blobs/", (1, "during"), (1, "after")),
-    *strikes("POST /api/create", (1, "before"), (1, "during"), (1, "after"), (2, "after")),
+    *strikes("POST /api/blobs/", (1, "during")),
+    *strikes("POST /api/create", (1, "during"), (1, "after"), (2, "after")),
     *strikes("POST /api/chat", (1, "during")),
 ]
-KEEPING = strikes("POST /api/copy", (1, "before"), (1, "after"), (2, "after"))
-NAMING = strikes("POST /api/copy", (3, "before"), (3, "during"), (3, "after"), (4, "after"))
+KEEPING = strikes("POST /api/copy", (1, "during"), (1, "after"), (2, "after"))
+NAMING = strikes("POST /api/copy", (3, "during"), (3, "after"), (4, "after"))
 TIDYING = strikes("DELETE /api/delete", (1, "before"), (1, "after"))
 STEPS = [*STAGING, *KEEPING, *NAMING, *TIDYING]
+
+# What the server writes at a step, and what is left of that file if it dies while it does.
+CUT = b'{"schemaVersion":2,"mediaType":"applic'
+LEFT = [
+    (STAGING[2], "deployq-staging/tiny/q8_0", CUT),
+    (KEEPING[0], "deployq-history/tiny/q8_0.1", b""),
+    (KEEPING[0], "deployq-history/tiny/q8_0.1", CUT),
+    (NAMING[0], "library/tiny/q8_0", b""),
+    (NAMING[0], "library/tiny/q8_0", CUT),
+    (NAMING[2], "library/tiny/laptop", CUT),
+]
 
 
 @dataclass
@@ -148,42 +160,95 @@ def bench(pushed: Bench, tmp_path: Path) -> Iterator[Bench]:
     mine.stop()
 
 
+@pytest.fixture
+def ollama_bench(bench: Bench) -> Bench:
+    if isinstance(bench.server, MortalEmbedded):
+        pytest.skip("it writes a manifest at one stroke")
+    return bench
+
+
 # ---------------------------------------------------------------- the tests
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
 def test_deployq_killed(bench: Bench, step: Strike) -> None:
-    child = bench.project.start(*PUSH)
-    bench.proxy.strike_at(step, child.kill)
-    child.communicate(timeout=240)
-    assert child.returncode == -9, "it was to be killed on the way"
+    killed(bench, step, *PUSH)
     assert set(bench.tags()) == set(TAGS), "no name is without its tag"
     come_back(bench, step)
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
 def test_server_killed(bench: Bench, step: Strike) -> None:
-    ran = struck(bench, step)
-    if step in TIDYING:
-        assert ran.code == 0, "all was done"
-    else:
-        complained(bench, ran, step)
+    push_struck(bench, step)
     bench.start()
     come_back(bench, step)
 
 
-def struck(bench: Bench, step: Strike) -> Ran:
-    """A push during which the server is killed."""
+@pytest.mark.parametrize(("step", "name", "left"), LEFT, ids=str)
+def test_server_killed_while_it_wrote_a_manifest(
+    ollama_bench: Bench, step: Strike, name: str, left: bytes
+) -> None:
+    """The window is too small to hit: the file is cut once the server is dead."""
+    bench = ollama_bench
+    push_struck(bench, step)
+    manifests = bench.server.folder / "models" / "manifests"
+    written = manifests / "registry.ollama.ai" / name
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_bytes(left)
+    bench.start()
+    assert len(bench.tags()) == (1 if name.startswith("library") else 2), "it lists no cut one"
+    come_back(bench, step)
+    for manifest in manifests.rglob("*/tiny/*"):
+        assert json.loads(manifest.read_bytes())["layers"], f"{manifest} is whole again"
+
+
+def test_a_rollback_killed_before_the_journal_was_closed_is_done(bench: Bench) -> None:
+    """To a content that the lockfile does not know; so its entries go."""
+    project, url = bench.project, bench.proxy.url
+    assert project.run(*PUSH).code == 0
+    new = bench.tags()
+    lockfile = project.folder / "deployq.lock"
+    lockfile.write_text(Lockfile(Lockfile.load(lockfile).entries).dumps())
+    rollback = ("rollback", *TAGS, "--host", url)
+    killed(bench, NAMING[2], *rollback)
+    (journal,) = (project.folder / "cache" / "journal").glob("*.json")
+    entry = journal.read_bytes()
+    assert project.run("list", "--host", url).code == 0
+    assert bench.tags() == new, "killed on the way it is undone"
+    ran = project.run(*rollback)
+    assert ran.code == 0, ran.err
+    journal.write_bytes(entry)
+    ran = project.run("list", "--host", url)
+    assert (ran.code, "put back" in ran.err) == (0, False)
+    assert (bench.tags(), journal.exists()) == (bench.old, False)
+    assert not Lockfile.load(lockfile).entries
+
+
+def killed(bench: Bench, step: Strike, *command: str) -> None:
+    """A command that is killed on the way."""
+    child = bench.project.start(*command)
+    bench.proxy.strike_at(step, child.kill)
+    _, said = child.communicate(timeout=240)
+    assert child.returncode == -9, said
+
+
+def push_struck(bench: Bench, step: Strike) -> None:
+    """A push during which the server is killed; it says what happened, to what, what mends it."""
     bench.proxy.strike_at(step, bench.kill_server)
     ran = bench.project.run(*PUSH)
-    assert bench.proxy.struck, "the server was to be killed on the way"
-    return ran
-
-
-def complained(bench: Bench, ran: Ran, step: Strike) -> None:
-    """What happened, to what, and what mends it."""
+    assert bench.proxy.struck, ran.err
+    if step in TIDYING:
+        assert ran.code == 0, "all was done"
+        return
     assert ran.code == 5, ran.err
-    print(step, ran.err, ran.out)
+    assert "Traceback" not in ran.err
+    assert f"error: laptop: tiny:{'laptop' if step == STAGING[4] else 'q8_0'}: " in ran.err
+    assert bench.proxy.url in ran.err
+    if step in STAGING:
+        assert "try: start " in ran.err
+    else:
+        assert "try: tiny:q8_0, tiny:laptop may be half changed" in ran.err
+        assert "deployq push tiny" in ran.err
 
 
 def come_back(bench: Bench, step: Strike) -> None:
@@ -191,15 +256,15 @@ def come_back(bench: Bench, step: Strike) -> None:
     if step in NAMING:
         repaired = bench.project.run("list", "--host", bench.proxy.url)
         assert repaired.code == 0, repaired.err
-        assert "put back as before: tiny" in repaired.err or step.moment != "after"
+        assert "put back as before: " in repaired.err
     if step in TIDYING:
-        assert not bench.tags().items() & bench.old.items()
+        assert not bench.tags().items() & bench.old.items(), "all was done"
     else:
         assert bench.tags() == bench.old
         assert bench.answer() == bench.old_answer
     again = bench.project.run(*PUSH)
     assert again.code == 0, again.err
     held = bench.held()
-    assert not held.items() & {name: bench.old[name] for name in TAGS}.items()
+    assert not bench.tags().items() & bench.old.items()
     assert not [name for name in held if "staging" in name]
-    assert {held[f"deployq-history/{name}.1"] for name in TAGS} == set(bench.old.values())
+    assert [held[f"deployq-history/{name}.1"] for name in TAGS] == [bench.old[t] for t in TAGS]
