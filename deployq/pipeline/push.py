@@ -25,7 +25,7 @@ from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
 from deployq.pipeline.projects import remember_project
 from deployq.pipeline.render import render_tag
-from deployq.pipeline.servers import Site, connect
+from deployq.pipeline.servers import Site, address_of, connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
@@ -101,7 +101,7 @@ def _require_names(prepared: Prepared) -> None:
                 f"target {name!r}: its alias would be the tag of the quant {name.upper()}",
                 hint="give the target another name in deployq.toml",
             )
-        other = seen.setdefault((host, name.lower()), name)
+        other = seen.setdefault((host and address_of(host), name.lower()), name)
         if other != name:
             raise ConfigError(
                 f"targets {other!r} and {name!r} want one alias: a server ignores letter case",

@@ -64,10 +64,15 @@ def _started(session: Session, runtime: Runtime, port: int) -> AbstractContextMa
 @contextmanager
 def host_site(session: Session, host: str) -> Iterator[Site]:
     """The server at an address that a target names."""
-    url = host if "://" in host else f"http://{host}"
-    endpoint = Endpoint(url.rstrip("/"), "ollama", models_dir=_guessed_models(session, url))
+    url = address_of(host)
+    endpoint = Endpoint(url, "ollama", models_dir=_guessed_models(session, url))
     with _site(session, endpoint.url, endpoint) as site:
         yield site
+
+
+def address_of(host: str) -> str:
+    """The address that a target's `host` stands for: `box:11434` is `http://box:11434`."""
+    return (host if "://" in host else f"http://{host}").rstrip("/")
 
 
 def _guessed_models(session: Session, url: str) -> Path | None:

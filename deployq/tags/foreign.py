@@ -41,11 +41,17 @@ _TOO_LATE = (httpx.TimeoutException, requests.Timeout, TimeoutError)
 _NONSENSE = (ValueError, TypeError, AttributeError, KeyError)
 _HINTS = {
     401: "the server wants a key: OLLAMA_API_KEY (sent over https and on this machine only)",
-    403: "the server refuses this Host or Origin: see OLLAMA_HOST and OLLAMA_ORIGINS there",
+    403: "the server refuses this Host or Origin (OLLAMA_HOST, OLLAMA_ORIGINS there), or what "
+    "stands before it lets nobody write",
+    405: "what stands before the server lets nobody write: ask whoever runs it",
     404: "deployq list",
     500: "the server's own log says more",
 }
-_FULL = "its disk is full: make room there, for instance with deployq prune"
+_WORDS = {
+    "no space left": "its disk is full: make room there, for instance with deployq prune",
+    "read-only file system": "its models lie on a read-only file system: see OLLAMA_MODELS there",
+    "permission denied": "it may not write to its models' folder: see OLLAMA_MODELS there",
+}
 
 
 def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> ServerError:
@@ -55,7 +61,8 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
     if isinstance(exc, Refusal):
         status = exc.status
         words = words_of(exc.words) or f"HTTP {status}"
-        hint = _FULL if "no space left" in words else _HINTS.get(status or 500, "")
+        hint = next((hint for said, hint in _WORDS.items() if said in words.lower()), "")
+        hint = hint or _HINTS.get(status or 500, "")
         return ServerRefused(f"{url} refused to {what}: {words}", status=status, hint=hint)
     if isinstance(exc, _NO_ADDRESS):
         return ServerUnreachable(f"{url} is no address of a server: {exc}", hint="deployq config")

@@ -1,4 +1,4 @@
-"""A proxy between deployq and a server that has one of them killed at a request of its choice.
+"""A proxy between deployq and a server: it has one of them killed at a request, or meddles.
 
 Its address stays the same while the server behind it comes and goes. While that is down nobody
 listens there, as with the real one.
@@ -45,6 +45,8 @@ class FatalProxy:
     def __init__(self) -> None:
         self.server = ""
         self.kill: Callable[[], None] = lambda: None
+        # Called with each request (`POST /api/copy`); a status is answered in the server's place.
+        self.meddle: Callable[[str], int | None] = lambda _: None
         self.struck = False
         self._strike: Strike | None = None
         self._seen = 0
@@ -103,6 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
         moment = self.proxy.fate_of(self.command, self.path)
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length // 2 if self._is_cut(moment) else length)
+        if refused := self.proxy.meddle(f"{self.command} {self.path}"):
+            self._refuse(refused)
+            return
         if moment == "before":
             self._end()
             return
@@ -126,6 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _end(self) -> None:
         self.close_connection = True
         self.proxy.strike()
+
+    def _refuse(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _give(self, answer: http.client.HTTPResponse, content: bytes) -> None:
         self.send_response(answer.status)
