@@ -28,15 +28,18 @@ UNDER_WAY_SECONDS = {"/api/chat": 0.1}
 
 @dataclass(frozen=True)
 class Strike:
-    """The `nth` request that starts so (`POST /api/copy`), and when: before the server hears of
-    it, during its work (half of a body is there), or when it is done and has not said so."""
+    """The `nth` request that starts so (`POST /api/copy`), and when.
+
+    Before the server hears of it, during its work (half of a blob is there), or after it, when
+    nobody has heard of that yet.
+    """
 
     request: str
     nth: int
     moment: Moment
 
     def __str__(self) -> str:
-        return f"{self.moment} {self.request.partition('/api/')[2].strip('/')} {self.nth}"
+        return f"{self.moment} {self.request.replace('/api/', '').strip('/')} {self.nth}"
 
 
 class FatalProxy:
@@ -70,11 +73,11 @@ class FatalProxy:
     def strike_at(self, strike: Strike | None, kill: Callable[[], None]) -> None:
         self._strike, self._seen, self.struck, self.kill = strike, 0, False, kill
 
-    def fate_of(self, command: str, path: str) -> Moment | None:
+    def fate_of(self, request: str) -> Moment | None:
         """When during this request to strike, if at all."""
         with self._guard:
             strike = self._strike
-            if strike is None or not f"{command} {path}".startswith(strike.request):
+            if strike is None or not request.startswith(strike.request):
                 return None
             self._seen += 1
             return strike.moment if self._seen == strike.nth else None
@@ -102,10 +105,13 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _hand_on(self) -> None:
-        moment = self.proxy.fate_of(self.command, self.path)
         length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length // 2 if self._is_cut(moment) else length)
-        if refused := self.proxy.meddle(f"{self.command} {self.path}"):
+        body = self.rfile.read(length // 2 if self.path.startswith("/api/blobs/") else length)
+        request = _named(self.command, self.path, body)
+        moment = self.proxy.fate_of(request)
+        if not (moment == "during" and len(body) < length):
+            body += self.rfile.read(length - len(body))
+        if refused := self.proxy.meddle(request):
             self._refuse(refused)
             return
         if moment == "before":
@@ -125,9 +131,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_HEAD = do_DELETE = _hand_on  # noqa: N815
 
-    def _is_cut(self, moment: Moment | None) -> bool:
-        return moment == "during" and self.path.startswith("/api/blobs/")
-
     def _end(self) -> None:
         self.close_connection = True
         self.proxy.strike()
@@ -146,6 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+def _named(command: str, path: str, body: bytes) -> str:
+    """`POST /api/copy`; one that wants to see the prompt, but no answer, is a `RENDER`."""
+    return f"{'RENDER' if b'_debug_render_only' in body else command} {path}"
 
 
 @contextmanager

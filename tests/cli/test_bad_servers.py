@@ -129,7 +129,7 @@ def complained(ran: Ran, code: int, *said: str) -> None:
 def test_slow(place: Place) -> None:
     config = place.project.folder / "deployq.toml"
     config.write_text(config.read_text().replace("[runtime]", "[runtime]\ntimeout = 3"))
-    place.proxy.meddle = lambda request: time.sleep(6) if "chat" in request else None
+    place.proxy.meddle = lambda request: time.sleep(6) if request == "POST /api/chat" else None
     failed(place, 4, "tiny:q8_0: verification failed: 0 of 1 passed", "did not answer within 3 s")
     config.write_text(config.read_text().replace("timeout = 3", "timeout = 60"))
     place.proxy.meddle = lambda _: None
@@ -138,7 +138,7 @@ def test_slow(place: Place) -> None:
 
 @pytest.mark.parametrize("status", [403, 405])
 def test_nobody_may_write(place: Place, status: int) -> None:
-    reads = ("GET", "HEAD", "POST /api/show", "POST /api/chat", "POST /api/generate")
+    reads = ("GET", "HEAD", "RENDER", "POST /api/show", "POST /api/chat", "POST /api/generate")
     place.proxy.meddle = lambda request: None if request.startswith(reads) else status
     said = (f"{place.proxy.url} refused to create deployq-staging/tiny:q8_0: HTTP {status}",)
     failed(place, 5, *said, "lets nobody write")

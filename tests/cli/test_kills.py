@@ -40,6 +40,7 @@ STAGING = [
     *strikes("HEAD /api/blobs/", (1, "before")),
     *strikes("POST /api/blobs/", (1, "during")),
     *strikes("POST /api/create", (1, "during"), (1, "after"), (2, "after")),
+    *strikes("RENDER /api/chat", (1, "before")),
     *strikes("POST /api/chat", (1, "during")),
 ]
 KEEPING = strikes("POST /api/copy", (1, "during"), (1, "after"), (2, "after"))
