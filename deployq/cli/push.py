@@ -96,8 +96,12 @@ def command(
         show_json(report.report_document(pushed))
     else:
         report.show(report.push_summary(pushed, next_commands(session, pushed)))
-    if failed := next((t for t in pushed.targets if t.exit_code), None):
-        complain(f"{failed.target}: {failed.reason}", failed.hint)
+    failed: dict[tuple[str, str], list[str]] = {}
+    for target in pushed.targets:
+        if target.exit_code:
+            failed.setdefault((target.reason, target.hint), []).append(target.target)
+    for (reason, hint), names in failed.items():
+        complain(f"{', '.join(names)}: {reason}", hint)
     ctx.exit(pushed.exit_code)
 
 

@@ -28,6 +28,12 @@ def one_line(text: str, limit: int) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
+def both_ends(text: str, limit: int) -> str:
+    """`plain` text of at most `limit` characters; what is cut out is cut from its middle."""
+    line, kept = plain(text), limit - 1
+    return line if len(line) <= limit else f"{line[: kept - kept // 2]}…{line[-(kept // 2) :]}"
+
+
 def seconds_text(seconds: float) -> str:
     """A duration for people: "0.4 s", "43 s", "3 min 20 s"."""
     if seconds < 10:

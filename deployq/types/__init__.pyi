@@ -59,6 +59,7 @@ from .plan import (
     TargetPlan as TargetPlan,
 )
 from .protocols import (
+    AddressedRuntime as AddressedRuntime,
     Answerer as Answerer,
     Backend as Backend,
     CheckType as CheckType,
