@@ -8,7 +8,7 @@ import click
 
 from deployq import report
 from deployq.cli.complain import complain
-from deployq.cli.plan import show_plan
+from deployq.cli.plan import draw_plan, show_plan
 from deployq.cli.shared import (
     can_ask,
     ci_options,
@@ -120,7 +120,7 @@ def command(
 def _announce(session: Session, prepared: Prepared, yes: bool, quiet: bool) -> None:
     """Show the plan on stderr; ask where it warns of something and somebody can answer."""
     if not quiet:
-        report.stderr().print(report.plan_view(prepared.plan))
+        draw_plan(prepared.plan, err=True)
     for target in prepared.plan.targets:
         if target.target.host is None:
             name = session.config.runtime.name

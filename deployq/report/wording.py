@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from deployq.types import Fit, Speed
 
 FIT_MARKS: Mapping[Fit, str] = {"fits": "✓ fits", "tight": "~ tight", "no": "✗ no"}
+FIT_STYLES: Mapping[Fit, str] = {"fits": "green", "tight": "yellow", "no": "red"}
 CHOSEN = "►"
 NOTHING = "–"
 GOOD, BAD = "✓", "✗"
