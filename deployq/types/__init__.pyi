@@ -32,6 +32,18 @@ from .machines import (
     Speed as Speed,
     Target as Target,
 )
+from .measuring import (
+    BenchReport as BenchReport,
+    Comparison as Comparison,
+    MeasuredRow as MeasuredRow,
+    MeasureReport as MeasureReport,
+    MeterText as MeterText,
+    Samples as Samples,
+    SpeedOptions as SpeedOptions,
+    Speeds as Speeds,
+    TextOptions as TextOptions,
+    TextScore as TextScore,
+)
 from .plan import (
     Candidate as Candidate,
     DiskPlan as DiskPlan,
@@ -47,7 +59,10 @@ from .plan import (
 from .protocols import (
     Answerer as Answerer,
     Backend as Backend,
+    Calibrator as Calibrator,
     CheckType as CheckType,
+    ComparingMeter as ComparingMeter,
+    Completer as Completer,
     Converter as Converter,
     Judge as Judge,
     MeasuringProfiler as MeasuringProfiler,
@@ -57,6 +72,7 @@ from .protocols import (
     Progress as Progress,
     ReportFormat as ReportFormat,
     Runtime as Runtime,
+    SpeedMeter as SpeedMeter,
     StoringRuntime as StoringRuntime,
     no_progress as no_progress,
 )

@@ -12,6 +12,7 @@ class QuantizeJob:
 
     `source` is a full-precision GGUF (the first part of a split one), `output` a path in an
     existing folder where nothing stands yet. `threads` None means: the backend's default.
+    `imatrix` is an importance matrix (GGUF) to quantize with.
     """
 
     source: Path
@@ -19,6 +20,7 @@ class QuantizeJob:
     output: Path
     threads: int | None = None
     allow_requantize: bool = False
+    imatrix: Path | None = None
 
 
 @dataclass(frozen=True)
