@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from deployq.errors import ConfigError
 from deployq.types import Goal, Json, MemoryKind
@@ -17,6 +17,7 @@ from deployq.units import parse_bytes
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 Convert = Callable[[Any, Path], Any]
+OwnTemplate = Literal["model"]
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -40,6 +41,11 @@ def _text(value: Any, folder: Path) -> str:  # noqa: ARG001  (every converter ha
 def _path(value: Any, folder: Path) -> Path:
     """A path; a relative one is relative to the file that names it."""
     return folder / Path(_text(value, folder)).expanduser()
+
+
+def _template(value: Any, folder: Path) -> Path | OwnTemplate:
+    """A Modelfile template, or the word that forces the model's own chat template."""
+    return "model" if value == "model" else _path(value, folder)
 
 
 def _size(value: Any, folder: Path) -> int:  # noqa: ARG001
@@ -152,8 +158,10 @@ class ModelSettings:
     system: str | None = option(
         _text, "the system prompt that goes into every tag", sample='"You manage tasks."'
     )
-    template: Path | None = option(
-        _path, "a Modelfile template of your own (Jinja)", sample='"Modelfile.j2"'
+    template: Path | OwnTemplate | None = option(
+        _template,
+        'a Modelfile template of your own (Jinja); "model": force the model\'s own chat template',
+        sample='"Modelfile.j2"',
     )
     quant_templates: Mapping[str, Json] = option(
         _parameters,
@@ -197,8 +205,10 @@ class TargetSettings:
     goal: Goal | None = option(
         _one_of(*get_args(Goal)), "how to choose for this target", sample='"quality"'
     )
-    template: Path | None = option(
-        _path, "the Modelfile template of its alias", sample='"Modelfile.laptop.j2"'
+    template: Path | OwnTemplate | None = option(
+        _template,
+        'the Modelfile template of its alias, or "model" as above',
+        sample='"Modelfile.laptop.j2"',
     )
     parameters: Mapping[str, Json] = option(
         _parameters, "Ollama parameters of its alias", sample="{ num_thread = 8 }", default=dict
@@ -259,6 +269,12 @@ class TagSettings:
     require_fit: bool = option(
         _yes_or_no,
         "fail a push where a loaded tag takes more than planned, or spills to the CPU",
+        sample="true",
+        default=False,
+    )
+    require_parity: bool = option(
+        _yes_or_no,
+        "fail a push where prompts differ from those of the model's own chat template",
         sample="true",
         default=False,
     )

@@ -43,6 +43,19 @@ from .measuring import (
     Speeds as Speeds,
     TextOptions as TextOptions,
     TextScore as TextScore,
+from .parity import (
+    Conversation as Conversation,
+    ConversationParity as ConversationParity,
+    Difference as Difference,
+    Fault as Fault,
+    FaultKind as FaultKind,
+    ParityReport as ParityReport,
+    ParityStatus as ParityStatus,
+    ParityWay as ParityWay,
+    RenderedPrompt as RenderedPrompt,
+    ServedTemplate as ServedTemplate,
+    ToolCall as ToolCall,
+    Turn as Turn,
 )
 from .plan import (
     Candidate as Candidate,

@@ -37,10 +37,12 @@ class LlamaCppCompleter:
         """
         answers = []
         asked = {"n_predict": n_predict, "temperature": 0, "seed": 42, "cache_prompt": True}
-        with tempfile.TemporaryDirectory(prefix="deployq-") as folder:
-            with serving(gguf, n_ctx, Path(folder), self._env) as server:
-                for number, prompt in enumerate(prompts, 1):
-                    answer = server.ask("/completion", {"prompt": prompt, **asked})
-                    answers.append(str(answer["content"]))
-                    progress("answers", number, len(prompts), "prompts")
+        with (
+            tempfile.TemporaryDirectory(prefix="deployq-") as folder,
+            serving(gguf, n_ctx, Path(folder), self._env) as server,
+        ):
+            for number, prompt in enumerate(prompts, 1):
+                answer = server.ask("/completion", {"prompt": prompt, **asked})
+                answers.append(str(answer["content"]))
+                progress("answers", number, len(prompts), "prompts")
         return answers

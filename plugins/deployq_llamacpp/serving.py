@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
+import lazy_loader  # type: ignore[import-untyped]
 
 from deployq import BackendError, proc
 from deployq.tools import require_tool
