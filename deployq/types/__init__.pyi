@@ -43,6 +43,7 @@ from .measuring import (
     Speeds as Speeds,
     TextOptions as TextOptions,
     TextScore as TextScore,
+)
 from .parity import (
     Conversation as Conversation,
     ConversationParity as ConversationParity,
