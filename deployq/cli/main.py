@@ -28,6 +28,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "list": ("list", "List the tags that deployq made, and those of the server."),
     "show": ("show", "Show what a tag is made of."),
     "verify": ("verify", "Run a suite of prompts against tags."),
+    "measure": ("measure", "Measure quants on a text: perplexity and KL divergence."),
+    "bench": ("bench", "Show size, quality, speed and memory of quants on this machine."),
     "status": ("status", "Show what changed since the tags were pushed."),
     "history": ("history", "Show what a tag was before."),
     "diff": ("diff", "Show what differs between two tags or generations."),

@@ -8,10 +8,12 @@ from deployq.artifacts.build import build
 from deployq.artifacts.workshop import Workshop
 from deployq.errors import DeployqError
 from deployq.pipeline.jobs import Built, Job, Work
-from deployq.pipeline.prepare import choose_backend
+from deployq.pipeline.prepare import Prepared, choose_backend
+from deployq.pipeline.session import Session
 from deployq.pipeline.stores import require_disk
 from deployq.pipeline.wanted import artifact_key_of
 from deployq.source.inspect import inspect
+from deployq.types import Artifact
 
 
 def require_room(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
@@ -68,3 +70,29 @@ def build_all(work: Work, quants: Iterable[str]) -> Built:
 
 def _key(work: Work, quant: str) -> str:
     return artifact_key_of(work.session, work.subject, quant)
+
+
+def artifacts_of(
+    session: Session, prepared: Prepared, digest: str, quants: Sequence[str]
+) -> list[Artifact]:
+    """The artifacts of quants, in their order; those that are missing are made.
+
+    Raises:
+        BackendError, ToolMissing, DiskError, ArtifactError: one can't be made.
+    """
+    if not quants:
+        return []
+    info = prepared.info
+    made = build(
+        Workshop(session.cache_dir),
+        session.backends(),
+        lambda quant: choose_backend(session, info, quant).name,
+        info,
+        digest,
+        quants,
+        {quant: prepared.size_of(quant) for quant in quants},
+        inspect,
+        session.progress,
+        threads=session.config.tools.threads,
+    )
+    return [made[quant] for quant in quants]

@@ -48,7 +48,15 @@ class LlamaCppCalibrator:
         # by names relative to the text's folder: both names go into the matrix, and on from it
         argv: list[str | Path] = [tool.path, "-m", gguf.absolute(), "-f", text.path.name]
         argv += ["-o", output.absolute()]
-        argv += ["--output-format", "gguf", "-c", str(n_ctx), "--chunks", str(chunks)]
+        argv += [
+            "--output-format",
+            "gguf",
+            "-c",
+            str(n_ctx),
+            "--chunks",
+            str(chunks),
+            "--no-escape",
+        ]
         argv += ["--parse-special"] if text.special else []
         argv += ["-t", str(options.threads)] if options.threads else []
         finished = proc.run(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,6 +46,8 @@ TOOL = "llama-perplexity"
 ATTEMPTS = 4
 """On a busy machine about one run in ten of b11434 ends well, but without its last lines: what it
 prints goes through a thread of its own, which is not always waited for (measured)."""
+
+RATIO_AGREES = 0.005
 
 _HEADER = struct.Struct("<8s3i")
 
@@ -124,9 +127,12 @@ class Perplexity:
         _require_room(folder, size, copied, chunks)
         run = _Run(tool, n_ctx, chunks, options.threads, progress)
         base = folder / "base.logits"
-        own = self._base(run, baseline, text, base)
+        own = self._base(run, baseline, text, ids, base)
         _require_whole(base, size, ids)
-        scores = {name: run.against(path, base, name) for name, path in artifacts.items()}
+        scores = {
+            name: _with_ratio(run.against(path, base, name), own)
+            for name, path in artifacts.items()
+        }
         return Comparison(
             n_ctx,
             chunks,
@@ -134,18 +140,24 @@ class Perplexity:
             f"{TOOL} {tool.version}",
             TextScore(own),
             scores,
-            notes,
+            (*notes, *_ratio_notes(scores)),
         )
 
-    def _base(self, run: _Run, baseline: Path, text: MeterText, base: Path) -> Measurement:
+    def _base(
+        self, run: _Run, baseline: Path, text: MeterText, ids: list[int], base: Path
+    ) -> Measurement:
         """Full precision's perplexity; its logits are in `base` after it."""
         if not text.special:
             return run.plain(baseline, text.path, "full precision", base)
         folder = base.parent / "special"
         folder.mkdir()
+
+        def same(copy: Path, renamed: Path) -> bool:
+            return token_ids(copy, MeterText(renamed), self._env) == ids
+
         try:
             copy, renamed = with_special_tokens(
-                baseline, text.path, folder, lambda gguf: vocabulary_log(gguf, self._env)
+                baseline, text.path, folder, lambda gguf: vocabulary_log(gguf, self._env), same
             )
             return run.plain(copy, renamed, "full precision", base)
         except ValueError as exc:
@@ -199,7 +211,8 @@ class _Run:
 
         self._progress(task, 0, self._chunks, "chunks")
         argv: list[str | Path] = [self._tool.path, "-m", gguf.absolute(), "-c", str(self._n_ctx)]
-        argv += ["--chunks", str(self._chunks), *more]
+        # without it a backslash and an n in the text become a line's end
+        argv += ["--chunks", str(self._chunks), "--no-escape", *more]
         argv += ["-t", str(self._threads)] if self._threads else []
         finished = proc.run(argv, on_line=on_line, check=False)
         if finished.returncode:
@@ -210,6 +223,28 @@ class _Run:
             raise BackendError(f"could not measure {gguf.name}: {how}")
         self._progress(task, self._chunks, self._chunks, "chunks")
         return finished.stdout
+
+
+def _with_ratio(score: TextScore, base: Measurement) -> TextScore:
+    """The score, its ratio to full precision's own perplexity.
+
+    The tool takes the ratio to what its file of base logits gives, which holds no log probability
+    under the largest minus 16 (`log_softmax`, perplexity.cpp): of a model that is very sure and
+    wrong, that perplexity is too small. Only where the two agree its error of the ratio holds.
+    """
+    ratio = score.perplexity.value / base.value
+    told = score.ratio
+    alike = told is not None and abs(told.value / ratio - 1) < RATIO_AGREES
+    error = told.error if told is not None and alike else None
+    return replace(score, ratio=Measurement(ratio, "times", error))
+
+
+def _ratio_notes(scores: Mapping[str, TextScore]) -> Iterator[str]:
+    if any(s.ratio is not None and s.ratio.error is None for s in scores.values()):
+        yield (
+            "this text holds tokens that the model is sure won't come: its perplexity hangs on "
+            "those few, and says less than the KL divergence; no error of the change is known"
+        )
 
 
 def _no_figure(gguf: Path, why: NoFigure, printed: str) -> BackendError:

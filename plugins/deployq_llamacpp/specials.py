@@ -26,6 +26,7 @@ _INT32 = 5
 _CONTROL, _USER_DEFINED = 3, 4
 _STAYS_CONTROL = r"control-looking token:\s+(\d+) '"
 _SHORTEST = 4
+ATTEMPTS = 4
 
 
 class Token(NamedTuple):
@@ -51,15 +52,21 @@ def copy_bytes(gguf: Path) -> int:
 
 
 def with_special_tokens(
-    gguf: Path, text: Path, folder: Path, load: Callable[[Path], str]
+    gguf: Path,
+    text: Path,
+    folder: Path,
+    load: Callable[[Path], str],
+    same: Callable[[Path, Path], bool],
 ) -> tuple[Path, Path]:
     """The copy and the text to give it, in `folder`; other parts of a split model are linked.
 
     Args:
-        load: makes llama.cpp load a file's vocabulary; gives what it prints.
+        load: makes llama.cpp load a file's vocabulary; gives what it prints, which may lack its
+            last lines.
+        same: whether a copy reads a text as the file itself reads the original one.
 
     Raises:
-        ValueError: the header has no token types.
+        ValueError: the header has no token types, or the copy reads other tokens.
         OSError: the copy can't be written.
     """
     array = _array(gguf, TOKEN_TYPES)
@@ -70,8 +77,14 @@ def with_special_tokens(
     for part in _other_parts(gguf):
         (folder / part.name).symlink_to(part.absolute())
     _set_types(copy, array)
-    stubborn = {int(number) for number in re.findall(_STAYS_CONTROL, load(copy))}
-    return copy, _renamed(copy, stubborn, text, folder / f"renamed-{text.name}")
+    renamed = folder / f"renamed-{text.name}"
+    shutil.copyfile(text, renamed)
+    for _ in range(ATTEMPTS):
+        stubborn = {int(number) for number in re.findall(_STAYS_CONTROL, load(copy))}
+        _rename(copy, stubborn, renamed)
+        if same(copy, renamed):
+            return copy, renamed
+    raise ValueError("llama-perplexity would read other tokens than the model's tokenizer does")
 
 
 def _set_types(copy: Path, array: Array) -> None:
@@ -84,8 +97,8 @@ def _set_types(copy: Path, array: Array) -> None:
         file.write(struct.pack(form, *changed))
 
 
-def _renamed(copy: Path, numbers: Iterable[int], text: Path, output: Path) -> Path:
-    """The text, with other names for these tokens, which they now have in the copy as well."""
+def _rename(copy: Path, numbers: Iterable[int], text: Path) -> None:
+    """Give these tokens other names, in the copy and in the text."""
     content, tokens = text.read_bytes(), list(_tokens(copy))
     taken = {token.text for token in tokens}
     wanted = [tokens[n] for n in numbers if tokens[n].text in content]
@@ -97,8 +110,7 @@ def _renamed(copy: Path, numbers: Iterable[int], text: Path, output: Path) -> Pa
             content = content.replace(token.text, name)
             file.seek(token.offset)
             file.write(name)
-    output.write_bytes(content)
-    return output
+    text.write_bytes(content)
 
 
 def _free_name(length: int, taken: set[bytes], content: bytes) -> bytes:
