@@ -7,7 +7,14 @@ from typing import Any
 import click
 
 from deployq import report
-from deployq.cli.shared import json_option, quants_option, session_of, show_json, targets_option
+from deployq.cli.shared import (
+    imatrix_option,
+    json_option,
+    quants_option,
+    session_of,
+    show_json,
+    targets_option,
+)
 from deployq.cli.textual import text_options, text_source
 from deployq.errors import ConfigError
 from deployq.pipeline.benching import bench
@@ -26,6 +33,7 @@ _FORMATS = click.Choice(("table", "markdown", "csv", "json"))
 @click.argument("model")
 @targets_option
 @quants_option
+@imatrix_option
 @text_options
 @click.option("--no-text", is_flag=True, help="Measure no perplexity.")
 @click.option("--chunks", type=click.IntRange(1), default=64, help="Chunks of the text at most.")
@@ -64,7 +72,9 @@ def command(
     """
     asked = parse_quants(",".join(quants)) if quants else ()
     with session_of(ctx) as session:
-        prepared = prepare(session, model, targets, Overrides(quants=asked))
+        prepared = prepare(
+            session, model, targets, Overrides(quants=asked, imatrix=given["imatrix"])
+        )
         threads = given["threads"]
         options = SpeedOptions(
             given["prompt_tokens"],

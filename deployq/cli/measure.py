@@ -7,7 +7,14 @@ from typing import Any
 import click
 
 from deployq import report
-from deployq.cli.shared import json_option, quants_option, session_of, show_json, targets_option
+from deployq.cli.shared import (
+    imatrix_option,
+    json_option,
+    quants_option,
+    session_of,
+    show_json,
+    targets_option,
+)
 from deployq.cli.textual import text_options, text_source
 from deployq.errors import ConfigError
 from deployq.pipeline.measuring import PERPLEXITY, measure_text, quants_of
@@ -23,6 +30,7 @@ DEFAULT_QUANTS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 @click.argument("model")
 @targets_option
 @quants_option
+@imatrix_option
 @text_options
 @click.option("--context", "n_ctx", type=click.IntRange(8), help="Tokens in a chunk; default: 512.")
 @click.option(
@@ -67,7 +75,9 @@ def command(
         raise ConfigError("--markdown and --json don't go together")
     asked = parse_quants(",".join(quants)) if quants else ()
     with session_of(ctx) as session:
-        prepared = prepare(session, model, targets, Overrides(quants=asked))
+        prepared = prepare(
+            session, model, targets, Overrides(quants=asked, imatrix=given["imatrix"])
+        )
         measured = measure_text(
             session,
             prepared,

@@ -9,6 +9,7 @@ from deployq.cli.complain import complain
 from deployq.cli.plan import show_plan
 from deployq.cli.shared import (
     can_ask,
+    imatrix_option,
     json_option,
     quants_option,
     runtime_option,
@@ -28,6 +29,7 @@ from deployq.plan.quants import parse_quants
 @click.argument("model")
 @targets_option
 @quants_option
+@imatrix_option
 @click.option("--backend", metavar="NAME", help="What quantizes; default: any that can.")
 @runtime_option
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
@@ -52,6 +54,7 @@ def command(
     model: str,
     targets: tuple[str, ...],
     quants: tuple[str, ...],
+    imatrix: str | None,
     backend: str | None,
     runtime: str | None,
     dry_run: bool,
@@ -75,7 +78,7 @@ def command(
       deployq push model-f16.gguf --targets laptop --quants Q8_0,Q4_K_M
       deployq push task-api --dry-run
     """
-    overrides = Overrides(quants=parse_quants(",".join(quants)) if quants else ())
+    overrides = Overrides(quants=parse_quants(",".join(quants)) if quants else (), imatrix=imatrix)
     with session_of(ctx, plugins__backend=backend, runtime__name=runtime) as session:
         prepared = prepare(
             session,

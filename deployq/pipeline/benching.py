@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from deployq.source.inspect import require_gguf
 from deployq.types import (
     BenchReport,
     ComparingMeter,
+    MeasuredRow,
     SpeedMeter,
     SpeedOptions,
     TextOptions,
@@ -31,6 +32,7 @@ from deployq.types import (
 from deployq.units import format_bytes
 
 SPEED = "speed"
+NOISY = 0.3
 
 
 def bench(
@@ -76,7 +78,18 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="deployq-") as folder:
         speeds = used.speeds(whole, options, Path(folder), session.progress)
     timed = tuple(replace(row, speeds=speeds[row.name]) for row in report.rows)
-    return replace(report, rows=timed)
+    return replace(report, rows=timed, notes=(*report.notes, *_noise(timed)))
+
+
+def _noise(rows: Sequence[MeasuredRow]) -> Iterator[str]:
+    """Say so where the repeats of one file lie far apart."""
+    samples = [s for row in rows if row.speeds for s in (row.speeds.prompt, row.speeds.generation)]
+    widest = max(((s.high - s.low) / s.median for s in samples if s.median), default=0.0)
+    if widest > NOISY:
+        yield (
+            f"repeats lie up to {100 * widest:.0f} % apart: something else runs on this machine, "
+            "and the speeds tell little"
+        )
 
 
 def machine_text(session: Session) -> str:

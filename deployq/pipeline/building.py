@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from deployq.artifacts.build import build
 from deployq.artifacts.workshop import Workshop
 from deployq.errors import DeployqError
+from deployq.pipeline.importance import ensure_imatrix
 from deployq.pipeline.jobs import Built, Job, Work
+from deployq.pipeline.matrices import uses_imatrix
 from deployq.pipeline.prepare import Prepared, choose_backend
 from deployq.pipeline.session import Session
 from deployq.pipeline.stores import require_disk
 from deployq.pipeline.wanted import artifact_key_of
 from deployq.source.inspect import inspect
-from deployq.types import Artifact
+from deployq.types import Artifact, Imatrix
 
 
 def require_room(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
@@ -60,6 +62,7 @@ def build_all(work: Work, quants: Iterable[str]) -> Built:
             session.progress,
             threads=session.config.tools.threads,
             allow_requantize=work.options.allow_requantize,
+            imatrices=imatrices_for(session, work.prepared, work.source_digest, wanted),
         )
     except DeployqError as exc:
         found = {quant: store.get(_key(work, quant)) for quant in wanted}
@@ -70,6 +73,20 @@ def build_all(work: Work, quants: Iterable[str]) -> Built:
 
 def _key(work: Work, quant: str) -> str:
     return artifact_key_of(work.session, work.subject, quant)
+
+
+def imatrices_for(
+    session: Session, prepared: Prepared, digest: str, quants: Iterable[str]
+) -> dict[str, Imatrix]:
+    """The importance matrix of each quant that is made with one; it is made if it is missing.
+
+    Raises:
+        DeployqError: as for `ensure_imatrix`.
+    """
+    model = prepared.model
+    taking = [quant for quant in quants if uses_imatrix(model, quant)]
+    made = ensure_imatrix(session, model, prepared.info, digest) if taking else None
+    return {} if made is None else dict.fromkeys(taking, made)
 
 
 def artifacts_of(
@@ -94,5 +111,6 @@ def artifacts_of(
         inspect,
         session.progress,
         threads=session.config.tools.threads,
+        imatrices=imatrices_for(session, prepared, digest, quants),
     )
     return [made[quant] for quant in quants]

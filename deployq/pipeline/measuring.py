@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from deployq.errors import DiskError, ToolMissing
+from deployq.ggml import tensor_bytes
 from deployq.pipeline.building import artifacts_of
-from deployq.pipeline.prepare import Prepared, source_digest
+from deployq.pipeline.matrices import uses_imatrix, with_imatrix
+from deployq.pipeline.prepare import Prepared, sizer, source_digest
 from deployq.pipeline.session import Session
 from deployq.pipeline.texts import TextSource, meter_text
+from deployq.plan.catalogue import CATALOGUE
 from deployq.plugins import pick
+from deployq.settings import SUITE
 from deployq.source.inspect import require_gguf
 from deployq.types import (
     Artifact,
@@ -23,6 +27,7 @@ from deployq.types import (
     MeasureReport,
     Meter,
     MeterText,
+    ModelInfo,
     TextOptions,
     TextScore,
 )
@@ -49,7 +54,7 @@ def measure_text(
     used = meter_called(session, meter)
     digest = source_digest(session, prepared.info)
     text = meter_text(session, prepared.model, prepared.info, digest, source)
-    rows, files = built_rows(session, prepared, digest, quants)
+    rows, files = built_rows(session, prepared, digest, quants, both=True)
     report = MeasureReport(prepared.model.name, text.name, rows, meter=meter)
     if isinstance(used, ComparingMeter):
         comparison = compare(session, used, prepared, files, text, options)
@@ -57,7 +62,7 @@ def measure_text(
             report,
             rows=with_scores(rows, comparison),
             comparison=comparison,
-            notes=comparison.notes,
+            notes=(*_notes(prepared, source), *comparison.notes),
         )
     figures = [_figure(session, used, row, prepared, files, text) for row in rows]
     return replace(report, rows=tuple(figures))
@@ -78,25 +83,43 @@ def meter_called(session: Session, name: str) -> Meter:
 
 
 def built_rows(
-    session: Session, prepared: Prepared, digest: str, quants: Sequence[str]
+    session: Session, prepared: Prepared, digest: str, quants: Sequence[str], *, both: bool = False
 ) -> tuple[tuple[MeasuredRow, ...], dict[str, Path]]:
-    """A row for full precision and one for each quant; the quants' files by the rows' names."""
+    """A row for full precision and one for each quant; the quants' files by the rows' names.
+
+    Args:
+        both: what is made with an importance matrix is made without it too, where that can be.
+    """
     info = prepared.info
     smaller = [quant for quant in dict.fromkeys(quants) if quant != info.dtype]
-    artifacts = artifacts_of(session, prepared, digest, smaller)
-    full = MeasuredRow(info.dtype, info.file_bytes, _bits(info.file_bytes, info.n_params))
-    rows = [_row(prepared, artifact) for artifact in artifacts]
-    files = {row.name: a.path for row, a in zip(rows, artifacts, strict=True)}
-    return (full, *rows), files
+    plain = [q for q in smaller if both and uses_imatrix(prepared.model, q)]
+    plain = [q for q in plain if not CATALOGUE[q].needs_imatrix]
+    bare = replace(
+        prepared,
+        model=with_imatrix(prepared.model, "none"),
+        size_of=sizer(session, info, judge=False),
+    )
+    without = dict(zip(plain, artifacts_of(session, bare, digest, plain), strict=True))
+    made = dict(zip(smaller, artifacts_of(session, prepared, digest, smaller), strict=True))
+    rows, files = [_full_precision(info)], {}
+    for quant in smaller:
+        for source, artifact in ((bare, without.get(quant)), (prepared, made[quant])):
+            if artifact is not None:
+                rows.append(_row(source, artifact))
+                files[rows[-1].name] = artifact.path
+    return tuple(rows), files
+
+
+def _full_precision(info: ModelInfo) -> MeasuredRow:
+    weights = sum(tensor_bytes(tensor.shape, tensor.type) for tensor in info.tensors)
+    return MeasuredRow(info.dtype, info.file_bytes, 8 * weights / info.n_params)
 
 
 def _row(prepared: Prepared, artifact: Artifact) -> MeasuredRow:
     size = prepared.size_of(artifact.quant)
-    return MeasuredRow(artifact.quant, artifact.file_bytes, size.bits_per_weight)
-
-
-def _bits(file_bytes: int, n_params: int) -> float:
-    return 8 * file_bytes / n_params
+    return MeasuredRow(
+        artifact.quant, artifact.file_bytes, size.bits_per_weight, artifact.imatrix_digest
+    )
 
 
 def compare(
@@ -126,6 +149,15 @@ def with_scores(rows: Sequence[MeasuredRow], comparison: Comparison) -> tuple[Me
     """The rows with their scores."""
     scores: dict[str, TextScore] = {rows[0].name: comparison.baseline, **comparison.scores}
     return tuple(replace(row, score=scores.get(row.name)) for row in rows)
+
+
+def _notes(prepared: Prepared, source: TextSource) -> Iterator[str]:
+    own = source.from_suite and source.suite in (None, prepared.model.settings.suite)
+    if own and prepared.model.settings.imatrix == SUITE:
+        yield (
+            "the importance matrix was made of this very text, which flatters it: measure on "
+            "another one too (--suite, --jsonl, --text)"
+        )
 
 
 def _figure(

@@ -25,6 +25,7 @@ from .guide import (
     GuideFit as GuideFit,
     GuideSize as GuideSize,
 )
+from .importance import Imatrix as Imatrix, ImatrixFacts as ImatrixFacts
 from .machines import (
     Bandwidth as Bandwidth,
     Card as Card,

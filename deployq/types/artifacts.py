@@ -27,7 +27,8 @@ class QuantizeJob:
 class Artifact:
     """A finished, read-only GGUF in the store.
 
-    `key` is the sha256 of what went into it, `digest` the sha256 (hex) of its bytes.
+    `key` is the sha256 of what went into it, `digest` the sha256 (hex) of its bytes,
+    `imatrix_digest` that of the importance matrix it was quantized with, if there was one.
     """
 
     path: Path
@@ -39,3 +40,4 @@ class Artifact:
     backend_version: str
     seconds: float = 0.0
     reused: bool = False
+    imatrix_digest: str = ""
