@@ -1,7 +1,7 @@
 """The order of things: names -> records -> plan -> artifacts -> tags -> report.
 
-The only part that knows every room; the rooms don't know one another. What needs libraries that a plan doesn't stands in `__init__.pyi`, and is imported when it is asked
-for.
+The only part that knows every room; the rooms don't know one another. What needs libraries that
+a plan doesn't stands in `__init__.pyi`, and is imported when it is asked for.
 """
 
 import lazy_loader

@@ -69,14 +69,17 @@ def own_size(info: ModelInfo, quant: str, imatrix_bytes: int = 0) -> QuantSize:
     return QuantSize(quant, file, 8 * data / info.n_params, fallbacks, estimate=bool(info.estimate))
 
 
-def tensor_types(info: ModelInfo, quant: str) -> tuple[tuple[str, ...], int]:
+def tensor_types(
+    info: ModelInfo, quant: str, *, imatrix: bool = False
+) -> tuple[tuple[str, ...], int]:
     """The type of each tensor in the order of `info.tensors`, and how many needed a fallback.
 
     Raises:
         SourceError: a tensor's rows fit neither the quant nor a fallback.
     """
     chosen, fallbacks = [tensor.type for tensor in info.tensors], 0
-    for kind, type_name, fell_back in _types(info, quant, _layout(info.tensors, _layers(info))):
+    layout = _layout(info.tensors, _layers(info))
+    for kind, type_name, fell_back in _types(info, quant, layout, imatrix):
         for n in kind.tensors:
             chosen[n] = type_name
         fallbacks += len(kind.tensors) * fell_back
