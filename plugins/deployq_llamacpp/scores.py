@@ -18,7 +18,7 @@ _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf)"
 # The error's sign arrives as two odd characters where the tool's output is no UTF-8.
 _ERROR = rf"(?:\s*(?:±|\+/-|\ufffd+)\s*(?P<error>{_NUMBER}))?"
 _LINE = rf"^\s*(?P<label>[^:\n]*[^:\s])\s*:\s*(?P<value>{_NUMBER}){_ERROR}\s*(?P<percent>%?)\s*$"
-_FINAL = rf"Final estimate: PPL\b[^=\n]*=\s*(?P<value>{_NUMBER}){_ERROR}"
+_FINAL = rf"Final estimate: PPL\b[^\n]*=\s*(?P<value>{_NUMBER}){_ERROR}"
 _CHUNK_ROW = r"^\s*(\d+)\s+[\d.]+\s+(?:±|\+/-|\ufffd)"
 # labels of older versions -> today's
 _FORMERLY = {"Average": "Mean KLD", "KLD_99": "99.0% KLD", "Same top": "Same top p"}

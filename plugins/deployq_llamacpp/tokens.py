@@ -26,7 +26,8 @@ def token_ids(gguf: Path, text: MeterText, env: Mapping[str, str]) -> list[int]:
         BackendError: it failed.
     """
     argv: list[str | Path] = [require_tool(TOOL, env).path, "-m", gguf.absolute()]
-    argv += ["-f", text.path.absolute(), "--ids"]
+    # its log would stand between the numbers; and a backslash in the text is a backslash
+    argv += ["-f", text.path.absolute(), "--ids", "--log-disable", "--no-escape"]
     finished = proc.run([*argv, *([] if text.special else ["--no-parse-special"])], check=False)
     found = re.findall(_IDS, finished.stdout, re.MULTILINE)
     if finished.returncode or not found:
