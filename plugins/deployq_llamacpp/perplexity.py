@@ -48,6 +48,8 @@ ATTEMPTS = 4
 prints goes through a thread of its own, which is not always waited for (measured)."""
 
 RATIO_AGREES = 0.005
+LEAST_TOKENS = 100
+"""Of fewer, llama-perplexity gives no statistics (kl_divergence in perplexity.cpp, b11434)."""
 
 _HEADER = struct.Struct("<8s3i")
 
@@ -120,6 +122,7 @@ class Perplexity:
         tool = self._require()
         ids = token_ids(baseline, text, self._env)
         n_ctx, chunks, notes = cut(len(ids), text.path, options)
+        _require_enough(n_ctx, chunks)
         size = base_bytes(n_ctx, _vocabulary(baseline), chunks)
         for name, artifact in artifacts.items():
             _require_same_vocabulary(name, artifact, baseline)
@@ -267,6 +270,16 @@ def _require_same_vocabulary(name: str, artifact: Path, baseline: Path) -> None:
         raise SourceError(
             f"{name} has a vocabulary of {there:,} tokens, full precision one of {wanted:,}: "
             "they can't be compared"
+        )
+
+
+def _require_enough(n_ctx: int, chunks: int) -> None:
+    scored, each = scored_tokens(n_ctx, chunks), scored_tokens(n_ctx, 1)
+    if scored < LEAST_TOKENS:
+        least = -(-LEAST_TOKENS // max(each, 1))
+        raise SourceError(
+            f"{chunks} chunks of {n_ctx} score {scored} tokens: too few to tell anything",
+            hint=f"--chunks {least} with a text long enough for them, or larger chunks",
         )
 
 

@@ -14,7 +14,7 @@ TOOL = "llama-tokenize"
 N_CTX = 512
 """The context of published perplexities."""
 
-SHORTEST_N_CTX = 64
+SHORTEST_N_CTX = 128
 _IDS = r"^\[([\d,\s]*)\]\s*$"
 
 

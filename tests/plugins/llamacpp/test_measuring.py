@@ -45,7 +45,7 @@ CHAT = "".join(
     f"<|im_start|>assistant\nIt is {n}.<|im_end|>\n"
     for n in range(30)
 )
-CUT = TextOptions(n_ctx=64, max_chunks=3, threads=1)
+CUT = TextOptions(n_ctx=64, max_chunks=4, threads=1)
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ def test_the_fewer_bits_the_farther(
     same = found.scores["itself"].same_top
     assert same is not None
     assert same.value == 1.0
-    assert found.tokens == 3 * 31
+    assert found.tokens == 4 * 31
     size = (scratch / "base.logits").stat().st_size
-    assert size == base_bytes(64, 2048, 3)
+    assert size == base_bytes(64, 2048, 4)
     assert sample_gguf.read_bytes() == before
     assert not (scratch / "special").exists()
 
@@ -117,6 +117,17 @@ def test_a_short_text_is_cut_smaller_and_that_is_said(tmp_path: Path) -> None:
     n_ctx, chunks, notes = cut(300, tmp_path / "t.txt", TextOptions())
     assert (n_ctx, chunks) == (128, 2)
     assert "no published one" in notes[0]
+
+
+def test_too_few_tokens_for_statistics(
+    env: Mapping[str, str], sample_gguf: Path, tmp_path: Path
+) -> None:
+    few = TextOptions(n_ctx=64, max_chunks=3)
+    with pytest.raises(SourceError, match="score 93 tokens") as caught:
+        Perplexity(env).compare(
+            sample_gguf, {}, text_at(tmp_path, PLAIN), few, tmp_path, no_progress
+        )
+    assert caught.value.hint.startswith("--chunks 4 ")
 
 
 def test_another_vocabulary_can_not_be_compared(
@@ -196,7 +207,7 @@ def matrix(deep: Path, tools_bin: Path, tmp_path_factory: pytest.TempPathFactory
 def test_a_matrix_names_nothing_of_this_machine(matrix: Path) -> None:
     facts = read_imatrix(matrix)
     assert facts.datasets == ("conversations.txt",)
-    assert (facts.chunks, facts.chunk_tokens) == (3, 64)
+    assert (facts.chunks, facts.chunk_tokens) == (4, 64)
     assert str(matrix.parent).encode() not in matrix.read_bytes()
     assert facts.rows["blk.0.ffn_down.weight"] == 512
 
