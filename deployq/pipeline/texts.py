@@ -22,7 +22,7 @@ from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.proof.dialogues import read_dialogues
 from deployq.tags.chat_template import Asked, ChatTemplate, chat_template_of, render_all
-from deployq.types import Completer, Health, Message, MeterText, ModelInfo, Turn
+from deployq.types import Completer, Health, Message, MeterText, ModelInfo, Prompt, Turn
 
 ANSWER_TOKENS = 512
 N_CTX = 4096
@@ -44,10 +44,14 @@ class TextSource:
 
 @dataclass(frozen=True)
 class Written:
-    """Conversations to be rendered, and what to call them."""
+    """Conversations to be rendered, and what to call them.
+
+    `n_predict`: tokens at most of an answer that has to be generated.
+    """
 
     name: str
     dialogues: tuple[Dialogue, ...]
+    n_predict: int = ANSWER_TOKENS
 
 
 def meter_text(
@@ -100,7 +104,13 @@ def conversations(session: Session, model: Model, source: TextSource) -> Written
         )
     suite = suite_at(session, path)
     system = model.settings.system
-    return Written(suite.name, tuple(_dialogue(p.messages, system) for p in suite.prompts))
+    dialogues = tuple(_dialogue(prompt.messages, system) for prompt in suite.prompts)
+    return Written(suite.name, dialogues, max(map(_most_tokens, suite.prompts)))
+
+
+def _most_tokens(prompt: Prompt) -> int:
+    asked = prompt.options.get("num_predict")
+    return asked if isinstance(asked, int) else ANSWER_TOKENS
 
 
 def _dialogue(messages: Sequence[Message], system: str | None) -> Dialogue:
@@ -140,11 +150,11 @@ def rendered(session: Session, info: ModelInfo, digest: str, written: Written) -
 def text_key(digest: str, written: Written) -> str:
     """Hex sha256 of what goes into a text: the model (with its template) and the conversations."""
     content = [[asdict(turn) for turn in dialogue] for dialogue in written.dialogues]
-    return sha256_bytes(json.dumps([1, digest, content], sort_keys=True))
+    return sha256_bytes(json.dumps([1, digest, written.n_predict, content], sort_keys=True))
 
 
 def _render(session: Session, info: ModelInfo, template: ChatTemplate, written: Written) -> str:
-    whole = _answered(session, info, template, written.dialogues)
+    whole = _answered(session, info, template, written)
     texts = _texts(template, [Asked(d, generation_prompt=False) for d in whole])
     # every conversation begins as it would alone
     start = template.bos if template.adds_bos else ""
@@ -152,8 +162,9 @@ def _render(session: Session, info: ModelInfo, template: ChatTemplate, written: 
 
 
 def _answered(
-    session: Session, info: ModelInfo, template: ChatTemplate, dialogues: Sequence[Dialogue]
+    session: Session, info: ModelInfo, template: ChatTemplate, written: Written
 ) -> list[Dialogue]:
+    dialogues = written.dialogues
     open_ones = [n for n, dialogue in enumerate(dialogues) if dialogue[-1].role != "assistant"]
     whole = list(dialogues)
     if not open_ones:
@@ -163,7 +174,7 @@ def _answered(
         prompts = [prompt.removeprefix(template.bos) for prompt in prompts]
     n_ctx = min(N_CTX, info.n_ctx_train or N_CTX)
     answers = _completer(session).complete(
-        info.files[0], prompts, n_ctx, min(ANSWER_TOKENS, n_ctx // 2), session.progress
+        info.files[0], prompts, n_ctx, min(written.n_predict, n_ctx // 2), session.progress
     )
     for n, answer in zip(open_ones, answers, strict=True):
         whole[n] = (*dialogues[n], Turn("assistant", answer))
