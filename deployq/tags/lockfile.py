@@ -58,7 +58,7 @@ class LockEntry:
     n_ctx: int | None = None
     tokens_per_second: float | None = None
     alias_of: str | None = None
-    imatrix_digest: str = ""
+    imatrix_digest: str | None = None
 
     @property
     def key(self) -> Key:

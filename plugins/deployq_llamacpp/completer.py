@@ -9,7 +9,9 @@ from pathlib import Path
 
 from deployq import Health, Progress
 from deployq.tools import find_tool
-from deployq_llamacpp.serving import TOOL, serving
+from deployq_llamacpp import engine
+
+TOOL = "llama-server"
 
 
 class LlamaCppCompleter:
@@ -39,7 +41,7 @@ class LlamaCppCompleter:
         asked = {"n_predict": n_predict, "temperature": 0, "seed": 42, "cache_prompt": True}
         with (
             tempfile.TemporaryDirectory(prefix="deployq-") as folder,
-            serving(gguf, n_ctx, Path(folder), self._env) as server,
+            engine.serving(gguf, n_ctx, Path(folder), self._env) as server,
         ):
             for number, prompt in enumerate(prompts, 1):
                 answer = server.ask("/completion", {"prompt": prompt, **asked})

@@ -10,6 +10,7 @@ from pathlib import Path
 from deployq import BackendError, Health, MeterText, Progress, TextOptions, ToolMissing, proc
 from deployq.tools import Tool, find_tool, require_tool
 from deployq_llamacpp.output import last_words
+from deployq_llamacpp.running import quiet_threads
 from deployq_llamacpp.tokens import count_tokens, cut
 
 TOOL = "llama-imatrix"
@@ -60,7 +61,11 @@ class LlamaCppCalibrator:
         argv += ["--parse-special"] if text.special else []
         argv += ["-t", str(options.threads)] if options.threads else []
         finished = proc.run(
-            argv, cwd=text.path.parent, on_line=_watch(chunks, progress), check=False
+            argv,
+            cwd=text.path.parent,
+            env=quiet_threads(),
+            on_line=_watch(chunks, progress),
+            check=False,
         )
         if finished.returncode or not output.is_file():
             output.unlink(missing_ok=True)

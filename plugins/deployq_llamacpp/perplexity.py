@@ -30,6 +30,7 @@ from deployq import (
 )
 from deployq.tools import Tool, find_tool, require_tool
 from deployq_llamacpp.output import last_words
+from deployq_llamacpp.running import quiet_threads
 from deployq_llamacpp.scores import (
     LostFigure,
     NoFigure,
@@ -43,9 +44,9 @@ from deployq_llamacpp.tokens import count_tokens, cut, token_ids, vocabulary_log
 T = TypeVar("T")
 
 TOOL = "llama-perplexity"
-ATTEMPTS = 4
-"""On a busy machine about one run in ten of b11434 ends well, but without its last lines: what it
-prints goes through a thread of its own, which is not always waited for (measured)."""
+ATTEMPTS = 6
+"""On a busy machine a run of b11434 may end well, but without its last lines: what it prints goes
+through a thread of its own, which is not always waited for (measured; up to half of the runs)."""
 
 RATIO_AGREES = 0.005
 LEAST_TOKENS = 100
@@ -217,7 +218,7 @@ class _Run:
         # without it a backslash and an n in the text become a line's end
         argv += ["--chunks", str(self._chunks), "--no-escape", *more]
         argv += ["-t", str(self._threads)] if self._threads else []
-        finished = proc.run(argv, on_line=on_line, check=False)
+        finished = proc.run(argv, on_line=on_line, env=quiet_threads(), check=False)
         if finished.returncode:
             said = last_words(finished.stdout)
             how = proc.describe_failure(

@@ -25,11 +25,10 @@ from deployq import (
     proc,
 )
 from deployq.tools import Tool, find_tool, require_tool
+from deployq_llamacpp import engine
 from deployq_llamacpp.output import last_words
-from deployq_llamacpp.serving import TOOL as SERVER
-from deployq_llamacpp.serving import serving
 
-TOOL = "llama-bench"
+TOOL, SERVER = "llama-bench", "llama-server"
 UNIT = "tokens/s"
 
 
@@ -97,7 +96,7 @@ class Speed:
 
     def _load(self, gguf: Path, options: SpeedOptions, folder: Path, taken: _Taken) -> bool:
         cold = forget_file(gguf)
-        with serving(gguf, options.n_ctx, folder, self._env, options.threads) as server:
+        with engine.serving(gguf, options.n_ctx, folder, self._env, options.threads) as server:
             taken.loads.append(server.load_seconds)
             taken.memory_bytes = server.memory_bytes()
         return cold

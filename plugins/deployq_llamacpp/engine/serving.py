@@ -9,18 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import lazy_loader  # type: ignore[import-untyped]
+import httpx
 
 from deployq import BackendError, proc
 from deployq.tools import require_tool
 from deployq_llamacpp.output import last_words
-
-if TYPE_CHECKING:
-    import httpx
-else:
-    httpx = lazy_loader.load("httpx")  # most commands load this plugin and start no server
 
 TOOL = "llama-server"
 LOAD_SECONDS = 1800.0
