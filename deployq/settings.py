@@ -6,16 +6,19 @@ The sample file, the messages and `deployq config` all come from here.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from deployq.addresses import require_address
 from deployq.errors import ConfigError
 from deployq.types import Goal, Json, MemoryKind
 from deployq.units import parse_bytes
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+_SECRET_SOURCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|keyring:[^\s/]+(/\S+)?")
 Convert = Callable[[Any, Path], Any]
 OwnTemplate = Literal["model"]
 Suite = Literal["suite"]
@@ -48,6 +51,23 @@ def _path(value: Any, folder: Path) -> Path:
 def _imatrix(value: Any, folder: Path) -> Path | Suite:
     """A file, or the word that has one made from the suite."""
     return SUITE if value == SUITE else _path(value, folder)
+
+
+def _address(value: Any, folder: Path) -> str:
+    """The address of a server; no secret is in it."""
+    return require_address(_text(value, folder))
+
+
+def _secret_source(value: Any, folder: Path) -> str:  # noqa: ARG001
+    """Where a secret is. What was written instead may be the secret: no message repeats it."""
+    if isinstance(value, str) and _SECRET_SOURCE.fullmatch(value):
+        return value
+    raise ConfigError(
+        "it says where the secret is, and never is the secret itself (what stands there is not "
+        "repeated here)",
+        hint='"env:NAME": what the variable NAME holds; "keyring:SERVICE": what the keyring holds '
+        "for SERVICE",
+    )
 
 
 def _template(value: Any, folder: Path) -> Path | OwnTemplate:
@@ -209,7 +229,17 @@ class TargetSettings:
         _cache_type, "type of the KV cache, or key/value", sample='"f16"'
     )
     host: str | None = option(
-        _text, "its Ollama; without it: the default server", sample='"http://192.168.1.20:11434"'
+        _address,
+        "its Ollama; without it: the default server",
+        sample='"http://192.168.1.20:11434"',
+    )
+    auth: str | None = option(
+        _secret_source,
+        "where its server's token or USER:PASSWORD is: env:NAME or keyring:SERVICE",
+        sample='"env:BOX_TOKEN"',
+    )
+    ca: Path | None = option(
+        _path, "the authority that signed its server's certificate (PEM)", sample='"our-ca.pem"'
     )
     quants: tuple[str, ...] = option(
         _quants, "quants for this target alone", sample='["Q4_K_M"]', default=()
@@ -265,6 +295,14 @@ class RuntimeSettings:
     )
     dir: Path | None = option(
         _path, "where managed and embedded keep their models", sample='"~/.local/share/deployq"'
+    )
+    auth: str | None = option(
+        _secret_source,
+        "where the default server's token or USER:PASSWORD is: env:NAME or keyring:SERVICE",
+        sample='"keyring:ollama"',
+    )
+    ca: Path | None = option(
+        _path, "the authority that signed its certificate (PEM)", sample='"our-ca.pem"'
     )
     timeout: float = option(
         _seconds, "seconds that one answer may take", sample="300", default=300.0

@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from deployq.errors import ConfigError, DeployqError, DoesNotFit
+from deployq.addresses import url_of
+from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerError
 from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.deploy import Order, deploy
@@ -101,7 +102,7 @@ def _require_names(prepared: Prepared) -> None:
                 f"target {name!r}: its alias would be the tag of the quant {name.upper()}",
                 hint="give the target another name in deployq.toml",
             )
-        other = seen.setdefault((host, name.lower()), name)
+        other = seen.setdefault((host and url_of(host), name.lower()), name)
         if other != name:
             raise ConfigError(
                 f"targets {other!r} and {name!r} want one alias: a server ignores letter case",
@@ -126,11 +127,9 @@ def _teller(session: Session, prepared: Prepared) -> Callable[[StepResult], None
 def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
     """Connect, see what is to do, build it, and deploy it, server by server."""
     plans = [plan for plan in work.prepared.plan.targets if plan.chosen]
-    sites, lost = connect(work.session, [plan.target.host for plan in plans], stack)
-    orders = {
-        host: _order(work, site, [plan for plan in plans if plan.target.host == host])
-        for host, site in sites.items()
-    }
+    sites, unreached = connect(work.session, [plan.target.host for plan in plans], stack)
+    orders, lost = _orders(work, plans, sites)
+    lost |= unreached
     jobs = [job for order in orders.values() for job in order.jobs]
     if work.options.locked:
         require_locked(work, jobs)
@@ -162,6 +161,20 @@ def _deployed(work: Work, order: Order, built: Built) -> Sequence[TargetReport]:
 
 def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> DeployqError:
     return lost[plan.target.host] if plan.chosen else DoesNotFit(plan.why)
+
+
+def _orders(
+    work: Work, plans: Sequence[TargetPlan], sites: Mapping[str | None, Site]
+) -> tuple[dict[str | None, Order], dict[str | None, DeployqError]]:
+    """Every server's order; and why there is none, where a server went away meanwhile."""
+    orders: dict[str | None, Order] = {}
+    lost: dict[str | None, DeployqError] = {}
+    for host, site in sites.items():
+        try:
+            orders[host] = _order(work, site, [p for p in plans if p.target.host == host])
+        except ServerError as exc:
+            lost[host] = exc
+    return orders, lost
 
 
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:

@@ -72,6 +72,7 @@ from .plan import (
     TargetPlan as TargetPlan,
 )
 from .protocols import (
+    AddressedRuntime as AddressedRuntime,
     Answerer as Answerer,
     Backend as Backend,
     Calibrator as Calibrator,
