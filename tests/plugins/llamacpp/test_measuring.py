@@ -35,6 +35,7 @@ from deployq.pipeline.resolve import Model
 from deployq.plan.catalogue import CATALOGUE
 from deployq.plan.quants import own_size, tensor_types
 from deployq.settings import ModelSettings
+from deployq.testing import check_meter
 from tests.tiny import write_tiny_llama
 
 pytestmark = pytest.mark.tools
@@ -92,6 +93,10 @@ def test_the_fewer_bits_the_farther(
     assert size == base_bytes(64, 2048, 4)
     assert sample_gguf.read_bytes() == before
     assert not (scratch / "special").exists()
+
+
+def test_the_contract_of_a_meter(env: Mapping[str, str], quants: Path, tmp_path: Path) -> None:
+    check_meter(Perplexity(env), quants / "Q8_0.gguf", text_at(tmp_path, PLAIN).path)
 
 
 def test_control_tokens_are_tokens_in_conversations_alone(
