@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +35,7 @@ from deployq.types import (
 )
 
 PERPLEXITY = "perplexity"
+SCRATCH = "measure-"
 
 
 def measure_text(
@@ -133,7 +136,10 @@ def compare(
     """Score the files, in a folder of the cache that is gone afterwards."""
     try:
         session.cache_dir.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix="measure-", dir=session.cache_dir)
+        _clear(session.cache_dir)
+        scratch = tempfile.TemporaryDirectory(
+            prefix=f"{SCRATCH}{os.getpid()}-", dir=session.cache_dir
+        )
     except OSError as exc:
         raise DiskError(
             f"{session.cache_dir} can't be written: {exc.strerror or exc}",
@@ -143,6 +149,24 @@ def compare(
         return meter.compare(
             prepared.info.files[0], files, text, options, Path(folder), session.progress
         )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what killed measurements left: base logits can be gigabytes."""
+    for left in folder.glob(f"{SCRATCH}*-*"):
+        owner = left.name.removeprefix(SCRATCH).partition("-")[0]
+        if owner.isdigit() and not _runs(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def with_scores(rows: Sequence[MeasuredRow], comparison: Comparison) -> tuple[MeasuredRow, ...]:

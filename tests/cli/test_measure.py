@@ -106,6 +106,8 @@ def test_no_tools(ready: Project) -> None:
 @pytest.mark.tools
 @pytest.mark.usefixtures("tools_bin")
 def test_a_plain_text(ready: Project) -> None:
+    left = ready.folder / "cache" / "measure-999999999-killed"
+    left.mkdir(parents=True)
     ran = ready.run(
         "measure", "tiny", "--text", "story.txt", "--quants", "Q8_0,Q2_K", *CUT, "--json"
     )
