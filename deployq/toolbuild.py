@@ -131,7 +131,7 @@ def install(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f".{folder.name}.lock"):
             if not (folder / RECORD).is_file():
-                _require_pip()
+                require_pip()
                 wheel = wheel_ready(env) or _build(progress, env, jobs or os.cpu_count() or 1)
                 _unpack(wheel, folder)
             progress(TASK, 100, 100, "percent")
@@ -214,7 +214,7 @@ def build_blocker(env: Mapping[str, str] = os.environ) -> ToolMissing | None:
     """What keeps the tools from being built here, its hint being this system's own command."""
     try:
         _build_settings(env, 1)
-        _require_pip()
+        require_pip()
     except ToolMissing as exc:
         return exc
     return None
@@ -247,7 +247,12 @@ def _missing(what: str, path: str) -> ToolMissing:
     return ToolMissing(f"llama.cpp's tools can't be built: {what}", hint=hint)
 
 
-def _require_pip() -> None:
+def require_pip() -> None:
+    """Make sure that this interpreter has pip.
+
+    Raises:
+        ToolMissing: it has none.
+    """
     if find_spec("pip") is None:
         raise ToolMissing(
             f"llama.cpp's tools can't be installed: {sys.executable} has no pip",

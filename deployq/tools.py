@@ -15,9 +15,16 @@ from functools import cached_property
 from pathlib import Path
 
 from deployq import proc
+from deployq.convertbuild import (
+    convert_estimate,
+    convert_python,
+    convert_scripts,
+    install_converter,
+)
 from deployq.digests import DigestCache, sha256_bytes
 from deployq.errors import ToolMissing
 from deployq.toolbuild import (
+    BUILD,
     cache_home,
     install,
     install_estimate_seconds,
@@ -28,10 +35,15 @@ from deployq.toolbuild import (
 )
 
 __all__ = [
+    "BUILD",
     "Tool",
     "cache_home",
+    "convert_estimate",
+    "convert_python",
+    "convert_scripts",
     "find_tool",
     "install",
+    "install_converter",
     "install_estimate_seconds",
     "require_tool",
     "search_folders",

@@ -25,7 +25,7 @@ LAYERS = (
     ("cli",),
     ("pipeline",),
     ROOMS,
-    ("config", "settings", "plugins", "tools", "toolbuild", "testing"),
+    ("config", "settings", "plugins", "tools", "toolbuild", "convertbuild", "testing"),
     ("proc", "digests", "hookspecs", "units", "ggml"),
     ("types", "errors"),
 )

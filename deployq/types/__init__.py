@@ -11,6 +11,8 @@ from deployq.types.answers import (
 )
 from deployq.types.artifacts import (
     Artifact,
+    ConvertJob,
+    Finding,
     QuantizeJob,
 )
 from deployq.types.base import (
@@ -62,6 +64,7 @@ from deployq.types.plan import (
 from deployq.types.protocols import (
     Answerer,
     Backend,
+    CheckingConverter,
     CheckType,
     Converter,
     Judge,
@@ -106,12 +109,15 @@ __all__ = [
     "Candidate",
     "Card",
     "CheckType",
+    "CheckingConverter",
+    "ConvertJob",
     "Converter",
     "DiskPlan",
     "DiskStep",
     "Endpoint",
     "Explanation",
     "FileSystem",
+    "Finding",
     "Fit",
     "Generation",
     "Goal",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from deployq.types.answers import Endpoint, Health, Measurement
-from deployq.types.artifacts import QuantizeJob
+from deployq.types.artifacts import ConvertJob, Finding, QuantizeJob
 from deployq.types.base import Json
 from deployq.types.machines import Hardware
 from deployq.types.plan import Memory, QuantSize
@@ -43,13 +43,34 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Converter(Protocol):
-    """Turns a source into a full-precision GGUF."""
+    """Turns a source into a full-precision GGUF.
+
+    `accepts` looks at files alone and is cheap. `convert` writes the job's `output`, or raises
+    `BackendError` and leaves no file; what it returns are notes for people.
+    """
 
     name: str
 
-    def accepts(self, source: Path) -> bool: ...
     def health(self) -> Health: ...
-    def convert(self, source: Path, output: Path, dtype: str, progress: Progress) -> None: ...
+    def accepts(self, source: Path) -> bool: ...
+    def convert(self, job: ConvertJob, progress: Progress) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class CheckingConverter(Protocol):
+    """A converter that can also look at a source before it is converted, and at its tokenizer.
+
+    `tokenize` gives the ids of each text by the source's own tokenizer, without a BOS and with
+    special tokens recognised; `render` its chat template's text of each conversation.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def accepts(self, source: Path) -> bool: ...
+    def check(self, job: ConvertJob) -> Sequence[Finding]: ...
+    def convert(self, job: ConvertJob, progress: Progress) -> Sequence[str]: ...
+    def tokenize(self, source: Path, texts: Sequence[str]) -> Sequence[Sequence[int]]: ...
 
 
 @runtime_checkable
