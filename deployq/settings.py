@@ -59,12 +59,6 @@ def _size(value: Any, folder: Path) -> int:  # noqa: ARG001
     return parse_bytes(value)
 
 
-def _yes_no(value: Any, folder: Path) -> bool:  # noqa: ARG001
-    if not isinstance(value, bool):
-        raise ConfigError(f"true or false was expected, not {value!r}")
-    return value
-
-
 def _whole(value: Any, folder: Path) -> int:  # noqa: ARG001
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"a positive whole number was expected, not {value!r}")
@@ -181,7 +175,7 @@ class ModelSettings:
         _text, "llama.cpp's pre-tokenizer, where the converter does not know it", sample='"gpt-2"'
     )
     projector: bool = option(
-        _yes_no,
+        _yes_or_no,
         "whether a model for images or sound keeps that part",
         sample="true",
         default=True,

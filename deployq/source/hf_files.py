@@ -9,8 +9,8 @@ from deployq.source.safetensors import INDEX
 _SUFFIXES = {".json", ".model", ".txt", ".jinja", ".md", ".tiktoken", ".py"}
 _WEIGHTS = {".safetensors", ".bin"}
 _OF_TRAINING = (
-    "trainer_state.json", "training_args", "optimizer", "scheduler", "rng_state", "all_results.json",
-    "train_results.json", "eval_results.json", "debug.log", "latest",
+    "trainer_state.json", "training_args", "optimizer", "scheduler", "rng_state", "debug.log",
+    "all_results.json", "train_results.json", "eval_results.json", "latest",
 )  # fmt: skip
 
 
@@ -35,6 +35,4 @@ def unexpected_weights(folder: Path, used: tuple[Path, ...]) -> tuple[Path, ...]
         others = folder.glob("model*.safetensors")
     else:
         others = folder.glob("*.safetensors")
-    return tuple(
-        sorted(f for f in others if f not in used and not f.name.startswith("adapter"))
-    )
+    return tuple(sorted(f for f in others if f not in used and not f.name.startswith("adapter")))
