@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from deployq.cli.shared import json_option, session_of, show, show_json
+from deployq.pipeline.prepare import current_info
 from deployq.pipeline.resolve import resolve_model
 from deployq.plan.explain import tensor_groups
 from deployq.plan.memory import upper_bound_reason
 from deployq.report.inspect_view import inspect_document, inspect_view
-from deployq.source.inspect import inspect
 
 
 @click.command()
@@ -27,7 +27,7 @@ def command(ctx: click.Context, model: str, as_json: bool) -> None:
       deployq inspect task-api --json
     """
     with session_of(ctx, quiet=True) as session:
-        info = inspect(resolve_model(session.config, model).source)
+        info = current_info(session, resolve_model(session.config, model))
     groups = tensor_groups(info, [tensor.type for tensor in info.tensors])
     unknown = upper_bound_reason(info)
     if as_json:

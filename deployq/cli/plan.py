@@ -15,6 +15,7 @@ from deployq.cli.shared import (
     session_of,
     show,
     show_json,
+    source_options,
     targets_option,
 )
 from deployq.errors import ConfigError
@@ -47,6 +48,7 @@ class Shown:
 
 @click.command()
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@source_options
 @targets_option
 @quants_option
 @click.option("--memory", metavar="SIZE", help="A machine with this memory, e.g. 24GB.")
@@ -78,8 +80,8 @@ def command(
 ) -> None:
     """Show which quant of MODEL fits which target, and why. Nothing is built.
 
-    MODEL is a name from deployq.toml or the path of a full-precision GGUF. Exit code 3 if nothing
-    fits a target.
+    MODEL is a name from deployq.toml, a full-precision GGUF, the folder that a training left, or
+    hf:ORG/NAME. Exit code 3 if nothing fits a target.
 
     \b
     Examples:
@@ -121,6 +123,8 @@ def _overrides(given: Mapping[str, Any]) -> Overrides:
         cache_type=_cache_type(given["cache_type"]),
         memory_bytes=parse_bytes(memory) if memory else None,
         kind=given["kind"],
+        base=Path(given["base"]).expanduser() if given["base"] else None,
+        allow=given["allow"],
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from deployq.cli.complain import complain
@@ -14,6 +16,7 @@ from deployq.cli.shared import (
     session_of,
     show,
     show_json,
+    source_options,
     stderr,
     targets_option,
 )
@@ -30,6 +33,7 @@ from deployq.report.terminal import push_summary
 
 @click.command()
 @click.argument("model")
+@source_options
 @targets_option
 @quants_option
 @click.option("--backend", metavar="NAME", help="What quantizes; default: any that can.")
@@ -49,6 +53,8 @@ from deployq.report.terminal import push_summary
 def command(
     ctx: click.Context,
     model: str,
+    base: str | None,
+    allow: tuple[str, ...],
     targets: tuple[str, ...],
     quants: tuple[str, ...],
     backend: str | None,
@@ -63,17 +69,23 @@ def command(
 ) -> None:
     """Plan, quantize, register and verify MODEL on its targets.
 
-    MODEL is a name from deployq.toml or the path of a full-precision GGUF. A tag gets its name
-    only after it passed its suite, and the tags of a target get theirs together; what fails
+    MODEL is a name from deployq.toml, a full-precision GGUF, the folder that a training left
+    (safetensors, checkpoints, a LoRA adapter), hf:ORG/NAME or ollama:TAG. A tag gets its name only
+    after it passed its suite, and the tags of a target get theirs together; what fails
     leaves the earlier ones as they were. What is there already is not done again.
 
     \b
     Examples:
       deployq push task-api --targets laptop,4090
       deployq push model-f16.gguf --targets laptop --quants Q8_0,Q4_K_M
+      deployq push outputs/ --targets laptop
       deployq push task-api --dry-run
     """
-    overrides = Overrides(quants=parse_quants(",".join(quants)) if quants else ())
+    overrides = Overrides(
+        quants=parse_quants(",".join(quants)) if quants else (),
+        base=Path(base).expanduser() if base else None,
+        allow=allow,
+    )
     with session_of(ctx, plugins__backend=backend, runtime__name=runtime) as session:
         prepared = prepare(
             session,

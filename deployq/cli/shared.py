@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 from deployq.config import Config, load_config, with_option
 from deployq.pipeline.session import Session, open_session
 from deployq.report.progress import TerminalProgress
+from deployq.settings import CHECKS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,6 +74,19 @@ def quants_option(function: F) -> F:
     """Add `--quants`."""
     return click.option(
         "--quants", type=CommaList(), default=(), help="Quants to weigh, e.g. Q8_0,Q4_K_M."
+    )(function)
+
+
+def source_options(function: F) -> F:
+    """Options of commands that take a training folder."""
+    function = click.option(
+        "--allow",
+        multiple=True,
+        type=click.Choice(CHECKS),
+        help="Only warn where this check of the source fails; can be repeated.",
+    )(function)
+    return click.option(
+        "--base", metavar="PATH", help="What a LoRA adapter was trained on: a folder, or hf:NAME."
     )(function)
 
 

@@ -23,14 +23,13 @@ from deployq.pipeline.jobs import (
 )
 from deployq.pipeline.locked import require_locked
 from deployq.pipeline.parallel import at_once, stopping
-from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
+from deployq.pipeline.prepare import Prepared, choose_backend, made_ready, source_digest
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
 from deployq.report.runs import new_run_dir, write_report
-from deployq.source.inspect import require_gguf
 from deployq.tags.lockfile import Lockfile
 from deployq.types import Report, StepResult, TagReport, TargetPlan, TargetReport
 
@@ -42,13 +41,13 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     `exit_code` is that of the first target that failed.
 
     Raises:
-        SourceError: the model was not converted yet.
+        SourceError: the model can't be converted, and why.
         ConfigError, SuiteError, ModelfileError, LockfileError, ToolMissing: before anything was
             done.
         DeployqError: what concerns every target.
     """
-    require_gguf(prepared.info)
     started, clock = datetime.now(UTC), time.monotonic()
+    prepared = made_ready(session, prepared)
     work = _work(session, prepared, options, started)
     session.plugins.hook.deployq_push_started(plan=prepared.plan)
     with ExitStack() as stack:

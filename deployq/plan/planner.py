@@ -75,6 +75,7 @@ def make_plan(
     artifacts: Place,
     stores: Mapping[str | None, ServerStore] | None = None,
     cached: frozenset[str] = frozenset(),
+    conversions: Sequence[tuple[str, int]] = (),
     memory_of: MemoryOf | None = None,
 ) -> Plan:
     """Weigh every candidate against every target and choose.
@@ -87,6 +88,7 @@ def make_plan(
         artifacts: where artifacts go, and what is free there.
         stores: by a target's host, where that server keeps its models.
         cached: quants whose artifact is there already.
+        conversions: what is written before anything is quantized, with its bytes.
         memory_of: (size, n_ctx, cache type) -> memory; None: from the header.
 
     Raises:
@@ -103,7 +105,7 @@ def make_plan(
         estimator(info, types_of),
     )
     plans = tuple(_plan_target(planning, target) for target in targets)
-    disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached)
+    disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached, conversions)
     warnings = (
         *info.warnings,
         *_bound_warnings(planning),

@@ -243,7 +243,7 @@ def packed_by(folder: Path) -> str:
     return str(method) if method and method not in UNPACKED_BY_CONVERTER else ""
 
 
-UNPACKED_BY_CONVERTER = ("fp8", "mxfp4")
+UNPACKED_BY_CONVERTER = ("fp8",)
 """Formats that models are published in, whose full values llama.cpp's converter restores."""
 
 

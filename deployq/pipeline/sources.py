@@ -1,0 +1,182 @@
+"""From what a user names as a model's source to the files that it means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deployq.digests import sha256_bytes
+from deployq.errors import ConfigError, SourceError
+from deployq.pipeline.resolve import Model
+from deployq.pipeline.session import Session
+from deployq.settings import NAMED_SOURCES, ModelSettings
+from deployq.source.adapter import Adapter, read_adapter
+from deployq.source.finding import Found, find_source
+from deployq.source.hf_files import source_files
+from deployq.source.inspect import inspect
+from deployq.types import ModelInfo
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a model is made from: `path` itself, or the adapter `path` on the model in `base`.
+
+    `info` is what it will be as a GGUF; `dtype` what it is converted to, empty where it is a GGUF
+    already. `label` names a source that was fetched by name, with its revision.
+    """
+
+    path: Path
+    info: ModelInfo
+    settings: ModelSettings
+    found: Found
+    name: str
+    dtype: str = ""
+    base: Path | None = None
+    adapter: Adapter | None = None
+    label: str = ""
+
+    @property
+    def needs_conversion(self) -> bool:
+        return bool(self.dtype)
+
+    def files(self) -> tuple[Path, ...]:
+        """Every file that the conversion's result depends on."""
+        base = source_files(self.base) if self.base else ()
+        return (*source_files(self.path), *base)
+
+
+def find_origin(session: Session, model: Model) -> Origin:
+    """Find the model in its source, and the base of an adapter.
+
+    Raises:
+        SourceError: there is no model, or it can't be used, or its base is not known.
+        ConfigError: nothing is there.
+    """
+    place, label = _fetched(session, model.source)
+    if not place.exists():
+        raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
+    found = find_source(place)
+    if found.kind == "adapter":
+        return _adapter(session, model, found, label)
+    info = inspect(found.path)
+    dtype = "" if info.format == "gguf" else model.settings.dtype or info.dtype
+    return Origin(found.path, info, model.settings, found, model.name, dtype, label=label)
+
+
+def told(origin: Origin) -> Iterator[str]:
+    """What was chosen, and why, in lines for a person; nothing where there was no choice."""
+    if origin.found.why:
+        yield f"source: {origin.found.why}"
+    for note in origin.found.passed_over:
+        yield f"  not taken: {note}"
+    if origin.adapter is not None and origin.base is not None:
+        adapter = origin.adapter
+        yield f"source: {adapter.kind} adapter of rank {adapter.rank}, base {origin.base}"
+        if adapter.base != adapter.base_shown:
+            yield (
+                f"  it was trained on {adapter.base_shown}, a quantized copy; it is merged into "
+                f"the full-precision {adapter.base}"
+            )
+
+
+def _adapter(session: Session, model: Model, found: Found, label: str) -> Origin:
+    adapter = read_adapter(found.path)
+    base = _base(session, model, adapter)
+    info = inspect(base)
+    if info.format == "gguf":
+        raise SourceError(
+            f"{base}: is a GGUF; an adapter is merged into a Hugging Face folder",
+            hint=f"give the folder or name that {adapter.base_shown or 'it'} stands for: --base",
+        )
+    return Origin(
+        path=found.path,
+        info=replace(info, path=found.path, name=found.path.resolve().name),
+        settings=model.settings,
+        found=found,
+        name=model.name,
+        dtype=model.settings.dtype or info.dtype,
+        base=base,
+        adapter=adapter,
+        label=label,
+    )
+
+
+def _base(session: Session, model: Model, adapter: Adapter) -> Path:
+    """The folder of an adapter's base: the one that is configured, else the one it names.
+
+    A path in somebody's adapter_config.json counts only below the adapter's own parent folder.
+    """
+    if model.settings.base is not None:
+        place, _ = _fetched(session, model.settings.base)
+        return find_source(place).path
+    named = adapter.base
+    if not named:
+        raise SourceError(
+            f"{adapter.folder}: its adapter_config.json names no base",
+            hint="--base PATH, or base = PATH under [models.NAME]",
+        )
+    local = (adapter.folder / Path(named).expanduser()).resolve()
+    if not _is_hub_name(named) or local.is_dir():
+        home = adapter.folder.resolve().parent
+        if local.is_dir() and local.is_relative_to(home):
+            return find_source(local).path
+        raise SourceError(
+            f"{adapter.folder}: names {adapter.base_shown} as its base, a path outside of its own "
+            "folder, which is not followed unasked",
+            hint=f"--base {named}, if that is the base",
+        )
+    revision = f"@{adapter.revision}" if adapter.revision else ""
+    return find_source(_fetched(session, Path(f"hf:{named}{revision}"))[0]).path
+
+
+def _is_hub_name(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 2 and all(p and not p.startswith(".") for p in parts)
+
+
+def _fetched(session: Session, source: Path) -> tuple[Path, str]:
+    """A source by name as a place on this machine, and the name with its revision."""
+    text = str(source)
+    if not text.startswith(NAMED_SOURCES):
+        return source, ""
+    raise ConfigError(f"{text}: sources by name are not known to this version")
+
+
+# ---------------------------------------------------------------- digests
+
+
+def origin_digest(session: Session, origin: Origin, *, hash_now: bool) -> str | None:
+    """Hex sha256 of all that a conversion's result depends on.
+
+    None: some file was never hashed, and `hash_now` is off.
+    """
+    files = origin.files()
+    if not hash_now and not all(map(session.digests.known, files)):
+        return None
+    parts = [f"{file.name} {digest}" for file, digest in _hashed(session, origin, files)]
+    settings = origin.settings
+    options = {
+        "dtype": origin.dtype,
+        "name": origin.name,
+        "pre_tokenizer": settings.pre_tokenizer or "",
+        "merge": origin.base is not None,
+    }
+    return sha256_bytes("\n".join([*parts, json.dumps(options, sort_keys=True)]))
+
+
+def _hashed(session: Session, origin: Origin, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Each file with its hex sha256; what was hashed before is not read again."""
+    total, before = sum(file.stat().st_size for file in files), 0
+    task = f"reading {origin.path.resolve().name}"
+    for file in files:
+        start = before
+        yield (
+            file,
+            session.digests.sha256(
+                file,
+                lambda done, start=start: session.progress(task, start + done, total, "bytes"),  # type: ignore[misc]
+            ),
+        )
+        before += file.stat().st_size
