@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from deployq.errors import ConfigError
 from deployq.settings import (
@@ -26,7 +26,7 @@ from deployq.settings import (
 )
 
 CONFIG_NAME = "deployq.toml"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
 
 S = TypeVar("S")
 
@@ -106,7 +106,7 @@ class _Reader:
             where = f"{section}.{name}"
             if not isinstance(table, dict):
                 raise ConfigError(f"{self.shown}: {where} must be a table: [{where}]")
-            if not NAME.fullmatch(name):
+            if not re.fullmatch(NAME, name):
                 raise ConfigError(
                     f"{self.shown}: {name!r} can't be part of an Ollama name: letters, digits, "
                     "'_', '-' and '.', at most 80"
@@ -198,8 +198,7 @@ def _dotted(section: str, key: str) -> str:
 # ---------------------------------------------------------------- show
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One value as `deployq config` shows it."""
 
     key: str

@@ -21,50 +21,29 @@ from pathlib import Path
 from filelock import FileLock
 
 from deployq import proc
-from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, DiskError, ToolMissing
-from deployq.toolbuild import BUILD, PACKAGE, SDIST_SHA256, VERSION, require_pip, tools_home
+from deployq.toolbuild import require_pip
+from deployq.tools import (
+    BUILD,
+    CONVERT_PACKAGES,
+    CONVERT_RECORD,
+    PACKAGE,
+    SDIST_SHA256,
+    VERSION,
+    convert_home,
+)
 from deployq.types import Progress
 
-TORCH = "torch==2.13.0"
-REQUIREMENTS = (
-    "transformers==5.17.0",
-    "peft==0.21.2",
-    "accelerate==1.15.0",
-    "sentencepiece==0.2.3",
-    "protobuf==7.36.2",
-    "safetensors==0.8.0",
-    "numpy==2.4.6",
-)
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """PyTorch's own index of CPU builds; PyPI has none for Linux on x86."""
 
 SCRIPTS = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/", "gguf-py/gguf/")
-RECORD = "deployq-convert.json"
 TASK = "converter"
 
 # measured on two cores, downloads included: the CUDA build of PyTorch, which PyPI has for Linux on
 # x86, 80 s and 4.7 GB; its CPU build is a tenth of that
 CUDA_BYTES, CPU_BYTES = 6_000_000_000, 1_500_000_000
 INSTALL_SECONDS = 150.0
-
-
-def convert_home(env: Mapping[str, str] = os.environ) -> Path:
-    """The folder of the managed environment of these versions; it may not be there yet."""
-    key = sha256_bytes("\n".join((TORCH, *REQUIREMENTS, SDIST_SHA256, sys.version)))[:12]
-    return tools_home(env) / f"convert-{key}"
-
-
-def convert_python(env: Mapping[str, str] = os.environ) -> Path | None:
-    """The interpreter of the finished managed environment; None: there is none."""
-    home = convert_home(env)
-    return _python(home) if (home / RECORD).is_file() else None
-
-
-def convert_scripts(env: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder of the managed environment's converter scripts; None: there is none."""
-    home = convert_home(env)
-    return home / "llama.cpp" if (home / RECORD).is_file() else None
 
 
 def convert_estimate() -> str:
@@ -92,7 +71,7 @@ def install_converter(progress: Progress, env: Mapping[str, str] = os.environ) -
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(home.parent / f".{home.name}.lock"):
-            if not (home / RECORD).is_file():
+            if not (home / CONVERT_RECORD).is_file():
                 require_pip()
                 _require_room(home.parent)
                 if home.exists():
@@ -117,8 +96,8 @@ def _make(home: Path, progress: Progress, env: Mapping[str, str]) -> None:
     for number, (what, step) in enumerate(steps):
         progress(f"{TASK}: {what}", 100 * number / len(steps), 100, "percent")
         step(home, env)
-    record = {"scripts": BUILD, "torch": TORCH, "requirements": REQUIREMENTS}
-    (home / RECORD).write_text(json.dumps(record, indent=2))
+    record = {"scripts": BUILD, "packages": CONVERT_PACKAGES}
+    (home / CONVERT_RECORD).write_text(json.dumps(record, indent=2))
 
 
 def _make_venv(home: Path, env: Mapping[str, str]) -> None:
@@ -126,17 +105,18 @@ def _make_venv(home: Path, env: Mapping[str, str]) -> None:
 
 
 def _install_packages(home: Path, env: Mapping[str, str]) -> None:
-    _pip(home, ["install", *REQUIREMENTS], env)
+    _pip(home, ["install", *CONVERT_PACKAGES], env)
 
 
 def _install_torch(home: Path, env: Mapping[str, str]) -> None:
     """The CPU build where its index answers, else the one that PyPI has."""
+    torch = CONVERT_PACKAGES[0]
     if _only_cuda_on_pypi():
         # offline, or behind a mirror of PyPI alone, the other build does as well
         with suppress(BackendError):
-            _pip(home, ["install", "--retries", "0", "--index-url", CPU_INDEX, TORCH], env)
+            _pip(home, ["install", "--retries", "0", "--index-url", CPU_INDEX, torch], env)
             return
-    _pip(home, ["install", TORCH], env)
+    _pip(home, ["install", torch], env)
 
 
 def _only_cuda_on_pypi() -> bool:

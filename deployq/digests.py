@@ -44,7 +44,7 @@ class DigestCache:
         """Hex sha256 of `path`, from memory where the file is unchanged."""
         if known := self.known(path):
             return known
-        _let_the_clock_tick(path)
+        let_the_clock_tick(path)
         entry, identity = self._entry(path)
         digest = sha256_file(path, on_bytes)
         if self._entry(path)[1] == identity:  # else it was written to while it was read
@@ -76,7 +76,7 @@ class DigestCache:
         return self.folder / f"{sha256_bytes(str(path))[:32]}.json", identity
 
 
-def _let_the_clock_tick(path: Path) -> None:
+def let_the_clock_tick(path: Path) -> None:
     """Wait until a write from now on must change the file's mtime.
 
     File systems stamp files by the kernel's tick, up to 10 ms: two writes within one look alike.

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pluggy
 
-from deployq.types import (
-    Backend,
-    CheckType,
-    Converter,
-    Json,
-    Judge,
-    Meter,
-    ModelInfo,
-    Plan,
-    Profiler,
-    Report,
-    ReportFormat,
-    Runtime,
-    StepResult,
-    Target,
-)
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from deployq.types import (
+        Backend,
+        CheckType,
+        Converter,
+        Json,
+        Judge,
+        Meter,
+        ModelInfo,
+        Plan,
+        Profiler,
+        Report,
+        ReportFormat,
+        Runtime,
+        StepResult,
+        Target,
+    )
 
 PROJECT = "deployq"
 hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec

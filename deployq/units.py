@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from deployq.errors import ConfigError
 
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:([kmgt])(i?))?b\s*", re.IGNORECASE)
+_SIZE = r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:([kmgt])(i?))?b\s*"
+_AGE = r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd])\s*"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -18,13 +19,27 @@ def parse_bytes(text: str) -> int:
     Raises:
         ConfigError: no size, or a bare number, which could mean anything.
     """
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE)
     if not match:
         why = "a number without a unit" if re.fullmatch(r"\s*[\d.]+\s*", text) else "not a size"
         raise ConfigError(f"{text!r} is {why}", hint="write it as 24GB (10^9) or 24GiB (2^30)")
     number, prefix, binary = match.groups()
-    base = 1024 if binary else 1000
-    return int(Decimal(number) * base ** _POWERS.get((prefix or "").lower(), 0))
+    unit: int = (1024 if binary else 1000) ** _POWERS.get((prefix or "").lower(), 0)
+    whole, _, part = number.partition(".")
+    exact: int = int(whole + part) * unit // 10 ** len(part)
+    return exact
+
+
+def parse_age(text: str) -> float:
+    """Seconds of an age such as "90s", "30m", "2h" or "7d".
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = re.fullmatch(_AGE, text, re.IGNORECASE)
+    if not match:
+        raise ConfigError(f"{text!r} is no age", hint="write it as 30m, 2h or 7d; 0s for any")
+    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def format_bytes(n_bytes: int) -> str:

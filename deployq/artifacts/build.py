@@ -9,7 +9,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployq.artifacts.store import ArtifactStore, Draft, Inputs
+from deployq.artifacts.store import Inputs
+from deployq.artifacts.workshop import Draft, Workshop
 from deployq.errors import ArtifactError, DeployqError, DiskError, ToolMissing
 from deployq.types import (
     Artifact,
@@ -41,7 +42,7 @@ class Work:
 
 
 def build(
-    store: ArtifactStore,
+    store: Workshop,
     backends: Mapping[str, Backend],
     choose: Callable[[str], str],
     info: ModelInfo,
@@ -55,6 +56,8 @@ def build(
     allow_requantize: bool = False,
 ) -> dict[str, Artifact]:
     """The artifacts of `quants`, by quant and in their order.
+
+    One that is there is taken only if its bytes are still those that it was finished with.
 
     All quants that one backend has to make go to it in one call. Where that fails, the files
     that it had finished are kept, and nothing else is left behind.
@@ -73,12 +76,18 @@ def build(
     """
     work = Work(info, expected, inspect, progress, threads, allow_requantize)
     wanted = {q: _inputs(backends[choose(q)], source_digest, q) for q in dict.fromkeys(quants)}
-    found = {q: a for q, inputs in wanted.items() if (a := store.get(inputs.key)) is not None}
+    found = {
+        quant: artifact
+        for quant, inputs in wanted.items()
+        if (artifact := store.checked(inputs.key, progress)) is not None
+    }
     missing = [inputs for q, inputs in wanted.items() if q not in found]
     _require_room(store.folder, missing, expected)
     for name in dict.fromkeys(inputs.backend for inputs in missing):
         of_this = [inputs for inputs in missing if inputs.backend == name]
         found.update(_build_with(backends[name], of_this, store, work))
+    for artifact in found.values():
+        store.use(artifact.key)
     return {quant: found[quant] for quant in wanted}
 
 
@@ -92,7 +101,7 @@ def _inputs(backend: Backend, source_digest: str, quant: str) -> Inputs:
 
 
 def _build_with(
-    backend: Backend, missing: Sequence[Inputs], store: ArtifactStore, work: Work
+    backend: Backend, missing: Sequence[Inputs], store: Workshop, work: Work
 ) -> dict[str, Artifact]:
     watch = _Stopwatch(work.progress)
     with ExitStack() as stack:

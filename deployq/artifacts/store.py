@@ -2,34 +2,20 @@
 
     <root>/artifacts/<key[:2]>/<key>/model.gguf      read-only
                                      artifact.json   what it is, and what went into it
-    <root>/artifacts/<key[:2]>/.<key>.lock
 
-A file is built in a temporary folder beside its final one, checked, hashed once, flushed to the
-disk, and the whole folder is renamed: it is there as a whole or not at all.
+Looking into it takes no lock: an artifact is there as a whole or not at all (workshop.py).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock
-
-from deployq.digests import sha256_bytes, sha256_file
-from deployq.errors import ArtifactError, DiskError
-from deployq.types import Artifact, Progress, no_progress
-
-MODEL = "model.gguf"
-RECORD = "artifact.json"
-READ_ONLY = 0o444
-SCHEMA = 1
+from deployq.artifacts.record import RECORD, Record, read_record
+from deployq.digests import sha256_bytes
+from deployq.types import Artifact
 
 
 def artifact_key(
@@ -69,65 +55,6 @@ class Inputs:
         return artifact_key(self.source_digest, self.quant, self.backend, self.backend_version)
 
 
-class Draft:
-    """An artifact in the making: a backend writes `path`, then `finish` makes it final.
-
-    `artifact` is set where there is one already.
-    """
-
-    def __init__(self, inputs: Inputs, folder: Path, final: Path) -> None:
-        self.inputs = inputs
-        self.path = folder / MODEL
-        self.artifact = _read_record(final)
-        self._folder = folder
-        self._final = final
-
-    def finish(self, seconds: float = 0.0, progress: Progress = no_progress) -> Artifact:
-        """Hash the written file, make it read-only and put it in its place.
-
-        Args:
-            seconds: what making it took.
-
-        Raises:
-            ArtifactError: nothing was written, or a link.
-            DiskError: the store can't be written.
-        """
-        self._require_own_file()
-        with _disk_errors(self._final.parent):
-            artifact = self._describe(seconds, progress)
-            _write_record(self._folder / RECORD, artifact, self.inputs)
-            self.path.chmod(READ_ONLY)
-            for path in (self.path, self._folder / RECORD, self._folder):
-                _flush(path)
-            _discard(self._final)
-            self._folder.rename(self._final)
-            _flush(self._final.parent)
-        self.artifact = artifact
-        return artifact
-
-    def _require_own_file(self) -> None:
-        what = f"{self.inputs.quant}, made by {self.inputs.backend}"
-        if self.path.is_symlink() or (self.path.exists() and self.path.stat().st_nlink > 1):
-            # made read-only and linked into a server's store, it would take the user's file along
-            raise ArtifactError(f"{what}, is a link to another file instead of a file of its own")
-        if not self.path.is_file():
-            raise ArtifactError(f"{self.inputs.backend} wrote no file for {self.inputs.quant}")
-
-    def _describe(self, seconds: float, progress: Progress) -> Artifact:
-        size = self.path.stat().st_size
-        task = f"hashing {self.inputs.quant}"
-        return Artifact(
-            path=self._final / MODEL,
-            quant=self.inputs.quant,
-            key=self.inputs.key,
-            digest=sha256_file(self.path, lambda done: progress(task, done, size, "bytes")),
-            file_bytes=size,
-            backend=self.inputs.backend,
-            backend_version=self.inputs.backend_version,
-            seconds=seconds,
-        )
-
-
 class ArtifactStore:
     """Finished artifacts below `root`."""
 
@@ -135,112 +62,25 @@ class ArtifactStore:
         self.folder = root / "artifacts"
 
     def get(self, key: str) -> Artifact | None:
-        """The artifact of this key, if it is there as it was finished; nothing is hashed.
+        """The artifact of this key, if it is there as far as looking tells; nothing is hashed.
 
         One whose file was taken away, cut or made writable counts as missing.
         """
-        return _read_record(self._final(key))
+        record = read_record(self.folder_of(key))
+        return record.artifact if record and not record.damaged else None
 
     def list(self) -> list[Artifact]:
-        """Every artifact, by quant and key."""
-        found = (_read_record(path.parent) for path in self.folder.glob(f"*/*/{RECORD}"))
-        return sorted((a for a in found if a is not None), key=lambda a: (a.quant, a.key))
+        """Every artifact that is there as far as looking tells, by quant and key."""
+        return [record.artifact for record in self.records() if not record.damaged]
 
-    def remove(self, key: str) -> int:
-        """Remove one artifact; the bytes of its file (0: there was none)."""
-        final = self._final(key)
-        if not final.is_dir():
-            return 0
-        with self._lock(key):
-            model = final / MODEL
-            size = model.stat().st_size if model.is_file() else 0
-            _discard(final)
-        return size
-
-    @contextmanager
-    def building(self, inputs: Inputs) -> Iterator[Draft]:
-        """A draft of an artifact, for this process alone.
-
-        Waits for another process that builds the same: its artifact is then the draft's own.
-        What was not finished inside the block is gone after it, and so is what a killed process
-        left behind.
-
-        Raises:
-            DiskError: the store can't be written.
-        """
-        final = self._final(inputs.key)
-        folder = final.parent / f".{inputs.key}.building"
-        with _disk_errors(self.folder):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            lock = self._lock(inputs.key)
-            lock.acquire()
-        try:
-            with _disk_errors(self.folder):
-                _discard(folder)  # the lock is ours: whoever wrote it is dead
-                folder.mkdir()
-            yield Draft(inputs, folder, final)
-        finally:
-            _discard(folder)
-            lock.release()
-
-    def _final(self, key: str) -> Path:
-        return self.folder / key[:2] / key
-
-    def _lock(self, key: str) -> FileLock:
-        return FileLock(self.folder / key[:2] / f".{key}.lock")
-
-
-def _write_record(path: Path, artifact: Artifact, inputs: Inputs) -> None:
-    record = {
-        "schema": SCHEMA,
-        **{k: v for k, v in dataclasses.asdict(artifact).items() if k not in ("path", "reused")},
-        "source_digest": inputs.source_digest,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_record(folder: Path) -> Artifact | None:
-    model = folder / MODEL
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        stat = model.stat()
-        artifact = Artifact(
-            path=model,
-            quant=record["quant"],
-            key=record["key"],
-            digest=record["digest"],
-            file_bytes=record["file_bytes"],
-            backend=record["backend"],
-            backend_version=record["backend_version"],
-            seconds=record["seconds"],
-            reused=True,
+    def records(self) -> Sequence[Record]:
+        """What is recorded of every artifact, damaged ones too, by quant and key."""
+        found = (read_record(path.parent) for path in self.folder.glob(f"*/*/{RECORD}"))
+        return sorted(
+            (record for record in found if record is not None),
+            key=lambda record: (record.artifact.quant, record.artifact.key),
         )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    whole = stat.st_size == artifact.file_bytes and not stat.st_mode & 0o222
-    return artifact if whole and artifact.key == folder.name else None
 
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise DiskError(
-            f"the artifact store {folder} can't be written: {exc.strerror or exc}",
-            hint="free some room there, or set DEPLOYQ_CACHE_DIR to another folder",
-        ) from exc
-
-
-def _discard(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    def folder_of(self, key: str) -> Path:
+        """Where the artifact of this key is, or would be."""
+        return self.folder / key[:2] / key

@@ -8,7 +8,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from deployq.cli.shared import config_of, json_option, show, show_json
+from deployq import report
+from deployq.cli.shared import config_of, json_option, show_json
 from deployq.config import Setting, settings
 
 
@@ -39,7 +40,7 @@ def command(ctx: click.Context, as_json: bool, show_all: bool) -> None:
         return
     click.echo(f"configuration: {config.file or 'no deployq.toml here or above'}", err=True)
     if rows:
-        show(_table(rows))
+        report.show(_table(rows))
     if not show_all:
         click.echo("everything else is at its default: deployq config --all", err=True)
 

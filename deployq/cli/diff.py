@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import click
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import show_json
 from deployq.pipeline.generations import difference
-from deployq.pipeline.servers import site_of
-from deployq.report.generation_view import difference_document, difference_view
 
 
 @click.command()
 @click.argument("one", metavar="TAG[@N]")
 @click.argument("other", metavar="TAG[@N]")
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -39,9 +30,9 @@ def command(
       deployq diff task-api:q4_k_m@1 task-api:q4_k_m
       deployq diff task-api:q4_k_m task-api:laptop
     """
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         found = difference(session, site, one, other)
     if as_json:
-        show_json(difference_document(found))
+        show_json(report.difference_document(found))
     else:
-        show(difference_view(found))
+        report.show(report.difference_view(found))

@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deployq.cli.shared import json_option, session_of, show, show_json
+from deployq import report
+from deployq.cli.shared import json_option, session_of, show_json
 from deployq.pipeline.doctor import Finding, able, examine
 
 
@@ -30,7 +31,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         show_json({"schema": 1, "findings": [vars(finding) for finding in findings]})
     else:
-        show(_view(findings))
+        report.show(_view(findings))
     if not able(findings):
         ctx.exit(1)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from deployq.cli.shared import json_option, show, show_json
+from deployq import report
+from deployq.cli.shared import json_option, show_json
 from deployq.plan.guide import guide
-from deployq.report.guide_view import guide_document, guide_markdown, guide_view
 
 
 @click.command()
@@ -26,8 +26,8 @@ def command(as_markdown: bool, as_json: bool) -> None:
     """
     worked_out = guide()
     if as_json:
-        show_json(guide_document(worked_out))
+        show_json(report.guide_document(worked_out))
     elif as_markdown:
-        click.echo(guide_markdown(worked_out))
+        click.echo(report.guide_markdown(worked_out))
     else:
-        show(guide_view(worked_out))
+        report.show(report.guide_view(worked_out))

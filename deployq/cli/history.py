@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import click
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import show_json
 from deployq.pipeline.generations import history
-from deployq.pipeline.servers import site_of
-from deployq.report.generation_view import history_document, history_table
 from deployq.tags.names import TagName
 
 
 @click.command()
 @click.argument("tag")
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context, tag: str, host: str | None, runtime: str | None, as_json: bool
@@ -36,9 +27,9 @@ def command(
       deployq rollback task-api:q4_k_m
     """
     name = TagName.parse(tag)
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         generations = history(session, site, name)
     if as_json:
-        show_json(history_document(generations))
+        show_json(report.history_document(generations))
     else:
-        show(history_table(generations))
+        report.show(report.history_table(generations))

@@ -7,12 +7,11 @@ from typing import get_args
 
 import click
 
+from deployq import report
 from deployq.cli.shared import can_ask, session_of
 from deployq.config import CONFIG_NAME
 from deployq.errors import ConfigError
 from deployq.pipeline.init import Answers, Scene, choose_presets, config_text, look
-from deployq.report.runs import write_text
-from deployq.report.wording import plain
 from deployq.settings import nearest
 from deployq.types import Goal
 
@@ -42,7 +41,7 @@ def command(ctx: click.Context, folder: Path, yes: bool, force: bool) -> None:
         scene = look(session, folder)
     _tell(scene)
     answers = _ask(scene) if can_ask() and not yes else _taken(scene)
-    write_text(file, config_text(scene, answers))
+    report.write_text(file, config_text(scene, answers))
     click.echo(f"wrote {file}", err=True)
     name = answers.model.name if answers.model else "PATH"
     click.echo(f"next: deployq plan {name}", err=True)
@@ -52,12 +51,12 @@ def _tell(scene: Scene) -> None:
     """What was found, on stderr."""
     for model in scene.models:
         mark = "-" if model.problem else "✓"
-        shown = f"{mark} {plain(str(model.path))}: {model.detail}"
-        click.echo(shown + (f" ({plain(model.problem)})" if model.problem else ""), err=True)
+        shown = f"{mark} {report.plain(str(model.path))}: {model.detail}"
+        click.echo(shown + (f" ({report.plain(model.problem)})" if model.problem else ""), err=True)
     if not scene.models:
         click.echo("- no model here: write its path into the file", err=True)
     for suite in scene.suites:
-        click.echo(f"✓ {plain(str(suite))}: a suite", err=True)
+        click.echo(f"✓ {report.plain(str(suite))}: a suite", err=True)
 
 
 def _taken(scene: Scene) -> Answers:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from deployq.cli.shared import json_option, session_of, show, show_json
+from deployq import report
+from deployq.cli.shared import json_option, session_of, show_json
 from deployq.pipeline.prepare import current_info
 from deployq.pipeline.resolve import resolve_model
 from deployq.plan.explain import tensor_groups
 from deployq.plan.memory import upper_bound_reason
-from deployq.report.inspect_view import inspect_document, inspect_view
 
 
 @click.command()
@@ -31,6 +31,6 @@ def command(ctx: click.Context, model: str, as_json: bool) -> None:
     groups = tensor_groups(info, [tensor.type for tensor in info.tensors])
     unknown = upper_bound_reason(info)
     if as_json:
-        show_json(inspect_document(info, groups, unknown))
+        show_json(report.inspect_document(info, groups, unknown))
     else:
-        show(inspect_view(info, groups, unknown))
+        report.show(report.inspect_view(info, groups, unknown))

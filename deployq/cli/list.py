@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import click
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import show_json
 from deployq.pipeline.inventory import held_tags
-from deployq.pipeline.servers import site_of
-from deployq.report.tag_view import tags_document, tags_table
 
 
 @click.command()
 @click.option("--all", "show_all", is_flag=True, help="Also tags that deployq did not make.")
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context, show_all: bool, host: str | None, runtime: str | None, as_json: bool
@@ -33,11 +24,11 @@ def command(
       deployq list
       deployq list --all --host http://192.168.1.20:11434
     """
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         tags = [tag for tag in held_tags(session, site) if show_all or tag.made_here]
     if as_json:
-        show_json(tags_document(tags))
+        show_json(report.tags_document(tags))
     elif tags:
-        show(tags_table(tags))
+        report.show(report.tags_table(tags))
     else:
         session.talk(f"no tag of deployq's on {site.endpoint.url}; try: deployq push MODEL")

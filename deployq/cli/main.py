@@ -6,14 +6,17 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from deployq import __version__
 from deployq.cli.complain import complain
 from deployq.errors import DeployqError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 COMMAND_GROUP = "deployq.commands"
 
@@ -30,6 +33,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Show what differs between two tags or generations."),
     "rollback": ("rollback", "Give tags the content that they had before."),
     "remove": ("remove", "Remove tags from the server."),
+    "prune": (
+        "prune",
+        "Remove leftovers: staged tags, old generations, orphaned blobs, artifacts.",
+    ),
+    "cache": ("cache", "List the built artifacts; check or remove them."),
     "serve": ("serve", "Keep the configured server up in the foreground."),
     "profile": ("profile", "Show what memory this machine has, and the machines known by name."),
     "guide": ("guide", "Show which size of model fits which machine."),
@@ -68,7 +76,21 @@ class LazyGroup(click.Group):
 
 
 def _plugin_commands() -> dict[str, EntryPoint]:
-    return {e.name: e for e in entry_points(group=COMMAND_GROUP) if e.name not in VERBS}
+    """The commands that plugins bring, by name.
+
+    To import what reads entry points takes longer than all the rest of `--help`, so it is asked
+    only where a look at the files finds that there is something.
+    """
+    if not any(map(_brings_commands, sys.path)):
+        return {}
+    metadata = importlib.import_module("importlib.metadata")
+    return {e.name: e for e in metadata.entry_points(group=COMMAND_GROUP) if e.name not in VERBS}
+
+
+def _brings_commands(folder: str) -> bool:
+    """Whether a distribution installed in this folder of the module path has a command."""
+    files = Path(folder).glob("*-info/entry_points.txt")
+    return any(f"[{COMMAND_GROUP}]" in file.read_text("utf-8", "replace") for file in files)
 
 
 @click.group(

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from deployq import plan as planning
+from deployq import report
 from deployq.cli.shared import (
     json_option,
     quants_option,
     session_of,
-    show,
     show_json,
     source_options,
     targets_option,
@@ -21,19 +22,13 @@ from deployq.cli.shared import (
 from deployq.errors import ConfigError
 from deployq.pipeline.prepare import Prepared, prepare
 from deployq.pipeline.resolve import Overrides
-from deployq.plan.explain import explain
 from deployq.plan.memory import parse_cache_type
 from deployq.plan.quants import parse_quant, parse_quants
-from deployq.plan.together import plan_together
-from deployq.report.documents import explanation_document, plan_document, plans_document
-from deployq.report.explain_view import explain_view
-from deployq.report.plan_chart import plan_chart
-from deployq.report.plan_markdown import plan_markdown
-from deployq.report.plan_view import plan_view
-from deployq.report.runs import write_text
-from deployq.report.together_view import TogetherView
-from deployq.types import Explanation, Goal, MemoryKind, Plan, TogetherPlan
+from deployq.types import Goal, MemoryKind
 from deployq.units import parse_bytes
+
+if TYPE_CHECKING:
+    from deployq.types import Explanation, Plan, TogetherPlan
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ def command(
             for model in models
         ]
     if together:
-        shared = plan_together([one.plan for one in prepared])
+        shared = planning.plan_together([one.plan for one in prepared])
         _show_together(prepared, shared, shown.as_json)
         ctx.exit(3 if any(plan.verdict == "no" for plan in shared) else 0)
     _show(prepared, shown)
@@ -168,31 +163,33 @@ def _check(models: Sequence[str], shown: Shown, *, together: bool) -> None:
 
 def _show(prepared: Sequence[Prepared], shown: Shown) -> None:
     if shown.chart:
-        write_text(shown.chart, plan_chart(prepared[0].plan))
+        report.write_text(shown.chart, report.plan_chart(prepared[0].plan))
     if shown.explain:
         _show_explained(prepared, shown)
     elif shown.markdown:
-        click.echo("\n".join(plan_markdown(one.plan) for one in prepared), nl=False)
+        click.echo("\n".join(report.plan_markdown(one.plan) for one in prepared), nl=False)
     elif shown.as_json and len(prepared) > 1:
-        show_json(plans_document(one.plan for one in prepared))
+        show_json(report.plans_document(one.plan for one in prepared))
     else:
         for number, one in enumerate(prepared):
             if number:
-                show("")
+                report.show("")
             show_plan(one.plan, shown.as_json)
 
 
 def _show_explained(prepared: Sequence[Prepared], shown: Shown) -> None:
     explanations: list[Explanation] = [
-        explain(one.plan, target, shown.explain) for one in prepared for target in one.plan.targets
+        planning.explain(one.plan, target, shown.explain)
+        for one in prepared
+        for target in one.plan.targets
     ]
     if shown.as_json:
-        show_json(explanation_document(explanations))
+        show_json(report.explanation_document(explanations))
         return
     for number, explanation in enumerate(explanations):
         if number:
-            show("")
-        show(explain_view(explanation))
+            report.show("")
+        report.show(report.explain_view(explanation))
 
 
 def _show_together(
@@ -200,15 +197,15 @@ def _show_together(
 ) -> None:
     plans = [one.plan for one in prepared]
     if as_json:
-        show_json(plans_document(plans, shared))
+        show_json(report.plans_document(plans, shared))
         return
     warnings = [f"{plan.model}: {warning}" for plan in plans for warning in plan.warnings]
-    show(TogetherView(shared, warnings))
+    report.show(report.TogetherView(shared, warnings))
 
 
 def show_plan(plan: Plan, as_json: bool) -> None:
     """A plan on stdout."""
     if as_json:
-        show_json(plan_document(plan))
+        show_json(report.plan_document(plan))
     else:
-        show(plan_view(plan))
+        report.show(report.plan_view(plan))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 from rich.table import Table
 
-from deployq.cli.shared import config_of, json_option, show, show_json
+from deployq import report
+from deployq.cli.shared import config_of, json_option, show_json
 from deployq.plugins import PluginInfo, load_plugins
 
 
@@ -18,7 +19,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         show_json({"schema": 1, "plugins": [_document(plugin) for plugin in found]})
     else:
-        show(_table(found))
+        report.show(_table(found))
 
 
 def _document(plugin: PluginInfo) -> dict[str, object]:

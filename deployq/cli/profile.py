@@ -6,20 +6,12 @@ from pathlib import Path
 
 import click
 
-from deployq.cli.shared import json_option, session_of, show, show_json
+from deployq import report
+from deployq.cli.shared import json_option, session_of, show_json
 from deployq.errors import ConfigError
 from deployq.pipeline.machine import main_hardware, measure, stored_bandwidth
 from deployq.pipeline.session import Session
 from deployq.plan.budgets import reserve_of
-from deployq.report.profile_view import (
-    Found,
-    Preset,
-    grouped,
-    machine_document,
-    machine_view,
-    presets_document,
-    presets_view,
-)
 
 
 @click.command()
@@ -57,13 +49,22 @@ def command(
     _check(words, list_presets, do_measure, model)
     with session_of(ctx) as session:
         if list_presets:
-            presets = _presets(session, words)
-            show_json(presets_document(presets)) if as_json else show(presets_view(presets))
+            _show_presets(_presets(session, words), as_json)
             return
         measured = measure(session, model) if do_measure else stored_bandwidth(session)
         found = _found(session)
     known = (measured.kind, measured.bandwidth) if measured else None
-    show_json(machine_document(found, known)) if as_json else show(machine_view(found, known))
+    if as_json:
+        show_json(report.machine_document(found, known))
+    else:
+        report.show(report.machine_view(found, known))
+
+
+def _show_presets(presets: list[report.Preset], as_json: bool) -> None:
+    if as_json:
+        show_json(report.presets_document(presets))
+    else:
+        report.show(report.presets_view(presets))
 
 
 def _check(words: tuple[str, ...], presets: bool, do_measure: bool, model: Path | None) -> None:
@@ -75,7 +76,7 @@ def _check(words: tuple[str, ...], presets: bool, do_measure: bool, model: Path 
         raise click.UsageError("--with belongs to --measure")
 
 
-def _found(session: Session) -> list[Found]:
+def _found(session: Session) -> list[report.Found]:
     detected = {
         name: hardware
         for name, profiler in session.profilers().items()
@@ -83,21 +84,21 @@ def _found(session: Session) -> list[Found]:
     }
     main = main_hardware(list(detected.values()))
     return [
-        Found(name, hardware, reserve_of(hardware), hardware is main)
+        report.Found(name, hardware, reserve_of(hardware), hardware is main)
         for name, hardware in detected.items()
     ]
 
 
-def _presets(session: Session, words: tuple[str, ...]) -> list[Preset]:
+def _presets(session: Session, words: tuple[str, ...]) -> list[report.Preset]:
     """The presets whose names hold every word.
 
     Raises:
         ConfigError: there is none.
     """
     found = [
-        Preset(name, aliases, profiler, hardware, reserve_of(hardware))
+        report.Preset(name, aliases, profiler, hardware, reserve_of(hardware))
         for profiler, owner in session.profilers().items()
-        for name, aliases, hardware in grouped(owner.presets())
+        for name, aliases, hardware in report.grouped(owner.presets())
         if all(_has(word, (name, *aliases, hardware.name)) for word in words)
     ]
     if not found:

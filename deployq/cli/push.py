@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from deployq import report
 from deployq.cli.complain import complain
 from deployq.cli.plan import show_plan
 from deployq.cli.shared import (
@@ -14,10 +15,8 @@ from deployq.cli.shared import (
     quants_option,
     runtime_option,
     session_of,
-    show,
     show_json,
     source_options,
-    stderr,
     targets_option,
 )
 from deployq.pipeline.jobs import Options
@@ -26,9 +25,6 @@ from deployq.pipeline.push import next_commands, push
 from deployq.pipeline.resolve import Overrides
 from deployq.pipeline.session import Session
 from deployq.plan.quants import parse_quants
-from deployq.report.documents import report_document
-from deployq.report.plan_view import plan_view
-from deployq.report.terminal import push_summary
 
 
 @click.command()
@@ -100,20 +96,20 @@ def command(
             ctx.exit(3 if any(t.chosen is None for t in prepared.plan.targets) else 0)
         _announce(session, prepared, yes or as_json, ctx.obj["quiet"])
         fit = require_fit or session.config.tags.require_fit
-        report = push(session, prepared, Options(jobs, allow_requantize, locked, fit))
+        pushed = push(session, prepared, Options(jobs, allow_requantize, locked, fit))
     if as_json:
-        show_json(report_document(report))
+        show_json(report.report_document(pushed))
     else:
-        show(push_summary(report, next_commands(session, report)))
-    if failed := next((t for t in report.targets if t.exit_code), None):
+        report.show(report.push_summary(pushed, next_commands(session, pushed)))
+    if failed := next((t for t in pushed.targets if t.exit_code), None):
         complain(f"{failed.target}: {failed.reason}", failed.hint)
-    ctx.exit(report.exit_code)
+    ctx.exit(pushed.exit_code)
 
 
 def _announce(session: Session, prepared: Prepared, yes: bool, quiet: bool) -> None:
     """Show the plan on stderr; ask where it warns of something and somebody can answer."""
     if not quiet:
-        stderr().print(plan_view(prepared.plan))
+        report.stderr().print(report.plan_view(prepared.plan))
     for target in prepared.plan.targets:
         if target.target.host is None:
             name = session.config.runtime.name

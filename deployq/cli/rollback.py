@@ -6,9 +6,9 @@ import dataclasses
 
 import click
 
-from deployq.cli.shared import host_option, json_option, runtime_option, session_of, show_json
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import show_json
 from deployq.pipeline.generations import rollback
-from deployq.pipeline.servers import site_of
 from deployq.tags.names import TagName
 
 
@@ -17,9 +17,7 @@ from deployq.tags.names import TagName
 @click.option(
     "--to", type=click.IntRange(1), metavar="N", help="This generation; default: the one before."
 )
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -40,7 +38,7 @@ def command(
       deployq rollback task-api:q4_k_m --to 3
     """
     names = [TagName.parse(tag) for tag in dict.fromkeys(tags)]
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         done = rollback(session, site, names, to)
         for back in done:
             before = f", it held {back.from_number}" if back.from_number else ""

@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console, RenderableType
 
+from deployq import report
 from deployq.config import Config, load_config, with_option
 from deployq.pipeline.session import Session, open_session
-from deployq.report.progress import TerminalProgress
 from deployq.settings import CHECKS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,13 +48,6 @@ def runtime_option(function: F) -> F:
         "--runtime",
         metavar="NAME",
         help="Where the default server comes from: ollama, managed, embedded.",
-    )(function)
-
-
-def host_option(function: F) -> F:
-    """Add `--host`."""
-    return click.option(
-        "--host", metavar="URL", help="This Ollama server instead of the default one."
     )(function)
 
 
@@ -107,12 +99,12 @@ def session_of(
     """The session of this command, its progress shown on stderr while it lasts."""
     config = config_of(ctx, **options)
     silent = quiet or ctx.obj["quiet"]
-    with TerminalProgress(stderr(), quiet=silent) as progress:
-        yield open_session(config, progress=progress, talk=_talk if not silent else _nothing)
+    with report.TerminalProgress(quiet=silent) as progress:
+        yield open_session(config, progress=progress, talk=_nothing if silent else _talk)
 
 
 def _talk(text: str) -> None:
-    stderr().print(text, highlight=False)
+    report.talk(text)
 
 
 def _nothing(text: str) -> None:
@@ -122,16 +114,6 @@ def _nothing(text: str) -> None:
 def can_ask() -> bool:
     """Whether somebody sits there: a terminal on both sides, and no CI."""
     return sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
-
-
-def stderr() -> Console:
-    """The console for people."""
-    return Console(stderr=True, soft_wrap=True)
-
-
-def show(renderable: RenderableType) -> None:
-    """Data for people, on stdout."""
-    Console(file=sys.stdout, highlight=False).print(renderable)
 
 
 def show_json(document: Mapping[str, Any]) -> None:

@@ -7,25 +7,17 @@ from typing import Any
 import click
 from rich.table import Table
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import show_json
 from deployq.pipeline.inventory import TagDetail, tag_detail
-from deployq.pipeline.servers import site_of
 from deployq.units import format_bytes
 
 
 @click.command()
 @click.argument("tag")
 @click.option("--modelfile", is_flag=True, help="Print the Modelfile alone.")
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -42,14 +34,14 @@ def command(
       deployq show task-api:q4_k_m
       deployq show task-api:laptop --modelfile
     """
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         detail = tag_detail(session, site, tag)
     if as_json:
         show_json({"schema": 1, **_document(detail)})
     elif modelfile:
         click.echo(detail.shown.modelfile.rstrip())
     else:
-        show(_table(detail))
+        report.show(_table(detail))
 
 
 def _document(detail: TagDetail) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from deployq.cli.shared import json_option, runtime_option, session_of, show, show_json
+from deployq import report
+from deployq.cli.shared import json_option, runtime_option, session_of, show_json
 from deployq.pipeline.status import status
-from deployq.report.generation_view import status_document, status_table
 
 
 @click.command()
@@ -30,7 +30,7 @@ def command(ctx: click.Context, names: tuple[str, ...], runtime: str | None, as_
         if not found:
             session.talk("deployq.lock has no such tag; try: deployq push MODEL")
     if as_json:
-        show_json(status_document(found))
+        show_json(report.status_document(found))
     elif found:
-        show(status_table(found))
+        report.show(report.status_table(found))
     ctx.exit(0 if all(tag.ok for tag in found) else 1)

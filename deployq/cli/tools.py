@@ -8,20 +8,13 @@ import sys
 import click
 from rich.table import Table
 
-from deployq.cli.shared import json_option, session_of, show, show_json
+from deployq import report
+from deployq.cli.shared import json_option, session_of, show_json
+from deployq.convertbuild import convert_estimate, install_converter
 from deployq.pipeline.doctor import USES
 from deployq.pipeline.session import Session
-from deployq.tools import (
-    Tool,
-    convert_estimate,
-    convert_python,
-    find_tool,
-    install,
-    install_converter,
-    install_estimate_seconds,
-    tools_home,
-    wheel_ready,
-)
+from deployq.toolbuild import install, install_estimate_seconds, wheel_ready
+from deployq.tools import Tool, convert_python, find_tool, tools_home
 
 NEEDED = ("llama-quantize", "llama-server")
 
@@ -51,7 +44,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
     for name, tool in found.items():
         where = f"{tool.path} ({tool.origin})" if tool else "not here: deployq tools install"
         table.add_row(name, tool.version if tool else "-", where, USES[name])
-    show(table)
+    report.show(table)
 
 
 def _document(name: str, tool: Tool | None) -> dict[str, object]:

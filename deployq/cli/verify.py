@@ -8,22 +8,13 @@ from pathlib import Path
 
 import click
 
-from deployq.cli.shared import (
-    host_option,
-    json_option,
-    runtime_option,
-    session_of,
-    show,
-    show_json,
-)
+from deployq import report
+from deployq.cli.server import on_server, server_options
+from deployq.cli.shared import session_of, show_json
 from deployq.errors import LockfileError, VerificationFailed
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.inventory import resolve_tags, suite_for, verify_tag
-from deployq.pipeline.servers import site_of
 from deployq.pipeline.status import status
-from deployq.report.documents import verifications_document
-from deployq.report.generation_view import status_document, status_table
-from deployq.report.terminal import verification_view
 
 
 @click.command()
@@ -38,9 +29,7 @@ from deployq.report.terminal import verification_view
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
-@host_option
-@runtime_option
-@json_option
+@server_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -68,17 +57,17 @@ def command(
     if not tags:
         raise click.UsageError("Missing argument 'TAG...'", ctx)
     results = []
-    with session_of(ctx, runtime__name=runtime) as session, site_of(session, host) as site:
+    with on_server(ctx, host, runtime) as (session, site):
         for tag in resolve_tags(session, site, tags):
             asked = suite_at(session, suite) if suite else suite_for(session, tag)
             if threshold is not None:
                 asked = dataclasses.replace(asked, threshold=threshold)
             results.append(verify_tag(session, site, tag, asked, jobs=jobs))
     if as_json:
-        show_json(verifications_document(results))
+        show_json(report.verifications_document(results))
     else:
         for result in results:
-            show(verification_view(result))
+            report.show(report.verification_view(result))
     if not all(result.ok for result in results):
         ctx.exit(VerificationFailed.exit_code)
 
@@ -91,7 +80,7 @@ def _locked(ctx: click.Context, tags: Sequence[str], runtime: str | None, as_jso
                 f"{session.lockfile.name} has no such tag", hint="deployq push MODEL makes one"
             )
     if as_json:
-        show_json(status_document(found))
+        show_json(report.status_document(found))
     else:
-        show(status_table(found))
+        report.show(report.status_table(found))
     ctx.exit(0 if all(tag.ok for tag in found) else VerificationFailed.exit_code)

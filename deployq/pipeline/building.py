@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from deployq.artifacts.build import build
-from deployq.artifacts.store import ArtifactStore
+from deployq.artifacts.workshop import Workshop
 from deployq.errors import DeployqError
 from deployq.pipeline.jobs import Built, Job, Work
 from deployq.pipeline.prepare import choose_backend
@@ -31,16 +31,17 @@ def require_room(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
         ]
         for host, group in jobs.items()
     }
-    store = ArtifactStore(work.session.cache_dir)
+    store = Workshop(work.session.cache_dir)
     quants = {size.quant for sizes in new.values() for size in sizes}
     cached = [quant for quant in quants if store.get(_key(work, quant))]
-    require_disk(work.session, new, cached)
+    versions = {host: group[0].site.endpoint.version for host, group in jobs.items() if group}
+    require_disk(work.session, new, cached, versions)
 
 
 def build_all(work: Work, quants: Iterable[str]) -> Built:
     """The artifacts of these quants; where a build fails, those that it had finished."""
     session, info = work.session, work.prepared.info
-    store = ArtifactStore(session.cache_dir)
+    store = Workshop(session.cache_dir)
     wanted = list(dict.fromkeys(quants))
     if not wanted:
         return Built({}, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -10,15 +9,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from deployq.artifacts.store import ArtifactStore, Draft, Inputs
+from deployq import source as sources
+from deployq.artifacts.store import Inputs
+from deployq.artifacts.workshop import Draft, Workshop
 from deployq.errors import ArtifactError, DiskError, SourceError, ToolMissing
-from deployq.pipeline.parity import check_parity
+from deployq.pipeline.conversion import (
+    MARK,
+    able_converter,
+    as_gguf,
+    conversion_steps,
+    inputs_of,
+)
+from deployq.pipeline.prepare import Prepared, planned
 from deployq.pipeline.session import Session
-from deployq.pipeline.sources import Origin, origin_digest
+from deployq.pipeline.sources import Origin, cheap_findings, origin_digest, told
 from deployq.pipeline.stores import place_of
-from deployq.source.adapter import check_adapter
+from deployq.pipeline.tokenparity import check_parity
+from deployq.plan.disk import require_room
 from deployq.source.inspect import inspect
-from deployq.source.preflight import check_folder, check_scan, with_allowed
+from deployq.source.preflight import check_scan
 from deployq.source.safetensors import read_weights
 from deployq.types import (
     Artifact,
@@ -31,22 +40,33 @@ from deployq.types import (
 )
 from deployq.units import format_bytes
 
-_MARK = "convert:"
 
+def made_ready(session: Session, prepared: Prepared) -> Prepared:
+    """The same with a GGUF to quantize from: converts what was not converted yet.
 
-def converted(session: Session, origin: Origin) -> Artifact | None:
-    """The GGUF of an earlier conversion; None: there is none. Nothing is hashed or started."""
-    digest = origin_digest(session, origin, hash_now=False)
-    converter = _able(session, origin)
-    if digest is None or converter is None:
-        return None
-    return ArtifactStore(session.cache_dir).get(_inputs(converter, digest, origin).key)
+    Raises:
+        SourceError, ToolMissing, BackendError, DiskError: it can't be converted.
+    """
+    origin = prepared.origin
+    if origin is None:
+        return prepared
+    for line in told(origin):
+        session.talk(line)
+    if prepared.info.format == "gguf":
+        return prepared
+    require_room(prepared.plan.disk)
+    artifact = convert(session, origin)
+    info = as_gguf(session, artifact, origin)
+    targets = tuple(target.target for target in prepared.plan.targets)
+    ready = planned(session, prepared.model, origin, info, targets, "sizes")
+    return replace(ready, before=(_step(artifact),))
 
 
 def convert(session: Session, origin: Origin) -> Artifact:
     """The GGUF of a Hugging Face folder or of an adapter: found, or made now.
 
-    Everything that can be known before is checked before: a model that can't work costs seconds.
+    Everything that can be known before is checked before, what is cheap first: a model that can't
+    work costs seconds.
 
     Raises:
         SourceError: the source is at fault; every finding is in the message.
@@ -54,15 +74,17 @@ def convert(session: Session, origin: Origin) -> Artifact:
         DiskError: there is no room for it.
         BackendError, ArtifactError: the converter failed, or wrote something else.
     """
-    findings = list(_by_files(session, origin))
-    _judge(session, findings)
+    _judge(session, origin, cheap_findings(origin))
     converter = _require(session, origin)
+    if isinstance(converter, CheckingConverter):
+        _judge(session, origin, converter.check(_job(origin, Path("-"), Path("-"))))
     digest = origin_digest(session, origin, hash_now=True)
     assert digest is not None, "asked to hash, it hashes"
-    store = ArtifactStore(session.cache_dir)
-    inputs = _inputs(converter, digest, origin)
-    if (artifact := store.get(inputs.key)) is not None:
+    store, inputs = Workshop(session.cache_dir), inputs_of(converter, digest, origin)
+    if (artifact := store.checked(inputs.key, session.progress)) is not None:
+        store.use(inputs.key)
         return _remembered(session, artifact)
+    _judge(session, origin, _by_weights(session, origin))
     _require_room(session, origin)
     with store.building(inputs) as draft:
         if draft.artifact is None:
@@ -71,68 +93,52 @@ def convert(session: Session, origin: Origin) -> Artifact:
         return _remembered(session, draft.artifact)
 
 
-def as_gguf(session: Session, artifact: Artifact, origin: Origin) -> ModelInfo:
-    """What the converted file is, under the name of what it was made from."""
-    info = inspect(artifact.path)
-    session.digests.remember(artifact.path, artifact.digest)
-    return replace(info, warnings=(*origin.info.warnings, *info.warnings))
-
-
 # ---------------------------------------------------------------- before
 
 
-def _by_files(session: Session, origin: Origin) -> Iterator[Finding]:
-    """What files tell: the tokenizer, the adapter, then the weights themselves."""
-    allowed = origin.settings.allow
+def _by_weights(session: Session, origin: Origin) -> Iterator[Finding]:
+    """What only the weights themselves tell; every byte of them is read."""
     folder = origin.base or origin.path
-    yield from with_allowed(check_folder(folder, _tokenizer_of(origin)), _allowed(origin))
-    if origin.adapter is not None and origin.base is not None:
-        shapes = {t.name: t.shape for t in read_weights(origin.base).tensors}
-        yield from with_allowed(check_adapter(origin.adapter, shapes), allowed)
-    yield from with_allowed(_by_weights(session, origin, folder), allowed)
-
-
-def _by_weights(session: Session, origin: Origin, folder: Path) -> Iterator[Finding]:
     weights = read_weights(folder)
-    # it brings numpy, which a push of a GGUF need not wait for
-    scan = importlib.import_module("deployq.source.weights").scan_weights
-    task = f"checking {folder.name}"
-    found = scan(
+    task = f"checking {folder.resolve().name}"
+    found = sources.scan_weights(
         weights.files,
         lambda done: session.progress(task, done, weights.file_bytes, "bytes"),
     )
     session.progress(task, weights.file_bytes, weights.file_bytes, "bytes")
     yield from check_scan(folder, found, origin.dtype)
+    if origin.adapter is not None:
+        adapter = sources.scan_weights([origin.adapter.weights])
+        yield from check_scan(origin.path, adapter, "F32")
+        yield from sources.check_trained(origin.adapter)
 
 
-def _allowed(origin: Origin) -> tuple[str, ...]:
-    """A Modelfile template of the user's own stands in for a missing chat template."""
-    own = ("template",) if origin.settings.template else ()
-    return (*origin.settings.allow, *own)
-
-
-def _tokenizer_of(origin: Origin) -> Path | None:
-    """An adapter that was saved with its tokenizer is served with that one."""
-    own = origin.base is not None and (origin.path / "tokenizer_config.json").is_file()
-    return origin.path if own else None
-
-
-def _judge(session: Session, findings: Iterable[Finding]) -> None:
-    """Tell the warnings, and stop at what is fatal.
+def _judge(session: Session, origin: Origin, findings: Iterable[Finding]) -> None:
+    """Tell the warnings, and stop at what is fatal; what was allowed is a warning.
 
     Raises:
         SourceError: something is.
     """
     fatal = []
     for finding in findings:
-        if finding.fatal:
+        if finding.fatal and finding.check not in origin.allowed:
             fatal.append(finding)
         else:
             session.talk(f"warning: {finding.message}")
     if fatal:
-        first = fatal[0]
-        hint = first.hint or f'allow = ["{first.check}"] under [models.NAME] goes on all the same'
+        check = fatal[0].check
+        hint = fatal[0].hint or f"--allow {check} goes on all the same, on your own account"
         raise SourceError("; ".join(finding.message for finding in fatal), hint=hint)
+
+
+def _require(session: Session, origin: Origin) -> Converter:
+    found = able_converter(session, origin)
+    if found is not None:
+        return found
+    health = [c.health() for c in session.converters().values() if c.accepts(origin.path)]
+    why = "; ".join(h.detail for h in health) or "no converter plugin takes such a folder"
+    hint = next((h.hint for h in health if h.hint), "deployq plugins")
+    raise ToolMissing(f"{origin.path}: can't be converted here: {why}", hint=hint)
 
 
 def _require_room(session: Session, origin: Origin) -> None:
@@ -147,42 +153,19 @@ def _require_room(session: Session, origin: Origin) -> None:
         )
 
 
-def conversion_bytes(origin: Origin) -> int:
-    """Size of the converted file, its header estimated."""
-    size = 4 if origin.dtype == "F32" else 2
-    matrices = sum(t.n_elements * (4 if t.type == "F32" else size) for t in origin.info.tensors)
-    return origin.info.header_bytes + matrices
-
-
-def merge_bytes(origin: Origin) -> int:
-    """Size of the merged model that stands there while it is converted."""
-    return origin.info.file_bytes if origin.base is not None else 0
-
-
-def conversion_steps(origin: Origin) -> Iterator[tuple[str, int]]:
-    """What a conversion writes, for the plan's disk: each with its bytes."""
-    if origin.base is not None:
-        yield "merged model, until it is converted", merge_bytes(origin)
-    yield f"converted model ({origin.dtype})", conversion_bytes(origin)
-
-
 # ---------------------------------------------------------------- the work
 
 
 def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) -> None:
     started = time.monotonic()
-    with _scratch(session, draft.inputs.key) as scratch:
+    with _scratch(session, draft.inputs) as scratch:
+        session.talk(f"converting {origin.path.resolve().name} to {origin.dtype}")
         job = _job(origin, draft.path, scratch)
-        if isinstance(converter, CheckingConverter):
-            session.talk(f"converting {origin.path.name} to {origin.dtype}")
-            _judge(session, with_allowed(iter(converter.check(job)), origin.settings.allow))
         for note in converter.convert(job, session.progress):
             session.talk(note)
-    made = _whole(origin, draft)
+    made = _whole(origin, draft.path)
     if isinstance(converter, CheckingConverter):
-        tokenizer = _tokenizer_of(origin) or origin.base or origin.path
-        findings = check_parity(session, converter, tokenizer, made)
-        _judge(session, with_allowed(findings, origin.settings.allow))
+        _judge(session, origin, check_parity(session, converter, origin.tokenizer_folder, made))
     artifact = draft.finish(time.monotonic() - started, session.progress)
     by = f"{converter.name} {artifact.backend_version}"
     session.talk(
@@ -191,8 +174,8 @@ def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) 
     )
 
 
-def _whole(origin: Origin, draft: Draft) -> ModelInfo:
-    made = inspect(draft.path)
+def _whole(origin: Origin, file: Path) -> ModelInfo:
+    made = inspect(file)
     if made.architecture != origin.info.architecture:
         raise ArtifactError(
             f"{origin.path}: became {made.architecture!r} instead of {origin.info.architecture!r}"
@@ -216,9 +199,9 @@ def _job(origin: Origin, output: Path, scratch: Path) -> ConvertJob:
 
 
 @contextmanager
-def _scratch(session: Session, key: str) -> Iterator[Path]:
+def _scratch(session: Session, inputs: Inputs) -> Iterator[Path]:
     """A folder for what is needed in between; gone afterwards, and what a killed push left too."""
-    folder = (session.cache_dir / "scratch" / key).absolute()
+    folder = (session.cache_dir / "scratch" / inputs.key).absolute()
     try:
         if folder.exists():  # the artifact's lock is ours: whoever wrote it is dead
             shutil.rmtree(folder)
@@ -231,33 +214,14 @@ def _scratch(session: Session, key: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _inputs(converter: Converter, digest: str, origin: Origin) -> Inputs:
-    return Inputs(digest, origin.dtype, _MARK + converter.name, converter.health().version)
-
-
-def _able(session: Session, origin: Origin) -> Converter | None:
-    able = (c for c in session.converters().values() if c.accepts(origin.path) and c.health().ok)
-    return next(able, None)
-
-
-def _require(session: Session, origin: Origin) -> Converter:
-    found = _able(session, origin)
-    if found is not None:
-        return found
-    health = [c.health() for c in session.converters().values() if c.accepts(origin.path)]
-    why = "; ".join(h.detail for h in health) or "no converter plugin takes such a folder"
-    hint = next((h.hint for h in health if h.hint), "deployq plugins")
-    raise ToolMissing(f"{origin.path}: can't be converted here: {why}", hint=hint)
-
-
 def _remembered(session: Session, artifact: Artifact) -> Artifact:
     session.digests.remember(artifact.path, artifact.digest)
     return artifact
 
 
-def convert_step(artifact: Artifact) -> StepResult:
+def _step(artifact: Artifact) -> StepResult:
     """The conversion as a step of a report."""
     if artifact.reused:
         return StepResult("convert", "reused", 0.0, artifact.file_bytes, "made by an earlier run")
-    by = f"{artifact.backend.removeprefix(_MARK)} {artifact.backend_version}"
+    by = f"{artifact.backend.removeprefix(MARK)} {artifact.backend_version}"
     return StepResult("convert", "done", artifact.seconds, artifact.file_bytes, by)

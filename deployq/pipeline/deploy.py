@@ -13,13 +13,13 @@ from typing import TypeVar
 
 from deployq.errors import DeployqError, ServerError
 from deployq.pipeline.fit import expected_of
-from deployq.pipeline.jobs import Built, Job, Work, failed_report, held_by, held_digest, lock_entry
+from deployq.pipeline.jobs import Built, Job, Work, failed_report, lock_entry, make_job
 from deployq.pipeline.locks import alone
 from deployq.pipeline.servers import Site
 from deployq.pipeline.transaction import change_names
 from deployq.pipeline.trial import Trial, try_out
 from deployq.tags.journal import Swap
-from deployq.tags.lockfile import Lockfile, changes
+from deployq.tags.lockfile import Lockfile
 from deployq.tags.registry import clear_staging, forget, swap_of
 from deployq.tags.steps import Steps
 from deployq.types import TagReport, TargetPlan, TargetReport
@@ -58,13 +58,13 @@ def deploy(work: Work, order: Order, built: Built) -> list[TargetReport]:
 
 def _afresh(work: Work, order: Order) -> tuple[Work, Order]:
     """The order as it is now: another push may have done some of it meanwhile."""
-    lock, held = Lockfile.load(work.session.lockfile), held_by(order.site)
+    work = replace(work, lock=Lockfile.load(work.session.lockfile))
+    held = order.site.server.tags()
 
     def again(job: Job) -> Job:
-        entry = lock.find(job.tag, job.site.key)
-        return replace(job, why=changes(entry, job.wanted.fields, held_digest(held, job.tag)))
+        return make_job(work, job.site, job.wanted, held)
 
-    return replace(work, lock=lock), replace(
+    return work, replace(
         order,
         tags=tuple(map(again, order.tags)),
         aliases={target: again(job) for target, job in order.aliases.items()},

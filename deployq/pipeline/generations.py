@@ -16,7 +16,7 @@ from deployq.tags.history import generations, number_of, parse_generation
 from deployq.tags.journal import Swap
 from deployq.tags.lockfile import LockEntry, Lockfile
 from deployq.tags.names import TagName, history_name
-from deployq.tags.records import Shown, TagRecord
+from deployq.tags.records import Shown, TagRecord, find_tag
 from deployq.tags.registry import forget, swap_of
 from deployq.types import Generation, TagDifference
 
@@ -32,7 +32,7 @@ def history(session: Session, site: Site, tag: TagName) -> list[Generation]:
     """
     held, lock = site.server.tags(), Lockfile.load(session.lockfile)
     kept = generations(held, tag)
-    current = next((record for record in held if tag.same(record.name)), None)
+    current = find_tag(held, tag)
     if current is None and not kept:
         raise ConfigError(f"{site.endpoint.url} has no tag {tag}", hint="deployq list")
     found = dict(kept)

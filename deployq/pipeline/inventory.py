@@ -12,6 +12,7 @@ from deployq.pipeline.session import Session
 from deployq.proof.suites import Suite
 from deployq.proof.verify import run_suite
 from deployq.settings import nearest
+from deployq.tags.freed import Freed, freed_by
 from deployq.tags.lockfile import LockEntry, Lockfile, update
 from deployq.tags.names import TagName, is_internal, same_name
 from deployq.tags.records import Shown, TagRecord
@@ -126,8 +127,9 @@ def verify_tag(
     )
 
 
-def remove_tag(session: Session, site: Site, tag: str) -> int:
-    """Remove a tag from the server and from the lockfile; the bytes that it frees."""
-    freed = remove(site.server, TagName.parse(tag))
+def remove_tag(session: Session, site: Site, tag: str) -> Freed:
+    """Remove a tag from the server and from the lockfile; what that freed."""
+    freed = freed_by(site.server, site.endpoint.models_dir, [tag])
+    remove(site.server, TagName.parse(tag))
     update(session.lockfile, [], [(tag, site.key)])
     return freed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject, Wanted
 from deployq.proof.suites import Suite
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
-from deployq.tags.names import TagName, same_name
+from deployq.tags.names import TagName
+from deployq.tags.records import TagRecord, find_tag
 from deployq.types import Artifact, Score, StepResult, TagReport
 
 
@@ -95,25 +96,11 @@ class Built:
     failures: Mapping[str, DeployqError]
 
 
-def make_job(work: Work, site: Site, wanted: Wanted, held: Mapping[str, str]) -> Job:
-    """What a tag shall be on a server, and why that is to be done.
-
-    Args:
-        held: manifest digests of the server's tags, by name.
-    """
-    tag = str(wanted.rendered.tag)
-    entry = work.lock.find(tag, site.key)
-    return Job(site, wanted, changes(entry, wanted.fields, held_digest(held, tag)))
-
-
-def held_digest(held: Mapping[str, str], tag: str) -> str | None:
-    """The manifest digest of a tag among those that a server holds."""
-    return next((digest for name, digest in held.items() if same_name(name, tag)), None)
-
-
-def held_by(site: Site) -> dict[str, str]:
-    """Manifest digests of a server's tags, by name."""
-    return {record.name: record.digest for record in site.server.tags()}
+def make_job(work: Work, site: Site, wanted: Wanted, held: Sequence[TagRecord]) -> Job:
+    """What a tag shall be on a server that holds these tags, and why that is to be done."""
+    tag = wanted.rendered.tag
+    entry, there = work.lock.find(str(tag), site.key), find_tag(held, tag)
+    return Job(site, wanted, changes(entry, wanted.fields, there.digest if there else None))
 
 
 # ---------------------------------------------------------------- reports

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 from deployq.artifacts.store import ArtifactStore, artifact_key
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, ToolMissing
-from deployq.pipeline.convert import as_gguf, conversion_steps, convert, converted
+from deployq.pipeline.conversion import as_gguf, conversion_steps, converted
 from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
 from deployq.pipeline.resolve import (
     Model,
@@ -19,25 +20,28 @@ from deployq.pipeline.resolve import (
     with_overrides,
 )
 from deployq.pipeline.session import Session
-from deployq.pipeline.sources import Origin, find_origin, told
+from deployq.pipeline.sources import Origin, find_origin
 from deployq.pipeline.stores import place_of, server_stores
-from deployq.plan.disk import require_room
 from deployq.plan.planner import make_plan
 from deployq.plan.quants import own_size
 from deployq.plugins import pick
 from deployq.source.inspect import require_full_precision
 from deployq.types import Backend, ModelInfo, Plan, QuantSize, Target
 
+if TYPE_CHECKING:
+    from deployq.types import StepResult
+
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a push needs to know before it does anything."""
+    """All that a push needs to know before it starts; `before`: steps done to get here."""
 
     model: Model
     info: ModelInfo
     plan: Plan
     size_of: Callable[[str], QuantSize]
     origin: Origin | None = None
+    before: tuple[StepResult, ...] = ()
 
 
 def prepare(
@@ -58,12 +62,12 @@ def prepare(
         SourceError: the model can't be used.
     """
     model = with_overrides(resolve_model(session.config, name), overrides)
-    origin = find_origin(session, model)
+    origin = find_origin(model)
     earlier = converted(session, origin) if origin.needs_conversion else None
     info = as_gguf(session, earlier, origin) if earlier else origin.info
     require_full_precision(info, allow_requantize)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
-    prepared = _planned(session, model, origin, info, resolved, judge)
+    prepared = planned(session, model, origin, info, resolved, judge)
     if judge != "nothing":
         judged = judge_plan(session, prepared.plan, judge)
         warnings = (*prepared.plan.warnings, *differences(judged))
@@ -77,30 +81,12 @@ def current_info(session: Session, model: Model) -> ModelInfo:
     Raises:
         ConfigError, SourceError: nothing is there, or it can't be used.
     """
-    origin = find_origin(session, model)
+    origin = find_origin(model)
     earlier = converted(session, origin) if origin.needs_conversion else None
     return as_gguf(session, earlier, origin) if earlier else origin.info
 
 
-def made_ready(session: Session, prepared: Prepared) -> Prepared:
-    """The same with a GGUF to quantize from: converts what was not converted yet.
-
-    Raises:
-        SourceError, ToolMissing, BackendError, DiskError: it can't be converted.
-    """
-    origin = prepared.origin
-    if origin is None or prepared.info.format == "gguf":
-        return prepared
-    for line in told(origin):
-        session.talk(line)
-    require_room(prepared.plan.disk)
-    artifact = convert(session, origin)
-    info = as_gguf(session, artifact, origin)
-    targets = tuple(target.target for target in prepared.plan.targets)
-    return _planned(session, prepared.model, origin, info, targets, "sizes")
-
-
-def _planned(
+def planned(
     session: Session,
     model: Model,
     origin: Origin,

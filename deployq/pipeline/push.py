@@ -13,17 +13,18 @@ from functools import partial
 from deployq.errors import ConfigError, DeployqError, DoesNotFit
 from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
+from deployq.pipeline.convert import made_ready
 from deployq.pipeline.deploy import Order, deploy
 from deployq.pipeline.jobs import (
     Built,
     Options,
     Work,
-    held_by,
     make_job,
 )
 from deployq.pipeline.locked import require_locked
 from deployq.pipeline.parallel import at_once, stopping
-from deployq.pipeline.prepare import Prepared, choose_backend, made_ready, source_digest
+from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
+from deployq.pipeline.projects import remember_project
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
@@ -48,6 +49,7 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     """
     started, clock = datetime.now(UTC), time.monotonic()
     prepared = made_ready(session, prepared)
+    remember_project(session)
     work = _work(session, prepared, options, started)
     session.plugins.hook.deployq_push_started(plan=prepared.plan)
     with ExitStack() as stack:
@@ -164,17 +166,17 @@ def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> Depl
 
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
     """What one server shall get: each quant tag once, and an alias for each target."""
-    held, session, subject = held_by(site), work.session, work.subject
+    held, session, subject = site.server.tags(), work.session, work.subject
     quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
-    tags = [wanted_tag(session, subject, quant) for quant in quants]
+    tags = {quant: wanted_tag(session, subject, quant) for quant in quants}
     aliases = {
-        plan.target.name: wanted_alias(session, subject, plan.target, plan.chosen or "")
+        plan.target.name: wanted_alias(session, subject, plan.target, tags[plan.chosen or ""])
         for plan in plans
     }
     return Order(
         site=site,
         plans=tuple(plans),
-        tags=tuple(make_job(work, site, tag, held) for tag in tags),
+        tags=tuple(make_job(work, site, tag, held) for tag in tags.values()),
         aliases={target: make_job(work, site, alias, held) for target, alias in aliases.items()},
     )
 

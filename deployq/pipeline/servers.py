@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from deployq.errors import ConfigError, DeployqError
 from deployq.pipeline.recovery import recover
 from deployq.pipeline.session import Session
 from deployq.plugins import pick
 from deployq.tags.server import Server
-from deployq.types import Endpoint, PrivateRuntime, Runtime
+from deployq.tags.wire import is_local
+from deployq.types import Endpoint, PrivateRuntime, Runtime, StoringRuntime
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,17 @@ def _started(session: Session, runtime: Runtime, port: int) -> AbstractContextMa
 def host_site(session: Session, host: str) -> Iterator[Site]:
     """The server at an address that a target names."""
     url = host if "://" in host else f"http://{host}"
-    endpoint = Endpoint(url.rstrip("/"), "ollama")
+    endpoint = Endpoint(url.rstrip("/"), "ollama", models_dir=_guessed_models(session, url))
     with _site(session, endpoint.url, endpoint) as site:
         yield site
+
+
+def _guessed_models(session: Session, url: str) -> Path | None:
+    """Where an Ollama of this machine would keep its models; place_blob asks whether it does."""
+    ollama = session.runtimes().get("ollama")
+    if is_local(url) and isinstance(ollama, StoringRuntime):
+        return ollama.models_dir(session.runtime_dir)
+    return None
 
 
 @contextmanager

@@ -12,11 +12,13 @@ from deployq.errors import ConfigError, SourceError
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.settings import NAMED_SOURCES, ModelSettings
-from deployq.source.adapter import Adapter, read_adapter
+from deployq.source.adapter import Adapter, check_adapter, read_adapter
 from deployq.source.finding import Found, find_source
 from deployq.source.hf_files import source_files
 from deployq.source.inspect import inspect
-from deployq.types import ModelInfo
+from deployq.source.preflight import check_folder
+from deployq.source.safetensors import read_weights
+from deployq.types import Finding, ModelInfo
 
 
 @dataclass(frozen=True)
@@ -41,25 +43,37 @@ class Origin:
     def needs_conversion(self) -> bool:
         return bool(self.dtype)
 
+    @property
+    def allowed(self) -> frozenset[str]:
+        """Checks that only warn; a Modelfile template stands in for a missing chat template."""
+        own = ("template",) if self.settings.template else ()
+        return frozenset((*self.settings.allow, *own))
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """An adapter that was saved with its tokenizer is served with that one."""
+        own = (self.path / "tokenizer_config.json").is_file()
+        return self.path if own or self.base is None else self.base
+
     def files(self) -> tuple[Path, ...]:
         """Every file that the conversion's result depends on."""
         base = source_files(self.base) if self.base else ()
         return (*source_files(self.path), *base)
 
 
-def find_origin(session: Session, model: Model) -> Origin:
+def find_origin(model: Model) -> Origin:
     """Find the model in its source, and the base of an adapter.
 
     Raises:
         SourceError: there is no model, or it can't be used, or its base is not known.
         ConfigError: nothing is there.
     """
-    place, label = _fetched(session, model.source)
+    place, label = _fetched(model.source)
     if not place.exists():
         raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
     found = find_source(place)
     if found.kind == "adapter":
-        return _adapter(session, model, found, label)
+        return _adapter(model, found, label)
     info = inspect(found.path)
     dtype = "" if info.format == "gguf" else model.settings.dtype or info.dtype
     return Origin(found.path, info, model.settings, found, model.name, dtype, label=label)
@@ -81,9 +95,9 @@ def told(origin: Origin) -> Iterator[str]:
             )
 
 
-def _adapter(session: Session, model: Model, found: Found, label: str) -> Origin:
+def _adapter(model: Model, found: Found, label: str) -> Origin:
     adapter = read_adapter(found.path)
-    base = _base(session, model, adapter)
+    base = _base(model, adapter)
     info = inspect(base)
     if info.format == "gguf":
         raise SourceError(
@@ -103,13 +117,13 @@ def _adapter(session: Session, model: Model, found: Found, label: str) -> Origin
     )
 
 
-def _base(session: Session, model: Model, adapter: Adapter) -> Path:
+def _base(model: Model, adapter: Adapter) -> Path:
     """The folder of an adapter's base: the one that is configured, else the one it names.
 
     A path in somebody's adapter_config.json counts only below the adapter's own parent folder.
     """
     if model.settings.base is not None:
-        place, _ = _fetched(session, model.settings.base)
+        place, _ = _fetched(model.settings.base)
         return find_source(place).path
     named = adapter.base
     if not named:
@@ -128,7 +142,7 @@ def _base(session: Session, model: Model, adapter: Adapter) -> Path:
             hint=f"--base {named}, if that is the base",
         )
     revision = f"@{adapter.revision}" if adapter.revision else ""
-    return find_source(_fetched(session, Path(f"hf:{named}{revision}"))[0]).path
+    return find_source(_fetched(Path(f"hf:{named}{revision}"))[0]).path
 
 
 def _is_hub_name(name: str) -> bool:
@@ -136,12 +150,25 @@ def _is_hub_name(name: str) -> bool:
     return len(parts) == 2 and all(p and not p.startswith(".") for p in parts)
 
 
-def _fetched(session: Session, source: Path) -> tuple[Path, str]:
+def _fetched(source: Path) -> tuple[Path, str]:
     """A source by name as a place on this machine, and the name with its revision."""
     text = str(source)
     if not text.startswith(NAMED_SOURCES):
         return source, ""
     raise ConfigError(f"{text}: sources by name are not known to this version")
+
+
+def cheap_findings(origin: Origin) -> Iterator[Finding]:
+    """What small files and headers tell: the tokenizer, the shards, the adapter's shapes.
+
+    Raises:
+        SourceError: a shard is missing, or a header lies.
+    """
+    folder = origin.base or origin.path
+    yield from check_folder(folder, origin.tokenizer_folder)
+    if origin.adapter is not None and origin.base is not None:
+        shapes = {t.name: t.shape for t in read_weights(origin.base).tensors}
+        yield from check_adapter(origin.adapter, shapes)
 
 
 # ---------------------------------------------------------------- digests

@@ -8,7 +8,6 @@ from itertools import groupby
 
 from deployq.errors import DeployqError
 from deployq.pipeline.checks import suite_at
-from deployq.pipeline.jobs import held_digest
 from deployq.pipeline.prepare import current_info, source_digest
 from deployq.pipeline.resolve import Overrides, resolve_model, resolve_targets
 from deployq.pipeline.servers import Site, connect
@@ -17,7 +16,7 @@ from deployq.pipeline.wanted import Subject, Wanted, wanted_alias, wanted_tag
 from deployq.tags.history import generations
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName, is_internal
-from deployq.tags.records import TagRecord
+from deployq.tags.records import TagRecord, find_tag
 from deployq.types import TagState, TagStatus
 
 
@@ -80,12 +79,12 @@ def _compared(
     entry: LockEntry,
     subjects: Mapping[str, Subject | str],
 ) -> TagStatus:
-    there = held_digest({record.name: record.digest for record in held}, entry.tag)
+    there = find_tag(held, entry.tag)
     if there is None:
         return _status(entry, "lost", ["the server does not have it"])
     reasons = []
-    if there != entry.manifest_digest:
-        reasons.append(_changed_by_hand(held, entry, there))
+    if there.digest != entry.manifest_digest:
+        reasons.append(_changed_by_hand(held, entry, there.digest))
     elif (blob := site.server.show(entry.tag).blob_digest) and blob != entry.blob_digest:
         reasons.append(f"its weights are sha256:{blob[:12]}, not sha256:{entry.blob_digest[:12]}")
     reasons += _since(session, entry, subjects.get(entry.model))
@@ -148,15 +147,16 @@ def _since(session: Session, entry: LockEntry, subject: Subject | str | None) ->
 
 
 def _wanted(session: Session, subject: Subject, entry: LockEntry) -> Wanted | None:
+    tag = wanted_tag(session, subject, entry.quant)
     if entry.alias_of is None:
-        return wanted_tag(session, subject, entry.quant)
+        return tag
     name = TagName.parse(entry.tag).tag
     if name not in session.config.targets:
         return None  # a target that was told on the command line: what it was is not known
     (target,) = resolve_targets(
         session, [name], subject.model, Overrides(), subject.info.n_ctx_train
     )
-    return wanted_alias(session, subject, target, entry.quant)
+    return wanted_alias(session, subject, target, tag)
 
 
 def _status(entry: LockEntry, state: TagState, reasons: Iterable[str]) -> TagStatus:

@@ -88,7 +88,7 @@ def _tried(
         modelfile_digest=job.rendered.modelfile.digest,
         manifest_digest=staged.manifest_digest,
         n_ctx=job.rendered.n_ctx,
-        steps=(quantize_step(artifact), *steps.done),
+        steps=(*work.prepared.before, quantize_step(artifact), *steps.done),
         verification=verification,
         alias_of=job.alias_of,
     )
@@ -117,6 +117,7 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
         job.rendered.modelfile,
         artifact,
         _renamed(work, job, bytes="upload", steps="create"),
+        job.site.endpoint.models_dir,
     )
     stages.callback(discard, job.site.server, staged.staging)
     if work.options.locked:

@@ -47,16 +47,16 @@ def wanted_tag(session: Session, subject: Subject, quant: str) -> Wanted:
     return _wanted(session, subject, rendered, subject.suite, None)
 
 
-def wanted_alias(session: Session, subject: Subject, target: Target, quant: str) -> Wanted:
+def wanted_alias(session: Session, subject: Subject, target: Target, of: Wanted) -> Wanted:
     """A target's alias of a quant's tag.
 
     Raises:
         ModelfileError, ToolMissing, BackendError: as for `wanted_tag`.
     """
-    of = render_tag(session, subject.model, subject.info, quant)
-    rendered = render_alias(session, subject.model, subject.info, target, quant)
-    suite = subject.suite if _speaks_otherwise(rendered, of) else _short_suite(subject.suite)
-    return _wanted(session, subject, rendered, suite, str(of.tag))
+    tag = of.rendered
+    rendered = render_alias(session, subject.model, subject.info, target, tag.quant)
+    suite = subject.suite if _speaks_otherwise(rendered, tag) else _short_suite(subject.suite)
+    return _wanted(session, subject, rendered, suite, str(tag.tag))
 
 
 def artifact_key_of(session: Session, subject: Subject, quant: str) -> str:

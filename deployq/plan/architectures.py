@@ -7,13 +7,12 @@ llama-fit-params says of published models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deployq.plan.figures import Figures
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """Sliding-window layers among those with full attention.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from deployq.errors import DiskError
 from deployq.types import DiskPlan, DiskStep, FileSystem, QuantSize
@@ -34,8 +35,9 @@ class ServerStore:
     links: bool = False
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
+    """Bytes that are written, and to which file system."""
+
     what: str
     n_bytes: int
     where: str

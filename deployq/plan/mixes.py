@@ -8,13 +8,11 @@ that program says.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from typing import NamedTuple
 
 from deployq.ggml import TYPES
 from deployq.plan.catalogue import CATALOGUE
-from deployq.types import TensorInfo
 
 # The first part of a name that matches tells the role.
 _ROLES = (
@@ -32,8 +30,7 @@ _FEW_BITS_FOR_8_EXPERTS = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """What the rules ask of a model; `tied`: it has no output matrix of its own."""
 
     quant: str
@@ -55,8 +52,7 @@ class Model:
         return self.n_gqa >= 4
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a tensor stands: number `i` of `n` of its role, its row length, its matrices."""
 
     model: Model
@@ -248,40 +244,45 @@ _LOW_RULES: Mapping[str, _Rule] = {
 _MXFP4_RULES: Mapping[str, _Rule] = {"rest": _mxfp4}
 
 
-_ALIKE = frozenset({"attn_q", "attn_k", "attn_output", "other"})
-"""Roles whose rules don't ask for the layer."""
+class Seat(NamedTuple):
+    """What the rules ask of a tensor.
+
+    `number` is how many of its role came before it in llama.cpp's order, `layer` its layer,
+    `shape` as in the header.
+    """
+
+    role: str
+    number: int
+    layer: int
+    shape: tuple[int, ...]
 
 
-class Mix:
-    """Goes through a model's tensors in llama.cpp's order and says which type each gets."""
+_ANYWHERE = frozenset({"attn_q", "attn_k", "attn_output", "other"})
+"""Roles whose rules don't ask where among the layers a tensor is."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._seen: Counter[str] = Counter()
-        self._known: dict[tuple[str, int, int], str] = {}
-        low = _LOW_RULES if model.quant in _IQ12 else _RULES
-        self._rules = _MXFP4_RULES if model.quant == "MXFP4_MOE" else low
 
-    def type_of(self, tensor: TensorInfo, role: str, layer: int) -> str:
-        """The type that the mix wants for the next tensor, which plays `role` in `layer`."""
-        depth = tensor.shape[2] if len(tensor.shape) > 2 else 1
-        if role == "output" or (role == "token_embd" and self.model.tied):
-            return _output(Place(self.model, 0, 0, tensor.shape[0], depth))
-        if role in _ALIKE:  # the same in every layer
-            key = (role, tensor.shape[0], depth)
-            if key not in self._known:
-                self._known[key] = self._ruled(tensor, role, 0, depth)
-            return self._known[key]
-        return self._ruled(tensor, role, self._number(role, layer), depth)
+def kind_of(seat: Seat, n: int) -> Hashable:
+    """What tells a tensor that is one of `n` from others: those of one kind get one type."""
+    if seat.role in _ANYWHERE:
+        return seat.role, seat.shape
+    return seat.role, seat.shape, _stretch(seat.number, n), _stretch(seat.layer, n)
 
-    def _ruled(self, tensor: TensorInfo, role: str, i: int, depth: int) -> str:
-        n = self.model.n_attn_v if role == "attn_v" else self.model.n_layer
-        rule = self._rules.get(role, self._rules["rest"])
-        return rule(Place(self.model, i, n, tensor.shape[0], depth))
 
-    def _number(self, role: str, layer: int) -> int:
-        """How many of a role came before; with experts a layer has several, so it counts itself."""
-        self._seen[role] += 1
-        if self.model.n_expert > 1 and role.startswith("ffn") and self.model.quant not in _IQ12:
-            return layer
-        return self._seen[role] - 1
+def _stretch(i: int, n: int) -> Hashable:
+    """All that the rules ask of number `i` of `n`."""
+    eighth = n // 8
+    return min(i, 4), i < n // 16, i < eighth, i >= 7 * n // 8, (i - eighth) % 3
+
+
+def wanted_type(model: Model, seat: Seat) -> str:
+    """The type that the mix wants for a tensor, whether or not its rows allow it."""
+    row, depth = seat.shape[0], seat.shape[2] if len(seat.shape) > 2 else 1
+    if seat.role == "output" or (seat.role == "token_embd" and model.tied):
+        return _output(Place(model, 0, 0, row, depth))
+    low = model.quant in _IQ12
+    # with experts a layer has several tensors of one role, so the layer itself is counted
+    by_layer = model.n_expert > 1 and seat.role.startswith("ffn") and not low
+    rules = _MXFP4_RULES if model.quant == "MXFP4_MOE" else _LOW_RULES if low else _RULES
+    rule = rules.get(seat.role, rules["rest"])
+    n = model.n_attn_v if seat.role == "attn_v" else model.n_layer
+    return rule(Place(model, seat.layer if by_layer else seat.number, n, row, depth))

@@ -8,14 +8,15 @@ in mixes.py. tests/plan holds the result against what that program says.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from functools import lru_cache
-from pathlib import Path
+from typing import NamedTuple
 
 from deployq.errors import SourceError
 from deployq.ggml import TYPES, padded, tensor_bytes
 from deployq.plan.catalogue import CATALOGUE, Quant, parse_quant, parse_quants
-from deployq.plan.mixes import Mix, Model, role_of
+from deployq.plan.mixes import Model, Seat, kind_of, role_of, wanted_type
 from deployq.types import ModelInfo, QuantSize, TensorInfo
 
 __all__ = ["CATALOGUE", "Quant", "own_size", "parse_quant", "parse_quants", "tensor_types"]
@@ -54,15 +55,14 @@ def own_size(info: ModelInfo, quant: str) -> QuantSize:
     Raises:
         SourceError: the model's shapes don't allow this quant.
     """
-    types, fallbacks = tensor_types(info, quant)
-    bytes_of = [tensor_bytes(t.shape, kind) for t, kind in zip(info.tensors, types, strict=True)]
-    return QuantSize(
-        quant=quant,
-        file_bytes=info.header_bytes + sum(map(padded, bytes_of)),
-        bits_per_weight=8 * sum(bytes_of) / info.n_params,
-        fallback_tensors=fallbacks,
-        estimate=bool(info.estimate),
-    )
+    layout = _layout(info.tensors, _layers(info))
+    data, file, fallbacks = layout.kept_bytes, info.header_bytes + layout.kept_file_bytes, 0
+    for kind, type_name, fell_back in _types(info, quant, layout):
+        n_bytes, count = tensor_bytes(kind.seat.shape, type_name), len(kind.tensors)
+        data += count * n_bytes
+        file += count * padded(n_bytes)
+        fallbacks += count * fell_back
+    return QuantSize(quant, file, 8 * data / info.n_params, fallbacks, estimate=bool(info.estimate))
 
 
 def tensor_types(info: ModelInfo, quant: str) -> tuple[tuple[str, ...], int]:
@@ -71,51 +71,71 @@ def tensor_types(info: ModelInfo, quant: str) -> tuple[tuple[str, ...], int]:
     Raises:
         SourceError: a tensor's rows fit neither the quant nor a fallback.
     """
-    return _types(info.tensors, _model(info, quant), info.path)
+    chosen, fallbacks = [tensor.type for tensor in info.tensors], 0
+    for kind, type_name, fell_back in _types(info, quant, _layout(info.tensors, _layers(info))):
+        for n in kind.tensors:
+            chosen[n] = type_name
+        fallbacks += len(kind.tensors) * fell_back
+    return tuple(chosen), fallbacks
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """What doesn't depend on the quant: the tensors that are quantized, in llama.cpp's order."""
+class _Kind(NamedTuple):
+    """Tensors that get the same type in every quant: the first one's seat, their places."""
 
-    places: tuple[tuple[int, str, int], ...]  # number in the list, role, layer
+    seat: Seat
+    tensors: list[int]
+
+
+class _Layout(NamedTuple):
+    """What doesn't depend on the quant: the tensors that are quantized, and those that aren't."""
+
+    kinds: tuple[_Kind, ...]
+    kept_bytes: int
+    kept_file_bytes: int
     tied: bool
     n_attn_v: int
 
 
 @lru_cache(maxsize=8)
-def _layout(tensors: tuple[TensorInfo, ...]) -> _Layout:
+def _layout(tensors: tuple[TensorInfo, ...], n_layer: int) -> _Layout:
     order = sorted((_layer(t), t.name.encode(), n) for n, t in enumerate(tensors))
-    roles = {tensor.name: role_of(tensor.name) for tensor in tensors}
-    places = tuple(
-        (n, roles[tensors[n].name], layer) for layer, _, n in order if _quantizable(tensors[n])
-    )
-    return _Layout(
-        places, "output.weight" not in roles, sum(role == "attn_v" for role in roles.values())
-    )
-
-
-@lru_cache(maxsize=256)
-def _types(
-    tensors: tuple[TensorInfo, ...], model: Model, path: Path
-) -> tuple[tuple[str, ...], int]:
-    """Kept, since sizes, speed and what a card holds all ask for the same."""
-    base, mix = CATALOGUE[model.quant].base, Mix(model)
-    chosen = [tensor.type for tensor in tensors]
-    fallbacks = 0
-    for n, role, layer in _layout(tensors).places:
-        if not TYPES[base].quantized:
-            chosen[n] = base
+    roles = [role_of(tensor.name) for tensor in tensors]
+    n_attn_v = roles.count("attn_v")
+    kinds: dict[Hashable, _Kind] = {}
+    seen: Counter[str] = Counter()
+    kept: list[int] = []
+    for layer, _, n in order:
+        tensor, role = tensors[n], roles[n]
+        if not _quantizable(tensor):
+            kept.append(tensor_bytes(tensor.shape, tensor.type))
             continue
-        wanted = mix.type_of(tensors[n], role, layer)
-        chosen[n] = _for_row(path, model.quant, tensors[n], wanted)
-        fallbacks += tensors[n].shape[0] % TYPES[wanted].block > 0
-    return tuple(chosen), fallbacks
+        seat = Seat(role, seen[role], layer, tensor.shape)
+        seen[role] += 1
+        key = kind_of(seat, n_attn_v if role == "attn_v" else n_layer)
+        kinds.setdefault(key, _Kind(seat, [])).tensors.append(n)
+    return _Layout(
+        tuple(kinds.values()), sum(kept), sum(map(padded, kept)), "output" not in roles, n_attn_v
+    )
 
 
-def _model(info: ModelInfo, quant: str) -> Model:
-    arch, layout = info.architecture, _layout(info.tensors)
-    n_layer = _number(info, "block_count") or 0
+def _types(info: ModelInfo, quant: str, layout: _Layout) -> Iterator[tuple[_Kind, str, bool]]:
+    """Each kind of tensor, its type, and whether that is a fallback."""
+    base, model = CATALOGUE[quant].base, _model(info, quant, layout)
+    for kind in layout.kinds:
+        if TYPES[base].quantized:
+            wanted = wanted_type(model, kind.seat)
+            got = _for_row(info, quant, kind, wanted)
+            yield kind, got, kind.seat.shape[0] % TYPES[wanted].block > 0
+        else:
+            yield kind, base, False
+
+
+def _layers(info: ModelInfo) -> int:
+    return _number(info, "block_count") or 0
+
+
+def _model(info: ModelInfo, quant: str, layout: _Layout) -> Model:
+    arch, n_layer = info.architecture, _layers(info)
     n_head = _number(info, "attention.head_count") or 0
     n_head_kv = _number(info, "attention.head_count_kv")
     n_head_kv = n_head if n_head_kv is None else n_head_kv
@@ -157,14 +177,15 @@ def _quantizable(tensor: TensorInfo) -> bool:
     return not any(part in name for part in _KEPT)
 
 
-def _for_row(path: Path, quant: str, tensor: TensorInfo, wanted: str) -> str:
+def _for_row(info: ModelInfo, quant: str, kind: _Kind, wanted: str) -> str:
     """`wanted`, or what can be had for rows that its block doesn't divide."""
-    row = tensor.shape[0]
+    row = kind.seat.shape[0]
     if row % TYPES[wanted].block == 0:
         return wanted
     if wanted == "Q1_0":
+        name = info.tensors[kind.tensors[0]].name
         raise SourceError(
-            f"{path}: {quant} can't be made of it: rows of {row} in tensor {tensor.name!r} "
+            f"{info.path}: {quant} can't be made of it: rows of {row} in tensor {name!r} "
             f"are no multiple of {TYPES[wanted].block}, and {wanted} has no fallback",
             hint="choose another quant: --quants Q4_K_M",
         )

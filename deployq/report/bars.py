@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.text import Text
 
@@ -44,8 +45,8 @@ def memory_bar(memory: Memory, target: Target, width: int) -> Text:
     row = [*filled, *[FREE] * (limit - len(filled))]
     row += [RESERVE] * (cells - len(row))
     text = Text()
-    for part in (*row[:limit], BUDGET, *row[limit:]):
-        text.append(part.character, part.style)
+    for part, run in groupby((*row[:limit], BUDGET, *row[limit:])):
+        text.append(part.character * len(list(run)), part.style)
     if memory.total_bytes > target.memory_bytes:
         text = Text.assemble(text[:-1], (BEYOND, "red"))
     return text

@@ -6,28 +6,30 @@ a figure that is not known is null. New keys may come; a key keeps its meaning w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deployq.types import (
-    Candidate,
-    DiskPlan,
-    Explanation,
-    Judged,
-    ModelInfo,
-    Offload,
-    Plan,
-    PromptResult,
-    Report,
-    StepResult,
-    TagReport,
-    TargetPlan,
-    TargetReport,
-    Term,
-    TogetherPlan,
-    Verification,
-)
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deployq.types import (
+        Candidate,
+        DiskPlan,
+        Explanation,
+        Judged,
+        ModelInfo,
+        Offload,
+        Plan,
+        PromptResult,
+        Report,
+        StepResult,
+        TagReport,
+        TargetPlan,
+        TargetReport,
+        Term,
+        TogetherPlan,
+        Verification,
+    )
 
 SCHEMA = 1
 

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deployq.report.plan_view import machine_line
-from deployq.report.wording import fit_text, plain
+from deployq.report.styles import fit_text
+from deployq.report.wording import plain
 from deployq.types import Explanation, TensorGroup, Term
 from deployq.units import format_bytes
 

@@ -10,11 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from deployq.report.documents import SCHEMA, Document
-from deployq.report.wording import plain
+from deployq.report.wording import CHOSEN, NOTHING, plain
 from deployq.types import Generation, TagDifference, TagState, TagStatus
 from deployq.units import format_bytes
 
-NOTHING = "–"
 _MARKS: dict[TagState, tuple[str, str]] = {
     "ok": ("ok", "green"),
     "drifted": ("drifted", "yellow"),
@@ -31,7 +30,7 @@ def history_document(generations: Sequence[Generation]) -> Document:
 
 def history_table(generations: Sequence[Generation]) -> Table:
     """A line for each content of a tag, the newest first; an arrow at the present one."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = _table()
     table.add_column("", width=1)
     table.add_column("generation", justify="right", no_wrap=True)
     for column in ("quant", "size", "context", "checks"):
@@ -40,7 +39,7 @@ def history_table(generations: Sequence[Generation]) -> Table:
     table.add_column("pushed", overflow="fold")
     for one in generations:
         table.add_row(
-            "►" if one.current else "",
+            CHOSEN if one.current else "",
             str(one.number),
             one.quant or NOTHING,
             format_bytes(one.size_bytes),
@@ -50,6 +49,10 @@ def history_table(generations: Sequence[Generation]) -> Table:
             one.pushed_at or "not by deployq here",
         )
     return table
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
 
 
 def difference_document(difference: TagDifference) -> Document:
@@ -68,7 +71,7 @@ def difference_view(difference: TagDifference) -> RenderableType:
     """What differs, old beside new; then the Modelfiles as a unified diff."""
     if difference.same:
         return Text(f"{difference.one} and {difference.other} are the same")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = _table()
     table.add_column("", no_wrap=True)
     table.add_column(plain(difference.one), overflow="fold")
     table.add_column(plain(difference.other), overflow="fold")
@@ -96,7 +99,7 @@ def status_document(statuses: Sequence[TagStatus]) -> Document:
 
 def status_table(statuses: Sequence[TagStatus]) -> Table:
     """A line for each tag; what changed since it was pushed stands beside it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = _table()
     table.add_column("tag", overflow="fold")
     table.add_column("quant", no_wrap=True)
     table.add_column("server", overflow="fold")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deployq.report.wording import FIT_MARKS, parameters_text, plain, speed_text
+from deployq.report.wording import FIT_MARKS, NOTHING, parameters_text, plain, speed_text
 from deployq.types import Candidate, Plan, TargetPlan
 from deployq.units import format_bytes
 
@@ -84,6 +84,6 @@ def _cells(candidate: Candidate, plan: TargetPlan, most: str, *, speeds: bool) -
         yield format_bytes(part)
     yield f"{most}{format_bytes(memory.total_bytes)}"
     yield escaped(FIT_MARKS[candidate.verdict])
-    yield str(candidate.max_context or "–")
+    yield str(candidate.max_context or NOTHING)
     if speeds:
-        yield speed_text(candidate.speed) if candidate.speed else "–"
+        yield speed_text(candidate.speed) if candidate.speed else NOTHING

@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from deployq.report.bars import legend, memory_bar
+from deployq.report.styles import FIT_STYLES
 from deployq.report.wording import (
     BAD,
     CHOSEN,
     FIT_MARKS,
-    FIT_STYLES,
     GOOD,
+    NOTHING,
     parameters_text,
     plain,
     speed_text,
@@ -191,10 +192,10 @@ def _parts(candidates: Sequence[Candidate]) -> list[_Column]:
 def _reach(candidates: Sequence[Candidate]) -> Iterator[_Column]:
     """How far a row goes: the largest context, and the speed."""
     if any(c.max_context for c in candidates):
-        cells = [str(c.max_context) if c.max_context else "–" for c in candidates]
+        cells = [str(c.max_context) if c.max_context else NOTHING for c in candidates]
         yield _Column("max. context", cells)
     if any(c.speed for c in candidates):
-        cells = [speed_text(c.speed) if c.speed else "–" for c in candidates]
+        cells = [speed_text(c.speed) if c.speed else NOTHING for c in candidates]
         yield _Column("~tokens/s", cells)
 
 

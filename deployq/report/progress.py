@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn
-from rich.progress import Progress as Bars
-from rich.progress import Task as Bar
-from rich.table import Column
-from rich.text import Text
-
+from deployq import report
 from deployq.report.wording import one_line, seconds_text
 from deployq.units import format_bytes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 NAME_CHARACTERS = 40
 
@@ -34,6 +34,7 @@ class TerminalProgress:
 
     Bars stand only while work is under way: with the last task's end they become ordinary
     lines, so that whoever prints next is not overwritten. NO_COLOR is honoured by the console.
+    What draws them is imported with the first call: most commands never come to one.
 
     Args:
         console: where to show it; stderr by default.
@@ -41,12 +42,16 @@ class TerminalProgress:
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self._console = console or Console(stderr=True)
+        self._given = console
         self._quiet = quiet
         self._lock = threading.Lock()
         self._tasks: dict[tuple[str, str], _Task] = {}
         self._ended: set[tuple[str, str]] = set()
         self._bars: Bars | None = None
+
+    @cached_property
+    def _console(self) -> Console:
+        return self._given or report.stderr()
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +84,7 @@ class TerminalProgress:
 
     def _draw(self, known: _Task, task: str, done: float, total: float | None, unit: str) -> None:
         if self._bars is None:
-            self._bars = _bars(self._console)
+            self._bars = report.progress_bars(self._console)
             self._bars.start()
         if known.bar is None:
             name = one_line(task, NAME_CHARACTERS)
@@ -100,17 +105,6 @@ class TerminalProgress:
             self._bars = None
 
 
-def _bars(console: Console) -> Bars:
-    return Bars(
-        TextColumn("{task.description}", markup=False, table_column=Column(min_width=24)),
-        BarColumn(bar_width=24),
-        _Amount(),
-        _Pace(),
-        console=console,
-        redirect_stdout=False,  # stdout is data
-    )
-
-
 def amount(done: float, total: float | None, unit: str) -> str:
     """How much is done: "12/291 tensors", "12.3 MiB/54.2 MiB", "7 prompts"."""
     if unit == "bytes":
@@ -118,24 +112,3 @@ def amount(done: float, total: float | None, unit: str) -> str:
         return f"{format_bytes(int(done))}{of}"
     of = "" if total is None else f"/{total:.0f}"
     return f"{done:.0f}{of} {unit}"
-
-
-class _Amount(ProgressColumn):
-    """How much is done, in the task's own unit."""
-
-    def render(self, task: Bar) -> Text:
-        return Text(amount(task.completed, task.total, task.fields["unit"]))
-
-
-class _Pace(ProgressColumn):
-    """The rate of bytes and the time that is left; after the end, how long it took."""
-
-    def render(self, task: Bar) -> Text:
-        if task.finished:
-            return Text(seconds_text(task.finished_time or 0), style="green")
-        parts = []
-        if task.fields["unit"] == "bytes" and task.speed:
-            parts.append(f"{format_bytes(int(task.speed))}/s")
-        if task.time_remaining is not None:
-            parts.append(f"{seconds_text(task.time_remaining)} left")
-        return Text(", ".join(parts), style="dim")

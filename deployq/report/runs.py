@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 from deployq.errors import DiskError
+from deployq.files import write_whole
 from deployq.report.documents import report_document
 from deployq.types import Report
 
@@ -60,14 +60,8 @@ def write_text(path: Path, text: str) -> Path:
     Raises:
         DiskError: it can't be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, text)
     except OSError as exc:
-        temporary.unlink(missing_ok=True)
         raise DiskError(f"cannot write {path}: {exc.strerror}") from exc
     return path

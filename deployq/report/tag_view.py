@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from deployq.report.documents import SCHEMA, Document
+from deployq.report.wording import NOTHING
 from deployq.types import HeldTag
 from deployq.units import format_bytes
-
-NOTHING = "–"
 
 
 def tags_document(tags: Sequence[HeldTag]) -> Document:

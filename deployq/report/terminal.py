@@ -10,17 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from deployq.report.runs import REPORT_NAME
+from deployq.report.styles import STATUS_STYLES, fit_text, status_text
 from deployq.report.wording import (
     BAD,
     CHOSEN,
     GOOD,
-    STATUS_STYLES,
+    NOTHING,
     count,
-    fit_text,
     one_line,
     plain,
     seconds_text,
-    status_text,
 )
 from deployq.types import (
     Fit,
@@ -36,7 +35,6 @@ from deployq.units import format_bytes
 
 FAILURES_SHOWN = 3
 TEXT_CHARACTERS = 200
-NOTHING = "–"
 # What stands in the summary's notes; "done" and "unchanged" need no explanation.
 NOTED: tuple[StepStatus, ...] = ("failed", "skipped", "reused")
 

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from deployq.report.bars import FREE, legend, memory_bar
 from deployq.report.plan_view import LARGEST_BAR, hanging, machine_line
-from deployq.report.wording import BAD, CHOSEN, fit_text, plain
+from deployq.report.styles import fit_text
+from deployq.report.wording import BAD, CHOSEN, plain
 from deployq.types import Memory, TogetherPlan
 from deployq.units import format_bytes
 

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.text import Text
-
-from deployq.types import Fit, Speed, StepStatus
+from deployq.types import Fit, Speed
 
 FIT_MARKS: Mapping[Fit, str] = {"fits": "✓ fits", "tight": "~ tight", "no": "✗ no"}
-FIT_STYLES: Mapping[Fit, str] = {"fits": "green", "tight": "yellow", "no": "red"}
-STATUS_STYLES: Mapping[StepStatus, str] = {
-    "done": "green",
-    "reused": "cyan",
-    "unchanged": "cyan",
-    "skipped": "yellow",
-    "failed": "red",
-}
 CHOSEN = "►"
+NOTHING = "–"
 GOOD, BAD = "✓", "✗"
 FASTEST = 1000
 
@@ -60,15 +51,6 @@ def count(number: int, noun: str) -> str:
     """A number of things: "1 tag", "2 tags", "2 aliases"."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
-
-
-def fit_text(fit: Fit) -> Text:
-    """A verdict with its mark."""
-    return Text(FIT_MARKS[fit], style=FIT_STYLES[fit])
-
-
-def status_text(status: StepStatus) -> Text:
-    return Text(status, style=STATUS_STYLES[status])
 
 
 def speed_text(speed: Speed) -> str:

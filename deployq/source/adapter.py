@@ -11,7 +11,6 @@ from typing import Any
 from deployq.errors import SourceError
 from deployq.source.finding import ADAPTER_CONFIG, read_object
 from deployq.source.safetensors import StoredTensor, read_tensors
-from deployq.source.weights import read_array
 from deployq.types import Finding
 
 WEIGHTS = "adapter_model.safetensors"
@@ -22,7 +21,6 @@ _PREFIX = re.compile(r"^base_model\.model\.")
 _PART = re.compile(r"\.lora_(?P<part>A|B|embedding_A|embedding_B)(?:\.\w+)?(?:\.weight)?$")
 _MAGNITUDE = re.compile(r"\.lora_magnitude_vector(?:\.\w+)?(?:\.weight)?$")
 _SAVED = re.compile(r"\.modules_to_save(?:\.default)?|\.original_module")
-_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,10 @@ class Adapter:
     whole: Mapping[str, tuple[int, ...]]
     names: Mapping[str, str]  # module -> the stored name of its B
     embedding: frozenset[str] = frozenset()
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / WEIGHTS
 
 
 def full_precision_name(name: str) -> str:
@@ -109,7 +111,6 @@ def check_adapter(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iter
         yield Finding("adapter", True, f"{adapter.folder}: holds no LoRA weights")
         return
     yield from _fits(adapter, base)
-    yield from _trained(adapter)
 
 
 def _fits(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
@@ -148,22 +149,3 @@ def _may_grow(name: str, base: tuple[int, ...], mine: tuple[int, ...]) -> bool:
     rows = ("embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out")
     grown = len(base) == len(mine) and base[1:] == mine[1:] and mine[0] >= base[0]
     return grown and any(part in name for part in rows)
-
-
-def _trained(adapter: Adapter) -> Iterator[Finding]:
-    """B starts as zero: where it still is, the adapter changes nothing."""
-    file = adapter.folder / WEIGHTS
-    zero = [m for m, name in adapter.names.items() if not read_array(file, name).any()]
-    if zero and len(zero) == len(adapter.names) and not adapter.whole:
-        yield Finding(
-            "adapter",
-            True,
-            f"{adapter.folder}: was never trained: B is zero in all {len(zero)} modules, so the "
-            "merged model would be its base",
-            "save the adapter after training: trainer.save_model()",
-        )
-    elif zero:
-        some = ", ".join(zero[:_FEW])
-        yield Finding(
-            "adapter", False, f"{adapter.folder}: {len(zero)} modules were not trained: {some}"
-        )

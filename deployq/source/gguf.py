@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from deployq.errors import SourceError
 from deployq.ggml import TYPES_BY_ID, padded, tensor_bytes
@@ -153,10 +153,17 @@ class Cursor:
         return value
 
     def numbers(self, kind: int, count: int, what: str) -> tuple[int | float | bool, ...]:
-        start = self.need(count * _SIZES[kind], what)
-        values = struct.unpack_from(f"{self.order}{count}{_FORMATS[kind]}", self._chunk, start)
-        self.position += count * _SIZES[kind]
+        values = self.unpack(f"{count}{_FORMATS[kind]}", what)
         return tuple(map(bool, values)) if kind == _BOOL else values
+
+    def unpack(self, code: str, what: str) -> tuple[Any, ...]:
+        """The values from here on, by a format of the `struct` module."""
+        code = self.order + code
+        n_bytes = struct.calcsize(code)
+        start = self.need(n_bytes, what)
+        values = struct.unpack_from(code, self._chunk, start)
+        self.position += n_bytes
+        return values
 
     def integer(self, kind: int, what: str) -> int:
         return int(self.scalar(kind, what))
@@ -332,16 +339,16 @@ def _tensor_info(cursor: Cursor, number: int) -> tuple[TensorInfo, int]:
     n_dims = cursor.integer(4, what)
     if n_dims > MAX_DIMS:
         cursor.fail(what, f"{n_dims} dimensions; {MAX_DIMS} is the most there can be")
-    shape = tuple(cursor.integer(10, what) for _ in range(n_dims))
+    *shape, type_id, offset = cursor.unpack(f"{n_dims}QIQ", what)
     if 0 in shape or math.prod(shape) >= 1 << 63:
-        cursor.fail(what, f"the shape {shape} is absurd")
-    kind = TYPES_BY_ID.get(type_id := cursor.integer(4, what))
+        cursor.fail(what, f"the shape {tuple(shape)} is absurd")
+    kind = TYPES_BY_ID.get(type_id)
     if kind is None:
         cursor.fail(what, f"tensor type {type_id} is unknown or was removed from the format")
     row = shape[0] if shape else 1
     if row % kind.block:
         cursor.fail(what, f"rows of {row} are no multiple of {kind.name}'s block, {kind.block}")
-    return TensorInfo(name, shape, kind.name), cursor.integer(10, what)
+    return TensorInfo(name, tuple(shape), kind.name), offset
 
 
 def _check_data(

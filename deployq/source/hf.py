@@ -21,6 +21,7 @@ from deployq.source.finding import model_weights, packed_by
 from deployq.source.hf_classes import ARCHITECTURES
 from deployq.source.hf_config import CONFIG, Config, Keys, header_keys, read_config
 from deployq.source.hf_names import Converted, Latent, NameOf, convert, rope_tensors
+from deployq.source.projector import projector_note
 from deployq.source.safetensors import INDEX, Weights, read_weights
 from deployq.types import ModelInfo, TensorInfo
 
@@ -225,12 +226,6 @@ def _measured_heads(
         return {}
     rows = next((s[1] for n, s in shapes.items() if n.endswith(".attn_k.weight")), 0)
     return {"attention.head_count_kv": rows // head} if rows and rows % head == 0 else {}
-
-
-def projector_note(n_bytes: int) -> Iterator[str]:
-    """Says that a projector is counted, where there is one."""
-    if n_bytes:
-        yield f"weights of a projector for images or sound are counted: {n_bytes:,} bytes"
 
 
 def _unknown(folder: Path, made: Converted) -> Iterator[str]:

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from deployq import source
 from deployq.errors import ConfigError, SourceError
-from deployq.ggml import GGUF_ALIGNMENT, TYPES, padded, tensor_bytes
+from deployq.ggml import GGUF_ALIGNMENT, TYPES, padded
 from deployq.source.gguf import Header, read_header
-from deployq.source.hf import inspect_hugging_face, is_hugging_face, projector_note
+from deployq.source.projector import projector_bytes, projector_note
 from deployq.types import ModelInfo, TensorInfo
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -45,8 +46,8 @@ def inspect(path: Path) -> ModelInfo:
     try:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder", hint="check the model's source")
-        if path.is_dir() and not any(path.glob("*.gguf")) and is_hugging_face(path):
-            return inspect_hugging_face(path)
+        if path.is_dir() and not any(path.glob("*.gguf")) and source.is_hugging_face(path):
+            return source.inspect_hugging_face(path)
         headers = [read_header(file) for file in _parts(_gguf_in(path) if path.is_dir() else path)]
         _check_parts(headers)
         return _model_info(headers)
@@ -165,7 +166,7 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
         raise SourceError(f"{first.path}: holds a vocabulary only, no weights")
     n_ctx_train = first.metadata.get(f"{architecture}.context_length")
     template = first.metadata.get("tokenizer.chat_template")
-    projector = _projector_bytes(first.path)
+    projector = projector_bytes(first.path)
     return ModelInfo(
         path=first.path,
         files=tuple(header.path for header in headers),
@@ -188,15 +189,6 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
         projector_bytes=projector,
         warnings=tuple(projector_note(projector)),
     )
-
-
-def _projector_bytes(model: Path) -> int:
-    """Weights of the one projector (mmproj) beside a model; with several, nobody knows which."""
-    files = sorted(model.parent.glob("*mmproj*.gguf"))
-    if len(files) != 1 or files[0] == model:
-        return 0
-    tensors = read_header(files[0]).tensors
-    return sum(padded(tensor_bytes(tensor.shape, tensor.type)) for tensor in tensors)
 
 
 def _architecture(header: Header) -> str:

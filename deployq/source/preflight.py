@@ -5,18 +5,18 @@ Each finding has the name of a check, which `allow` in deployq.toml turns into a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployq.source.finding import read_object
 from deployq.source.hf_files import unexpected_weights
 from deployq.source.safetensors import Weights, read_weights
 from deployq.source.tokenizer_files import TokenizerFacts, read_tokenizer
-from deployq.source.weights import WeightScan
 from deployq.types import Finding
+
+if TYPE_CHECKING:
+    from deployq.source.weights import WeightScan
 
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight",
                "embeddings.weight", "embedding.weight")  # fmt: skip
@@ -143,19 +143,3 @@ def check_scan(folder: Path, scan: WeightScan, dtype: str) -> Iterator[Finding]:
             f"{folder}: {names} has values above 65504, the largest F16",
             'write dtype = "BF16" under [models.NAME], and build no F16 of it',
         )
-
-
-def with_allowed(findings: Iterator[Finding], allowed: tuple[str, ...]) -> Iterator[Finding]:
-    """Findings, those of allowed checks as warnings."""
-    for finding in findings:
-        yield replace(finding, fatal=finding.fatal and finding.check not in allowed)
-
-
-def quantized_as(folder: Path) -> str:
-    """The method of a folder's quantization_config, in words with its bits; empty: none."""
-    stated = read_object(folder / "config.json").get("quantization_config")
-    if not isinstance(stated, dict):
-        return ""
-    bits = stated.get("bits") or (4 if stated.get("load_in_4bit") else None)
-    method = stated.get("quant_method") or json.dumps(stated)[:60]
-    return f"{method}, {bits} bits" if bits else str(method)

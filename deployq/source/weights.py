@@ -5,7 +5,6 @@ Works on raw bits, a few megabytes at a time, at the disk's speed: nothing is tu
 
 from __future__ import annotations
 
-import importlib
 import json
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from deployq.source.adapter import Adapter
+from deployq.types import Finding
+
 CHUNK_BYTES = 8 << 20
+_FEW = 3
 
 # dtype -> (unsigned type of its size, mask of the exponent, mask of all but the sign,
 #           bits of the first value that rounds to infinity in F16; None: there is none)
@@ -62,7 +67,6 @@ def scan_weights(
 
 def read_array(file: Path, name: str) -> Any:
     """One tensor of a safetensors file as a float32 numpy array; None: it has no such tensor."""
-    numpy = importlib.import_module("numpy")
     header, data = _header(file)
     entry = header.get(name)
     if entry is None:
@@ -72,10 +76,10 @@ def read_array(file: Path, name: str) -> Any:
         stream.seek(data + start)
         raw = stream.read(end - start)
     if entry["dtype"] == "BF16":
-        values = (numpy.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+        values = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
     else:
         kind = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[entry["dtype"]]
-        values = numpy.frombuffer(raw, kind).astype("<f4")
+        values = np.frombuffer(raw, kind).astype("<f4")
     return values.reshape(entry["shape"])
 
 
@@ -96,8 +100,6 @@ def _places(file: Path) -> Iterator[tuple[str, str, int, int]]:
 
 def _scan(file: Path, dtype: str, start: int, end: int) -> tuple[bool, bool, bool]:
     """Has it a NaN or an infinity; a value beyond F16; nothing but zeros?"""
-    # imported here and nowhere else: it takes a tenth of a second that a plan must not wait for
-    numpy = importlib.import_module("numpy")
     kind, exponent, magnitude, limit = _BITS[dtype]
     nan = above = False
     nothing = True
@@ -106,8 +108,26 @@ def _scan(file: Path, dtype: str, start: int, end: int) -> tuple[bool, bool, boo
         left = end - start
         while left > 0 and (raw := stream.read(min(CHUNK_BYTES, left))):
             left -= len(raw)
-            largest = int((numpy.frombuffer(raw, kind) & magnitude).max())
+            largest = int((np.frombuffer(raw, kind) & magnitude).max())
             nan = nan or largest >= exponent
             above = above or (limit is not None and limit <= largest < exponent)
             nothing = nothing and largest == 0
     return nan, above, nothing
+
+
+def check_trained(adapter: Adapter) -> Iterator[Finding]:
+    """B starts as zero: where it still is, the adapter changes nothing."""
+    zero = [m for m, name in adapter.names.items() if not read_array(adapter.weights, name).any()]
+    if zero and len(zero) == len(adapter.names) and not adapter.whole:
+        yield Finding(
+            "adapter",
+            True,
+            f"{adapter.folder}: was never trained: B is zero in all {len(zero)} modules, so the "
+            "merged model would be its base",
+            "save the adapter after training: trainer.save_model()",
+        )
+    elif zero:
+        some = ", ".join(zero[:_FEW])
+        yield Finding(
+            "adapter", False, f"{adapter.folder}: {len(zero)} modules were not trained: {some}"
+        )

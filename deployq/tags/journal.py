@@ -9,7 +9,6 @@ died in between: the names in it are put back to what they held before.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from deployq.digests import sha256_bytes
 from deployq.errors import DiskError
+from deployq.files import write_whole
 from deployq.tags.names import TagName
 
 SCHEMA = 1
@@ -64,16 +64,10 @@ class Journal:
         Raises:
             DiskError: it can't be written; so nothing may be changed.
         """
-        path = self._path(entry)
         text = json.dumps(_document(entry), indent=2)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".new")
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            write_whole(self._path(entry), text)
         except OSError as exc:
             raise DiskError(
                 f"the journal {self.folder} can't be written: {exc.strerror or exc}",

@@ -9,8 +9,6 @@ entry from there.
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -21,6 +19,7 @@ import filelock
 import tomli_w
 
 from deployq.errors import LockfileError
+from deployq.files import write_whole
 
 Key = tuple[str, str]
 
@@ -162,7 +161,7 @@ def update(
     """
     with _locked(path):
         lockfile = Lockfile.load(path).merged(entries, removed, keep)
-        _write(path, lockfile.dumps())
+        write_whole(path, lockfile.dumps())
     return lockfile
 
 
@@ -275,21 +274,6 @@ def _locked(path: Path) -> Iterator[None]:
         ) from exc
     except OSError as exc:
         raise LockfileError(f"cannot write {path.name}: {exc}") from exc
-
-
-def _write(path: Path, text: str) -> None:
-    """All or nothing: to a file beside it, on disk, then renamed."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _words(name: str) -> str:

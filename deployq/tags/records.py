@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from deployq.tags.names import TagName, same_name
 from deployq.tags.parameters import Value
 from deployq.types import Answer
 
@@ -64,6 +65,11 @@ class Loaded:
     n_ctx: int | None
     digest: str = ""
     expires: str = ""
+
+
+def find_tag(held: Iterable[TagRecord], name: TagName | str) -> TagRecord | None:
+    """The tag of that name among those that a server holds, letter case aside."""
+    return next((record for record in held if same_name(record.name, str(name))), None)
 
 
 def expect(answer: Any, key: str, kind: type[T]) -> T:
@@ -157,18 +163,6 @@ def answered(answer: Any, text: str, thinking: str, wall_seconds: float) -> Answ
         wall_seconds=wall_seconds,
         raw=answer,
     )
-
-
-def version_numbers(version: str) -> tuple[int, ...]:
-    """`0.34.4-rc1` as (0, 34, 4).
-
-    Raises:
-        ValueError: it is no version.
-    """
-    matched = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", version)
-    if matched is None:
-        raise ValueError(f"its version is {version!r}")
-    return tuple(int(part or 0) for part in matched.groups())
 
 
 def same_parameters(sent: Mapping[str, Value], shown: Mapping[str, Value]) -> bool:

@@ -12,13 +12,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from deployq.errors import ModelfileError, ServerError, ServerRefused
+from deployq.tags.blobs import Placed, mtime_kept, place_blob
 from deployq.tags.history import beyond, generations, kept_name
 from deployq.tags.journal import Swap
 from deployq.tags.modelfile import Modelfile
-from deployq.tags.names import STAGING, TagName, same_name, staging_name
-from deployq.tags.records import TagRecord
+from deployq.tags.names import STAGING, TagName, staging_name
+from deployq.tags.records import TagRecord, find_tag
 from deployq.tags.server import Server
 from deployq.tags.steps import Steps
 from deployq.types import Artifact, Progress, no_progress
@@ -48,21 +50,25 @@ def stage(
     modelfile: Modelfile,
     artifact: Artifact,
     progress: Progress = no_progress,
+    models_dir: Path | None = None,
 ) -> Staged:
     """Create a tag under its staging name; the tag itself is untouched.
+
+    Args:
+        models_dir: where the server may keep its models on this machine: what is linked there
+            is not uploaded.
 
     Raises:
         ServerError: the server failed; nothing is left under the staging name.
     """
     staging = staging_name(tag)
     with steps.step("upload") as outcome:
-        if server.upload_blob(artifact.path, artifact.digest, progress):
-            outcome.bytes = artifact.file_bytes
-        else:
-            outcome.status = "reused"
-            outcome.detail = "the server has it"
+        placed = place_blob(server, models_dir, artifact, progress)
+        outcome.bytes = placed.moved_bytes
+        outcome.status = "reused" if placed.how == "present" else "done"
+        outcome.detail = "the server has it" if placed.how == "present" else _how(placed)
     try:
-        with steps.step("create") as outcome:
+        with steps.step("create") as outcome, mtime_kept(artifact.path):
             staged = _create(server, tag, staging, modelfile, artifact, progress)
             if staged.blob_digest != artifact.digest:
                 outcome.detail = "the server wrote the file anew"
@@ -70,6 +76,11 @@ def stage(
         discard(server, staging)
         raise
     return staged
+
+
+def _how(placed: Placed) -> str:
+    why = f": {placed.detail}" if placed.detail else ""
+    return f"{placed.how}{why}"
 
 
 def require_weights(tag: TagName, modelfile: Modelfile, file_name: str) -> None:
@@ -110,7 +121,7 @@ def clear_staging(server: Server, model: str) -> list[str]:
 
 def swap_of(held: Sequence[TagRecord], name: TagName, source: TagName, after: str) -> Swap:
     """What giving `name` the content of `source` changes, among the tags of a server."""
-    mine = next((record for record in held if name.same(record.name)), None)
+    mine = find_tag(held, name)
     if mine is None:
         return Swap(name, source, after)
     kept = None if mine.digest == after else kept_name(held, name, mine.digest)
@@ -154,8 +165,9 @@ def restore(server: Server, swaps: Sequence[Swap]) -> list[str]:
 def forget(server: Server, name: TagName, keep: int) -> list[str]:
     """Let go of a tag's oldest generations, all but `keep`; gives their names."""
     held = server.tags()
-    current = next((record.digest for record in held if name.same(record.name)), "")
-    gone = [record.name for record in beyond(generations(held, name), current, keep)]
+    current = find_tag(held, name)
+    kept = generations(held, name)
+    gone = [record.name for record in beyond(kept, current.digest if current else "", keep)]
     for old in gone:
         server.delete(old)
     return gone
@@ -164,10 +176,11 @@ def forget(server: Server, name: TagName, keep: int) -> list[str]:
 def _require(server: Server, wanted: dict[TagName, str]) -> None:
     held = server.tags() if wanted else []
     for name, digest in wanted.items():
-        found = next((r.digest for r in held if same_name(r.name, str(name))), "")
-        if found != digest:
+        found = find_tag(held, name)
+        if found is None or found.digest != digest:
             raise ServerError(
-                f"{server.url}: {name} holds {found[:12] or 'nothing'}, not {digest[:12]}",
+                f"{server.url}: {name} holds {found.digest[:12] if found else 'nothing'}, "
+                f"not {digest[:12]}",
                 hint="does something else write that tag? Push again",
             )
 
@@ -187,24 +200,15 @@ def _take_away(server: Server, swap: Swap) -> None:
 # ---------------------------------------------------------------- take away
 
 
-def remove(server: Server, tag: TagName) -> int:
-    """Remove a tag.
-
-    Returns:
-        The bytes that it frees: none where another tag has the same weights.
+def remove(server: Server, tag: TagName) -> None:
+    """Remove a tag, out of memory too: without its name nothing takes it out any more.
 
     Raises:
         ServerRefused: there is no such tag.
     """
-    tags = server.tags()
-    blob = server.show(str(tag)).blob_digest
-    mine = next((t for t in tags if tag.same(t.name)), None)
-    others = [t for t in tags if not tag.same(t.name)]
-    shared = any(_blob_digest(server, other) == blob for other in others)
     if any(tag.same(loaded.name) for loaded in server.ps()):
-        server.unload(str(tag))  # once its name is gone, nothing takes it out of memory any more
+        server.unload(str(tag))
     server.delete(str(tag))
-    return 0 if shared or mine is None else mine.size_bytes
 
 
 def _create(
@@ -225,10 +229,3 @@ def _create(
         )
     blob = server.show(str(staging)).blob_digest or artifact.digest
     return Staged(tag, staging, held.digest, blob)
-
-
-def _blob_digest(server: Server, tag: TagRecord) -> str | None:
-    try:
-        return server.show(tag.name).blob_digest
-    except ServerRefused:
-        return None  # a tag that the server can't read keeps no weights alive

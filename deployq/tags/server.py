@@ -8,8 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import ollama
-
 from deployq.errors import (
     ConfigError,
     ModelfileError,
@@ -19,8 +17,9 @@ from deployq.errors import (
 )
 from deployq.tags import records
 from deployq.tags.modelfile import Modelfile
-from deployq.tags.names import same_name
 from deployq.tags.records import Loaded, Shown, TagRecord, expect
+from deployq.tags.refusal import Refusal
+from deployq.tags.versions import version_numbers
 from deployq.tags.wire import Wire, mapped
 from deployq.types import Answer, Json, Message, Progress, no_progress
 
@@ -84,7 +83,7 @@ class Server:
         """
         version = self.version()
         with self._mapped("tell its version"):
-            numbers = records.version_numbers(version)
+            numbers = version_numbers(version)
         if numbers < OLDEST and numbers != UNSTAMPED:
             oldest = ".".join(map(str, OLDEST))
             raise ServerRefused(
@@ -105,7 +104,7 @@ class Server:
 
     def tag(self, name: str) -> TagRecord | None:
         """The tag of that name, letter case aside; None where there is none."""
-        return next((tag for tag in self.tags() if same_name(tag.name, name)), None)
+        return records.find_tag(self.tags(), name)
 
     def ps(self) -> list[Loaded]:
         """The models in memory; tags of equal weights share one, under one of their names."""
@@ -125,7 +124,7 @@ class Server:
         with self._mapped(f"say whether it has blob {digest[:12]}"):
             status = self._wire.head(_blob(digest), self.timeout_seconds)
             if status not in (200, 404):
-                raise ollama.ResponseError(f"HTTP {status}", status)
+                raise Refusal("", status)
             return status == 200
 
     def upload_blob(self, path: Path, digest: str, progress: Progress = no_progress) -> bool:

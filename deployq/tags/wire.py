@@ -1,15 +1,12 @@
-"""The HTTP way to a server: the `ollama` client with what it lacks, and every foreign error mapped.
-
-Its typed answers drop fields that deployq needs (`prompt_eval_cached_count`, `system`), `create`
-has no renderer or parser, and no call has a timeout. So calls go through the client's own
-connection, and answers come as plain JSON.
-"""
+"""The HTTP way to a server: plain JSON, a timeout for every call, every foreign error mapped."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
 import json
+import os
+import ssl
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -17,56 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import ollama
-import requests
-import urllib3
 
-from deployq.errors import (
-    ArtifactError,
-    ConfigError,
-    ServerError,
-    ServerRefused,
-    ServerTimeout,
-    ServerUnreachable,
-)
+from deployq import tags
+from deployq.errors import ConfigError
+from deployq.tags.refusal import Refusal, words_of
 from deployq.types import Progress
 
-MAX_WORDS = 400
-# All that the three libraries raise, and what a client does on an answer of the wrong shape.
-FOREIGN = (
-    ollama.ResponseError,
-    ollama.RequestError,
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpx.StreamError,
-    httpx.CookieConflict,
-    urllib3.exceptions.HTTPError,
-    OSError,  # with built-in ConnectionError and requests.RequestException
-    ValueError,  # with json's and pydantic's
-    TypeError,
-    AttributeError,
-    KeyError,
-)
-_NO_SERVER = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, requests.ConnectionError)
-_NO_ADDRESS = (
-    httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.MissingSchema,
-)
-_TOO_LATE = (httpx.TimeoutException, requests.Timeout, TimeoutError)
-_NONSENSE = (ValueError, TypeError, AttributeError, KeyError)
-_HINTS = {
-    401: "the server wants a key: OLLAMA_API_KEY (sent over https and on this machine only)",
-    403: "the server refuses this Host or Origin: see OLLAMA_HOST and OLLAMA_ORIGINS there",
-    404: "deployq list",
-    500: "the server's own log says more",
-}
+DEFAULT_PORT = 11434
+_SCHEME_PORTS = {"http": 80, "https": 443}
 
 
-class Wire(ollama.Client):
-    """The `ollama` client for one server; it never sends a key in the clear to another machine.
+class Wire:
+    """The connections to one server; a key is never sent in the clear to another machine.
+
+    Args:
+        url: its address; without a scheme or a port it is http and Ollama's own.
 
     Raises:
         ConfigError: `url` is no address.
@@ -74,28 +36,30 @@ class Wire(ollama.Client):
 
     def __init__(self, url: str, *, connect_timeout_seconds: float, timeout_seconds: float) -> None:
         self._connect_timeout_seconds = connect_timeout_seconds
+        self._default_timeout = self._timeout(timeout_seconds)
         try:
-            super().__init__(
-                url,
-                timeout=self._timeout(timeout_seconds),
-                # A proxy is for other machines.
-                trust_env=not is_local(url),
+            base = base_url(url)
+            self._http = httpx.Client(
+                base_url=base,
+                headers={"Accept": "application/json", **_key(base)},
+                timeout=self._default_timeout,
+                follow_redirects=True,
+                trust_env=self._trust_env(base),
+                verify=_no_authorities() if base.startswith("http:") and is_local(base) else True,
             )
         except (ValueError, httpx.InvalidURL) as exc:
             raise ConfigError(
                 f"{url!r} is no address of a server: {exc}", hint="http://127.0.0.1:11434"
             ) from exc
-        if not (is_local(self.url) or self.url.startswith("https:")):
-            self._client.headers.pop("authorization", None)
 
     @property
     def url(self) -> str:
         """The address, without a trailing slash or credentials."""
-        return str(self._client.base_url.copy_with(userinfo=b"")).rstrip("/")
+        return str(self._http.base_url.copy_with(userinfo=b"")).rstrip("/")
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._http.close()
 
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_seconds: float
@@ -111,7 +75,9 @@ class Wire(ollama.Client):
         try:
             return json.loads(content)
         except ValueError as exc:
-            raise ValueError(f"it is no JSON: {_words(content.decode(errors='replace'))}") from exc
+            raise ValueError(
+                f"it is no JSON: {words_of(content.decode(errors='replace'))}"
+            ) from exc
 
     def lines(
         self, method: str, path: str, body: Mapping[str, Any], timeout_seconds: float
@@ -119,81 +85,64 @@ class Wire(ollama.Client):
         """One request, an answer of JSON lines; `timeout_seconds` is for each line.
 
         Raises:
-            ollama.ResponseError: a line is an error.
+            Refusal: a line is an error.
         """
         with self._open(method, path, body, timeout_seconds) as response:
             for text in filter(None, response.iter_lines()):
                 line = json.loads(text)
                 if error := line.get("error"):
-                    raise ollama.ResponseError(str(error))
+                    raise Refusal(str(error))
                 yield line
 
     def head(self, path: str, timeout_seconds: float) -> int:
         """The status that a HEAD request gets."""
         timeout = self._timeout(timeout_seconds)
-        return int(self._client.request("HEAD", path, timeout=timeout).status_code)
+        return int(self._http.request("HEAD", path, timeout=timeout).status_code)
 
     def post_file(self, path: str, file: Path, progress: Progress, timeout_seconds: float) -> None:
         """Upload a file as it is read; `timeout_seconds` is for the server to take or say a bit."""
-        with requests.Session() as session, _Reader(file, progress) as reader:
-            session.trust_env = not is_local(self.url)
-            headers = {"Content-Type": "application/octet-stream"}
-            if key := self._client.headers.get("authorization"):
-                headers["Authorization"] = key
-            response = session.post(
-                self.url + path,
-                data=reader,
-                headers=headers,
-                timeout=(self._connect_timeout_seconds, timeout_seconds),
-            )
-        if not response.ok:
-            raise ollama.ResponseError(_error(response.text), response.status_code)
+        tags.post_file(
+            self.url + path,
+            file,
+            progress,
+            headers=_key(self.url),
+            trust_env=self._trust_env(self.url),
+            timeouts_seconds=(self._connect_timeout_seconds, timeout_seconds),
+        )
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give a tag another name."""
+        with self._ollama() as client:
+            client.copy(source, destination)
+
+    def delete(self, name: str) -> None:
+        """Remove a name."""
+        with self._ollama() as client:
+            client.delete(name)
+
+    def _ollama(self) -> Any:
+        url = str(self._http.base_url)
+        return tags.ollama_client(
+            url, headers=_key(url), trust_env=self._trust_env(url), timeout=self._default_timeout
+        )
 
     @contextlib.contextmanager
     def _open(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_seconds: float
     ) -> Iterator[httpx.Response]:
         timeout = self._timeout(timeout_seconds)
-        with self._client.stream(method, path, json=body, timeout=timeout) as response:
+        with self._http.stream(method, path, json=body, timeout=timeout) as response:
             if response.is_error:
                 response.read()
-                raise ollama.ResponseError(_error(response.text), response.status_code)
+                raise Refusal.read(response.text, response.status_code)
             yield response
 
     def _timeout(self, seconds: float) -> httpx.Timeout:
         return httpx.Timeout(seconds, connect=min(seconds, self._connect_timeout_seconds))
 
-
-class _Reader:
-    """A file that tells how much of it was read; requests sends it with its length."""
-
-    def __init__(self, file: Path, progress: Progress) -> None:
-        try:
-            self._file = file.open("rb")
-            self._total = file.stat().st_size
-        except OSError as exc:
-            raise ArtifactError(f"cannot read {file}: {exc.strerror}") from exc
-        self._name, self._progress, self._done = file.name, progress, 0
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def __len__(self) -> int:
-        return self._total
-
-    def __iter__(self) -> Iterator[bytes]:
-        # What requests tells a stream from a form by.
-        return iter(self.read, b"")
-
-    def read(self, size: int = -1) -> bytes:
-        # http.client asks for 16 KiB at a time: too little for a fast disk.
-        chunk = self._file.read(max(size, 1 << 20) if size >= 0 else -1)
-        self._done += len(chunk)
-        self._progress(self._name, self._done, self._total, "bytes")
-        return chunk
+    @staticmethod
+    def _trust_env(url: str) -> bool:
+        return not is_local(url)  # a proxy is for other machines
 
 
 @contextlib.contextmanager
@@ -201,38 +150,8 @@ def mapped(url: str, what: str, timeout_seconds: float) -> Iterator[None]:
     """Turns whatever goes wrong inside into a ServerError that says what was asked of whom."""
     try:
         yield
-    except FOREIGN as exc:
-        raise translate(exc, url, what, timeout_seconds) from exc
-
-
-def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> ServerError:
-    """The error of ours that a foreign one stands for, with the server's own words."""
-    if isinstance(exc, ollama.ResponseError):
-        status = exc.status_code if exc.status_code > 0 else None
-        words = _words(exc.error) or f"HTTP {status}"
-        hint = _HINTS.get(status or 500, "")
-        return ServerRefused(f"{url} refused to {what}: {words}", status=status, hint=hint)
-    if isinstance(exc, _NO_ADDRESS):
-        return ServerUnreachable(f"{url} is no address of a server: {exc}", hint="deployq config")
-    if isinstance(exc, _NO_SERVER) or type(exc) is ConnectionError:
-        return ServerUnreachable(
-            f"no Ollama server answers at {url}, asked to {what}: {_cause(exc)}",
-            hint="start one with `ollama serve`, or see `deployq doctor`",
-        )
-    if isinstance(exc, _TOO_LATE):
-        return ServerTimeout(
-            f"{url} took the request to {what} and did not answer within {timeout_seconds:g} s",
-            hint="`ollama ps` there shows whether it still works; restart it if it hangs",
-        )
-    if isinstance(exc, _NONSENSE) and not isinstance(exc, OSError):
-        return ServerError(
-            f"{url}, asked to {what}, gave an answer that makes no sense: {_cause(exc)}",
-            hint="is that an Ollama server? deployq doctor",
-        )
-    return ServerError(
-        f"{url} went away while asked to {what}: {_cause(exc)}",
-        hint="the server's own log says more; then repeat the command",
-    )
+    except tags.FOREIGN as exc:  # looked up, and so imported, only if something was raised
+        raise tags.translate(exc, url, what, timeout_seconds) from exc
 
 
 def is_local(url: str) -> bool:
@@ -246,22 +165,33 @@ def is_local(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _error(text: str) -> str:
-    """The server's words in an error answer; what is no JSON object is taken as it is."""
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return text
-    return str(answer["error"]) if isinstance(answer, dict) and "error" in answer else text
+def base_url(address: str) -> str:
+    """The URL of an address as Ollama's own clients read it.
+
+    The default port is 11434, or the scheme's own where one is written.
+
+    Raises:
+        ValueError: it is none.
+    """
+    split = urllib.parse.urlsplit(address if "://" in address else f"//{address}", "http")
+    port = split.port or (_SCHEME_PORTS.get(split.scheme) if "://" in address else DEFAULT_PORT)
+    user, at, _ = split.netloc.rpartition("@")
+    host = split.hostname or "127.0.0.1"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{split.scheme}://{user}{at}{shown}:{port}{split.path}".rstrip("/")
 
 
-def _cause(exc: BaseException) -> str:
-    # The client hides what went wrong behind a text of its own.
-    if type(exc) is ConnectionError and exc.__context__ is not None:
-        exc = exc.__context__
-    return _words(str(exc)) or type(exc).__name__
+def _no_authorities() -> ssl.SSLContext:
+    """Trusts nobody: a server of this machine has no business redirecting to https elsewhere.
+
+    Loading the authorities that are trusted otherwise takes a third of a push that has nothing
+    to do.
+    """
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _words(text: object) -> str:
-    words = " ".join(str(text).split())
-    return words if len(words) <= MAX_WORDS else f"{words[:MAX_WORDS]} ..."
+def _key(url: str) -> dict[str, str]:
+    """The header with the user's key, where it may go there."""
+    key = os.environ.get("OLLAMA_API_KEY", "").strip()
+    may = is_local(url) or url.startswith("https:")
+    return {"Authorization": f"Bearer {key}"} if key and may else {}

@@ -29,6 +29,8 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Measurement:
+    """What a meter measured, in its unit."""
+
     value: float
     unit: str
     error: float | None = None

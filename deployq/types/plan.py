@@ -1,4 +1,4 @@
-"""A plan: sizes, memory, verdicts, disk; and what explains it."""
+"""A plan: sizes, memory, verdicts, disk."""
 
 from __future__ import annotations
 
@@ -167,63 +167,3 @@ class Plan:
     def quants(self) -> tuple[str, ...]:
         """The distinct quants to build, over all targets, in the order of first mention."""
         return tuple(dict.fromkeys(q for target in self.targets for q in target.build))
-
-
-@dataclass(frozen=True)
-class Share:
-    """One of several models that are kept loaded on one target."""
-
-    model: str
-    candidate: Candidate
-    n_ctx: int
-
-
-@dataclass(frozen=True)
-class TogetherPlan:
-    """Several models kept loaded on one target: which quant of each, `verdict` on their sum.
-
-    `extra_bytes` is what every further model's process takes beside its own memory. Where
-    nothing fits, `shares` are the smallest.
-    """
-
-    target: Target
-    shares: tuple[Share, ...]
-    extra_bytes: int
-    verdict: Fit
-    why: str
-
-    @property
-    def total_bytes(self) -> int:
-        return self.extra_bytes + sum(s.candidate.memory.total_bytes for s in self.shares)
-
-
-@dataclass(frozen=True)
-class TensorGroup:
-    """Tensors of one role that get one type."""
-
-    role: str
-    type: str
-    tensors: int
-    n_elements: int
-    data_bytes: int
-
-
-@dataclass(frozen=True)
-class Term:
-    """One line of a sum: what it is, how it comes about, and its bytes."""
-
-    what: str
-    formula: str
-    term_bytes: int
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The arithmetic behind one candidate, line by line; the terms add up to its figures."""
-
-    target: Target
-    candidate: Candidate
-    groups: tuple[TensorGroup, ...]
-    file: tuple[Term, ...]
-    kv_cache: tuple[Term, ...]
-    compute: tuple[Term, ...]

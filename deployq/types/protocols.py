@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from deployq.types.answers import Endpoint, Health, Measurement
-from deployq.types.artifacts import ConvertJob, Finding, QuantizeJob
-from deployq.types.base import Json
-from deployq.types.machines import Hardware
-from deployq.types.plan import Memory, QuantSize
-from deployq.types.report import Report
-from deployq.types.verification import Answer, Message, Prompt, Verdict
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from deployq.types.answers import Endpoint, Health, Measurement
+    from deployq.types.artifacts import ConvertJob, Finding, QuantizeJob
+    from deployq.types.base import Json
+    from deployq.types.machines import Hardware
+    from deployq.types.plan import Memory, QuantSize
+    from deployq.types.report import Report
+    from deployq.types.verification import Answer, Message, Prompt, Verdict
 
 
 class Progress(Protocol):

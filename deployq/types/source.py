@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from deployq.types.base import Scalar, SourceFormat
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One tensor of a GGUF header.
+class TensorInfo(NamedTuple):
+    """One tensor of a GGUF header; there are thousands, and a tuple is made and hashed fast.
 
     `shape` is in GGUF's own order: `shape[0]` is the row length that block sizes divide.
     """

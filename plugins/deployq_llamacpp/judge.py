@@ -25,7 +25,7 @@ _WRITTEN = {
     key: 8 + len(key) + 4 + 4 for key in ("general.quantization_version", "general.file_type")
 }
 _DROPPED = ("split.no", "split.count", "split.tensors.count")
-_MEMORY_ROW = re.compile(r"^(?P<device>\S.*?) (?P<model>\d+) (?P<context>\d+) (?P<compute>\d+)\s*$")
+_MEMORY_ROW = r"^(?P<device>\S.*?) (?P<model>\d+) (?P<context>\d+) (?P<compute>\d+)\s*$"
 
 
 class LlamaCppJudge:
@@ -165,7 +165,7 @@ def _fit_argv(tool: Tool, gguf: Path, n_ctx: int, cache_k: str, cache_v: str) ->
 
 def _parse_memory(lines: Iterable[str]) -> Memory | None:
     """Sum over the devices of `device model context compute`, each in whole MiB, cut off."""
-    rows = [found for line in lines if (found := _MEMORY_ROW.match(line))]
+    rows = [found for line in lines if (found := re.match(_MEMORY_ROW, line))]
     if not rows:
         return None
     weights, cache, compute = (

@@ -10,24 +10,22 @@ A tensor's line, while quantizing, in a dry run, and where a tensor is left as i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
-_COUNT = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
-_TENSOR = re.compile(
+# `re` compiles each when it is first used: most commands never come to it.
+_COUNT = r"^\[\s*(\d+)/\s*(\d+)\]"
+_TENSOR = (
     r"^\[\s*\d+/\s*\d+\]\s+(?P<name>\S+)\s+- \[(?P<shape>[\s\d,]+)\],\s+type =\s+(?P<old>\w+),"
     r"\s+size =.*?MiB(?:\s+->.*MiB \((?P<new>\w+)\))?\s*$"
 )
-_FALLBACKS = re.compile(r"(\d+) of \d+ tensor\(s\) required fallback")
-_TYPE = re.compile(r"^\s*\d+\s+or\s+(\w+)\s*:(?!\s*alias for)", re.MULTILINE)
-_NOISE = re.compile(
-    r"^(llama_model_loader: (-|Dumping|loaded)|version: |built with|\s*=*\s*$|\[\s*\d+/.*MiB)"
-)
-_TENSOR_START = re.compile(r"^\[\s*\d+/\s*\d+\].*type =\s+\w+, ")
+_FALLBACKS = r"(\d+) of \d+ tensor\(s\) required fallback"
+_TYPE = r"^\s*\d+\s+or\s+(\w+)\s*:(?!\s*alias for)"
+_NOISE = r"^(llama_model_loader: (-|Dumping|loaded)|version: |built with|\s*=*\s*$|\[\s*\d+/.*MiB)"
+_TENSOR_START = r"^\[\s*\d+/\s*\d+\].*type =\s+\w+, "
 LAST_WORDS_LINES = 8
 
 
-@dataclass(frozen=True)
-class PlannedTensor:
+class PlannedTensor(NamedTuple):
     """A tensor as a dry run announces it: GGUF's dimension order, no trailing ones; final type."""
 
     name: str
@@ -37,13 +35,13 @@ class PlannedTensor:
 
 def parse_count(line: str) -> tuple[int, int] | None:
     """Which tensor of how many a line is about."""
-    found = _COUNT.match(line)
+    found = re.match(_COUNT, line)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def parse_planned(line: str) -> PlannedTensor | None:
     """The tensor that a dry run's line announces; None: it is another kind of line."""
-    found = _TENSOR.match(line)
+    found = re.match(_TENSOR, line)
     if not found:
         return None
     shape = [int(extent) for extent in found["shape"].split(",") if extent.strip()]
@@ -54,16 +52,16 @@ def parse_planned(line: str) -> PlannedTensor | None:
 
 def parse_fallbacks(text: str) -> int:
     """How many tensors did not get the type that the mix foresaw for them."""
-    found = _FALLBACKS.search(text)
+    found = re.search(_FALLBACKS, text)
     return int(found[1]) if found else 0
 
 
 def parse_types(help_text: str) -> frozenset[str]:
     """The quants that `--help` lists, without aliases and COPY."""
-    return frozenset(_TYPE.findall(help_text))
+    return frozenset(re.findall(_TYPE, help_text, re.MULTILINE))
 
 
 def last_words(text: str) -> str:
     """The last lines that say something: no metadata dump, no tensor that went well."""
-    lines = [line for line in text.splitlines() if not _NOISE.match(line)]
-    return "\n".join(_TENSOR_START.sub("", line) for line in lines[-LAST_WORDS_LINES:])
+    lines = [line for line in text.splitlines() if not re.match(_NOISE, line)]
+    return "\n".join(re.sub(_TENSOR_START, "", line) for line in lines[-LAST_WORDS_LINES:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import psutil
 
@@ -35,21 +35,24 @@ def read_bandwidth(
     counts = sorted({1, max(1, cores // 2), cores})
     best, done = (0.0, 1), 0
     for threads in counts:
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in range(rounds):
-                best = max(best, (block_bytes / _scan(block, threads, pool), threads))
-                done += 1
-                progress("memory", done, rounds * len(counts), "scans")
+        for _ in range(rounds):
+            best = max(best, (block_bytes / _scan(block, threads), threads))
+            done += 1
+            progress("memory", done, rounds * len(counts), "scans")
     speed, threads = best
     return Measurement(speed, "bytes/s", detail=f"memory read by {threads} of {cores} cores")
 
 
-def _scan(block: ctypes.Array[ctypes.c_char], threads: int, pool: ThreadPoolExecutor) -> float:
+def _scan(block: ctypes.Array[ctypes.c_char], threads: int) -> float:
     """Seconds that reading the whole block takes, split among the threads."""
     memchr = ctypes.CDLL(None).memchr
     memchr.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
     memchr.restype = ctypes.c_void_p
     start, part = ctypes.addressof(block), len(block) // threads
+    readers = [Thread(target=memchr, args=(start + n * part, 0, part)) for n in range(threads)]
     begun = time.perf_counter()
-    list(pool.map(lambda n: memchr(start + n * part, 0, part), range(threads)))
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
     return time.perf_counter() - begun

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deployq import Card, Hardware
 
 
-@dataclass(frozen=True)
-class FoundCard:
+class FoundCard(NamedTuple):
     """A card, and how fast it reads its memory where that is known."""
 
     card: Card

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -15,8 +16,7 @@ from deployq_profilers.presets import presets_of
 THIS_MACHINE = "this-machine"
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(NamedTuple):
     """A cgroup's memory limit and how much of it can't be given back."""
 
     limit_bytes: int

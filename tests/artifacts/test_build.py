@@ -15,7 +15,7 @@ from deployq_llamacpp import LlamaCppBackend, LlamaCppJudge
 
 from deployq import proc
 from deployq.artifacts.build import build
-from deployq.artifacts.store import ArtifactStore
+from deployq.artifacts.workshop import Workshop
 from deployq.errors import ArtifactError, BackendError, DiskError, ToolMissing
 from deployq.source.inspect import inspect
 from deployq.types import (
@@ -65,12 +65,12 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path / "cache")
+def store(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path / "cache")
 
 
 def make(
-    store: ArtifactStore,
+    store: Workshop,
     info: ModelInfo,
     quants: Sequence[str],
     *backends: Copier,
@@ -90,13 +90,13 @@ def make(
     )
 
 
-def leftovers(store: ArtifactStore) -> list[Path]:
+def leftovers(store: Workshop) -> list[Path]:
     return list(store.folder.rglob("*.building"))
 
 
 @pytest.mark.tools
 def test_the_real_backend(
-    store: ArtifactStore, info: ModelInfo, tools_bin: Path, tmp_path: Path
+    store: Workshop, info: ModelInfo, tools_bin: Path, tmp_path: Path
 ) -> None:
     env = {"DEPLOYQ_LLAMA_CPP": str(tools_bin), "DEPLOYQ_CACHE_DIR": str(tmp_path)}
     backend, judge = LlamaCppBackend(env), LlamaCppJudge(env)
@@ -133,7 +133,7 @@ def test_the_real_backend(
     assert told == []
 
 
-def test_one_call_for_all_that_is_missing(store: ArtifactStore, info: ModelInfo) -> None:
+def test_one_call_for_all_that_is_missing(store: Workshop, info: ModelInfo) -> None:
     backend = Copier()
     make(store, info, ["Q6_K"], backend)
     made = make(store, info, ["Q8_0", "Q6_K", "Q4_K_M", "Q8_0"], backend)
@@ -142,7 +142,7 @@ def test_one_call_for_all_that_is_missing(store: ArtifactStore, info: ModelInfo)
     assert [a.reused for a in made.values()] == [False, True, False]
 
 
-def test_each_backend_makes_its_own(store: ArtifactStore, info: ModelInfo) -> None:
+def test_each_backend_makes_its_own(store: Workshop, info: ModelInfo) -> None:
     first, second = Copier("first"), Copier("second")
     made = make(store, info, ["Q8_0", "Q4_K_M", "Q6_K"], first, second)
     assert first.calls == [["Q8_0", "Q6_K"]]
@@ -150,7 +150,7 @@ def test_each_backend_makes_its_own(store: ArtifactStore, info: ModelInfo) -> No
     assert [a.backend for a in made.values()] == ["first", "second", "first"]
 
 
-def test_the_job_that_fails_loses_no_other(store: ArtifactStore, info: ModelInfo) -> None:
+def test_the_job_that_fails_loses_no_other(store: Workshop, info: ModelInfo) -> None:
     def write(job: QuantizeJob) -> None:
         if job.quant == "Q6_K":
             job.output.write_bytes(job.source.read_bytes()[:-100])  # and doesn't clean up
@@ -164,7 +164,7 @@ def test_the_job_that_fails_loses_no_other(store: ArtifactStore, info: ModelInfo
     assert leftovers(store) == []
 
 
-def test_ctrl_c_keeps_what_was_finished(store: ArtifactStore, info: ModelInfo) -> None:
+def test_ctrl_c_keeps_what_was_finished(store: Workshop, info: ModelInfo) -> None:
     def interrupt(task: str, *_: object, **_named: object) -> None:
         if task == "Q6_K":
             raise KeyboardInterrupt
@@ -176,7 +176,7 @@ def test_ctrl_c_keeps_what_was_finished(store: ArtifactStore, info: ModelInfo) -
     assert leftovers(store) == []
 
 
-def test_a_file_that_is_refused_loses_no_other(store: ArtifactStore, info: ModelInfo) -> None:
+def test_a_file_that_is_refused_loses_no_other(store: Workshop, info: ModelInfo) -> None:
     def write(job: QuantizeJob) -> None:
         copy(job) if job.quant == "Q4_K_M" else job.output.write_bytes(b"rubbish")
 
@@ -223,7 +223,7 @@ def nothing(job: QuantizeJob) -> None:
     ],
 )
 def test_what_a_backend_must_not_write(
-    store: ArtifactStore, info: ModelInfo, write: Write, says: str
+    store: Workshop, info: ModelInfo, write: Write, says: str
 ) -> None:
     with pytest.raises(ArtifactError, match=says):
         make(store, info, ["Q8_0"], Copier(write=write))
@@ -232,9 +232,7 @@ def test_what_a_backend_must_not_write(
     assert info.path.stat().st_mode & 0o200, "the source itself was made read-only"
 
 
-def test_the_planned_size_binds_llama_cpp_and_nobody_else(
-    store: ArtifactStore, info: ModelInfo
-) -> None:
+def test_the_planned_size_binds_llama_cpp_and_nobody_else(store: Workshop, info: ModelInfo) -> None:
     planned = {"Q8_0": QuantSize("Q8_0", 12345, 8.5, by="a rule")}
     size = info.path.stat().st_size
     with pytest.raises(ArtifactError) as refused:
@@ -246,7 +244,7 @@ def test_the_planned_size_binds_llama_cpp_and_nobody_else(
     assert made["Q8_0"].file_bytes == size
 
 
-def test_no_room_is_said_before_anything_starts(store: ArtifactStore, info: ModelInfo) -> None:
+def test_no_room_is_said_before_anything_starts(store: Workshop, info: ModelInfo) -> None:
     backend = Copier()
     planned = {q: QuantSize(q, 10**18, 8.5) for q in ("Q8_0", "Q6_K")}
     with pytest.raises(DiskError, match=r"Q8_0, Q6_K need 1818989\.4 TiB in .* are free"):
@@ -256,13 +254,13 @@ def test_no_room_is_said_before_anything_starts(store: ArtifactStore, info: Mode
     make(store, info, ["Q8_0"], backend, expected=planned)  # there already: needs no room
 
 
-def test_a_backend_that_is_not_usable(store: ArtifactStore, info: ModelInfo) -> None:
+def test_a_backend_that_is_not_usable(store: Workshop, info: ModelInfo) -> None:
     with pytest.raises(ToolMissing, match="copier is not usable: it is Sunday") as refused:
         make(store, info, ["Q8_0"], Copier(ok=False))
     assert refused.value.hint == "come back tomorrow"
 
 
-def test_two_builds_at_once_make_each_quant_once(store: ArtifactStore, info: ModelInfo) -> None:
+def test_two_builds_at_once_make_each_quant_once(store: Workshop, info: ModelInfo) -> None:
     started = threading.Barrier(2, timeout=60)
 
     def slowly(job: QuantizeJob) -> None:
@@ -282,7 +280,7 @@ def test_two_builds_at_once_make_each_quant_once(store: ArtifactStore, info: Mod
     assert results[0]["Q8_0"].digest == results[1]["Q8_0"].digest
 
 
-def test_killed_in_the_middle(store: ArtifactStore, info: ModelInfo, tmp_path: Path) -> None:
+def test_killed_in_the_middle(store: Workshop, info: ModelInfo, tmp_path: Path) -> None:
     """kill -9 while a file is being written: the next build starts clean."""
     make(store, info, ["Q6_K"], Copier())
     program = f"""
@@ -290,12 +288,12 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from tests.artifacts.test_build import Copier, inspect, make
-from deployq.artifacts.store import ArtifactStore
+from deployq.artifacts.workshop import Workshop
 def hang(job):
     job.output.write_bytes(b"GGUF half")
     Path({str(tmp_path / "writing")!r}).touch()
     time.sleep(600)
-make(ArtifactStore(Path({str(tmp_path / "cache")!r})), inspect(Path({str(info.path)!r})),
+make(Workshop(Path({str(tmp_path / "cache")!r})), inspect(Path({str(info.path)!r})),
      ["Q8_0"], Copier(write=hang))
 """
     child = proc.start([sys.executable, "-c", program], stdout=sys.stderr.fileno())

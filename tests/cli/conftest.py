@@ -105,6 +105,9 @@ class Project:
                 with contextlib.suppress(requests.ConnectionError):
                     requests.get(f"{url}/api/version", timeout=5).raise_for_status()
                     break
+                if child.poll() is not None:  # the last command's server was still on another port
+                    child.communicate()
+                    child = self.start("serve", "--port", str(port))
                 assert time.monotonic() < deadline, "deployq serve did not come up"
                 time.sleep(0.1)
             yield url

@@ -30,6 +30,33 @@ def test_servers_here_and_elsewhere(tmp_path: Path, session_for: Open) -> None:
     assert stores[hosts[1]].place == artifacts
     assert stores[hosts[2]].place == artifacts
     assert stores[hosts[3]].place is None
+    assert [stores[host].links for host in hosts] == [True, False, False, False]
+
+
+def test_no_link_onto_another_file_system(tmp_path: Path, session_for: Open) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system here")
+    session = session_for(f'[runtime]\nname = "embedded"\ndir = "{other}"\n')
+    (store,) = server_stores(session, [None], place_of(tmp_path)).values()
+    assert not store.links
+
+
+@pytest.mark.parametrize(
+    ("version", "links"),
+    [("0.34.4", True), ("0.34.1", True), ("0.34.0", False), ("0.32.15", False), ("0.0.0", True)],
+)
+def test_an_old_ollama_makes_a_copy(
+    tmp_path: Path, session_for: Open, monkeypatch: pytest.MonkeyPatch, version: str, links: bool
+) -> None:
+    (tmp_path / "models" / "blobs").mkdir(parents=True)
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    session = session_for('[runtime]\nname = "ollama"\n')
+    (store,) = server_stores(session, [None], place_of(tmp_path), {None: version}).values()
+    assert store.place is not None
+    assert store.place.path == tmp_path / "models"
+    assert store.links == links
 
 
 def test_no_push_into_a_full_disk(session_for: Open) -> None:

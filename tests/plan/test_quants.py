@@ -16,6 +16,7 @@ from deployq import proc
 from deployq.errors import ConfigError, SourceError
 from deployq.ggml import TYPES, tensor_bytes
 from deployq.plan.catalogue import CEILINGS, COMMON, best_first, exceeds
+from deployq.plan.mixes import _ROLES, Model, Seat, kind_of, wanted_type
 from deployq.plan.quants import CATALOGUE, own_size, parse_quants, tensor_types
 from deployq.source.inspect import inspect
 from deployq.types import ModelInfo
@@ -196,6 +197,25 @@ def test_rows_that_nothing_divides_are_refused_by_name(tmp_path: Path) -> None:
 
 
 SHAPE = st.lists(st.integers(1, 40), min_size=1, max_size=2).map(lambda s: (256 * s[0], *s[1:]))
+
+
+@given(
+    quant=NAMES,
+    role=st.sampled_from(sorted({role for _, role in _ROLES} | {"output", "token_embd", "other"})),
+    n=st.integers(0, 200),
+    i=st.integers(0, 200),
+    j=st.integers(0, 200),
+    experts=st.sampled_from([0, 1, 4, 8, 64]),
+    architecture=st.sampled_from(["llama", "falcon"]),
+)
+def test_tensors_of_one_kind_get_one_type(
+    quant: str, role: str, n: int, i: int, j: int, experts: int, architecture: str
+) -> None:
+    one, other = (Seat(role, number, number, (256, 8, 2)) for number in (i, j))
+    if kind_of(one, n) == kind_of(other, n):
+        for gqa, large in ((1, False), (8, True)):
+            model = Model(quant, architecture, n, experts, gqa, large, tied=False, n_attn_v=n)
+            assert wanted_type(model, one) == wanted_type(model, other)
 
 
 @given(shape=SHAPE)

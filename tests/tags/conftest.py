@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deployq.digests import sha256_file
-from deployq.tags.records import version_numbers
 from deployq.tags.server import Server
+from deployq.tags.versions import version_numbers
 from deployq.types import Artifact
 from tests.tags.small_ollama import small_ollama
 from tests.tiny import write_tiny_llama

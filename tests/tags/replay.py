@@ -9,11 +9,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from deployq.tags.server import Server
+from tests.http_servers import serving, url_of
 
 CONTRACT = Path(__file__).resolve().parent.parent / "data" / "ollama-contract"
 IDENTITY = ("model", "source", "destination")
@@ -63,17 +64,10 @@ def scenario(name: str) -> list[dict[str, Any]]:
 @contextlib.contextmanager
 def replaying(steps: Sequence[dict[str, Any]]) -> Iterator[Recorded]:
     """A server that answers each request as it was answered in `steps`."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    recorded = Recorded(f"http://127.0.0.1:{http.server_address[1]}", list(steps))
-    http.recorded = recorded  # type: ignore[attr-defined]
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(_Handler) as http:
+        recorded = Recorded(url_of(http), list(steps))
+        http.recorded = recorded  # type: ignore[attr-defined]
         yield recorded
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 @contextlib.contextmanager

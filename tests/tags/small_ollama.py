@@ -9,21 +9,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
+
+from tests.http_servers import serving, url_of
 
 Answer = tuple[int, Any]
 
 
 class SmallOllama:
-    """Holds blobs and tags; `fail` maps a path to the answer that it gives instead."""
+    """Holds blobs and tags; `fail` maps a path to the answer that it gives instead.
+
+    `fail_once` does so for one request, given as `POST /path`.
+    With a `models` folder it also has the blobs that lie there, as Ollama does.
+    """
 
     def __init__(self) -> None:
+        self.models: Path | None = None
         self.blobs: dict[str, int] = {}
         self.tags: dict[str, dict[str, Any]] = {}
         self.fail: dict[str, Answer] = {}
+        self.fail_once: dict[str, Answer] = {}
         self.log: list[str] = []
         self.url = ""
 
@@ -65,14 +73,23 @@ class SmallOllama:
     def blob(self, method: str, path: str, content: bytes) -> Answer:
         digest = path.rpartition("/")[2]
         if method == "HEAD":
-            return (200 if digest in self.blobs else 404), None
+            return (200 if self.has(digest) else 404), None
         if digest != f"sha256:{hashlib.sha256(content).hexdigest()}":
             return 400, {"error": "digest mismatch"}
         self.blobs[digest] = len(content)
         return 201, None
 
+    def has(self, digest: str) -> bool:
+        if self.models is not None:
+            file = self.models / "blobs" / digest.replace(":", "-")
+            if file.exists():
+                self.blobs[digest] = file.stat().st_size
+        return digest in self.blobs
+
     def answer(self, method: str, path: str, content: bytes) -> Answer:
         self.log.append(f"{method} {path}")
+        if f"{method} {path}" in self.fail_once:
+            return self.fail_once.pop(f"{method} {path}")
         if path in self.fail:
             return self.fail[path]
         if path.startswith("/api/blobs/"):
@@ -114,16 +131,9 @@ def small_ollama() -> Iterator[SmallOllama]:
 
         do_GET = do_POST = do_HEAD = do_DELETE = _serve  # noqa: N815
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    ollama.url = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Handler) as http:
+        ollama.url = url_of(http)
         yield ollama
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 def _key(name: str) -> str:

@@ -209,11 +209,12 @@ def test_a_manifest_that_a_dying_server_cut_is_mended(
 # ------------------------------------------------------------ remove
 
 
-def test_remove_tells_what_it_frees(server: Server, tiny: Artifact) -> None:
+def test_remove(server: Server, tiny: Artifact) -> None:
     put(server, tiny)
     server.copy("task-api:f16", "task-api:laptop")
-    assert remove(server, TagName.parse("Task-API:laptop")) == 0
-    assert remove(server, TAG) >= tiny.file_bytes
+    remove(server, TagName.parse("Task-API:laptop"))
+    assert server.names() == ["task-api:f16"]
+    remove(server, TAG)
     assert server.names() == []
     with pytest.raises(ServerRefused, match="not found"):
         remove(server, TAG)
@@ -266,7 +267,8 @@ def test_the_calls_of_a_push_and_their_order(tiny: Artifact) -> None:
         calls = [line for line in small.log if "tags" not in line and "show" not in line]
     digest = f"/api/blobs/sha256:{tiny.digest}"
     assert calls == [
-        f"HEAD {digest}",
+        f"HEAD {digest}",  # is it to be linked?
+        f"HEAD {digest}",  # is it to be uploaded?
         f"POST {digest}",
         "POST /api/create",
         "POST /api/copy",

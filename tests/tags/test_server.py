@@ -11,8 +11,9 @@ from deployq.errors import (
     ServerError,
     ServerRefused,
 )
-from deployq.tags.records import shown_parameters, version_numbers
+from deployq.tags.records import shown_parameters
 from deployq.tags.server import Server
+from deployq.tags.versions import version_numbers
 from deployq.types import Answerer, Message
 from tests.tags.replay import Recorded, facing, saying, scenario, served
 

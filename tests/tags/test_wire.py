@@ -19,9 +19,11 @@ from deployq.errors import (
     ServerTimeout,
     ServerUnreachable,
 )
+from deployq.tags.foreign import FOREIGN, translate
 from deployq.tags.modelfile import Modelfile
+from deployq.tags.refusal import Refusal
 from deployq.tags.server import Server
-from deployq.tags.wire import FOREIGN, is_local, translate
+from deployq.tags.wire import base_url, is_local
 from deployq.types import Message
 from tests.tags.replay import chunked_start, facing, reply, saying, served
 
@@ -71,6 +73,9 @@ def test_whatever_a_library_raises_becomes_ours(kind: type[Exception]) -> None:
 @pytest.mark.parametrize(
     ("foreign", "ours", "said"),
     [
+        (Refusal("no room", 500), ServerRefused, "refused to show x: no room"),
+        (Refusal("", 502), ServerRefused, "HTTP 502"),
+        (Refusal("in a stream"), ServerRefused, "in a stream"),
         (ollama.ResponseError("no room", 500), ServerRefused, "refused to show x: no room"),
         (ollama.ResponseError("", 502), ServerRefused, "HTTP 502"),
         (ollama.ResponseError("in a stream"), ServerRefused, "in a stream"),
@@ -123,6 +128,27 @@ def test_which_addresses_are_this_machine(url: str, local: bool) -> None:
     assert is_local(url) is local
 
 
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("box", "http://box:11434"),
+        ("box:80", "http://box:80"),
+        ("http://box", "http://box:80"),
+        ("https://box/", "https://box:443"),
+        ("https://box:1/ollama/", "https://box:1/ollama"),
+        ("http://[::1]:5", "http://[::1]:5"),
+        ("[::1]", "http://[::1]:11434"),
+        ("http://me:secret@box", "http://me:secret@box:80"),
+    ],
+)
+def test_addresses_are_read_as_by_ollamas_own_client(address: str, url: str) -> None:
+    assert base_url(address) == url
+    if "@" not in address:  # which that one drops
+        with ollama.Client(address or "127.0.0.1") as client:
+            assert str(client._client.base_url).rstrip("/") == str(httpx.URL(url)).rstrip("/")
+
+
 @pytest.mark.parametrize("url", ["http://[::1", "http://host:port", "http://a:99999999"])
 def test_what_is_no_address_is_a_mistake_in_the_configuration(url: str) -> None:
     with pytest.raises(ConfigError, match="is no address of a server"):
@@ -145,7 +171,7 @@ def test_a_key_goes_over_https_or_stays_on_this_machine(
 ) -> None:
     monkeypatch.setenv("OLLAMA_API_KEY", "top-secret")
     with Server(url) as server:
-        assert ("authorization" in server._wire._client.headers) is sent
+        assert ("authorization" in server._wire._http.headers) is sent
 
 
 def test_a_key_reaches_a_local_server_also_with_an_upload(

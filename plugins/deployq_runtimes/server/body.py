@@ -102,6 +102,8 @@ def decode(raw: bytes, shape: Shape) -> dict[str, Any]:
     for name, kind in shape.fields.items():
         _check(value.get(name), kind, f"struct field {shape.struct}.{name}")
     for name, fields in shape.items.items():
+        if items := value.get(name):
+            value[name] = [item or {} for item in items]  # to Go, null is an empty struct
         for item in value.get(name) or ():
             for key, kind in fields.items():
                 _check(item.get(key), kind, f"struct field {shape.struct}.{name}.{key}")

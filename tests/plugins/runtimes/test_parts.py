@@ -115,6 +115,11 @@ JSON = st.recursive(
 )
 
 
+def test_a_null_message_is_an_empty_one() -> None:
+    said = {"role": "user", "content": "hi"}
+    assert decode(json.dumps({"messages": [None, said]}).encode(), CHAT) == {"messages": [{}, said]}
+
+
 @given(st.dictionaries(st.sampled_from([*CHAT.fields, "format", "think"]), JSON))
 def test_any_fields_are_taken_or_named(fields: dict[str, object]) -> None:
     raw = json.dumps(fields).encode()

@@ -1,0 +1,59 @@
+"""`deployq cache`: the artifacts that deployq keeps."""
+
+from __future__ import annotations
+
+import click
+
+from deployq import report
+from deployq.cli.shared import json_option, session_of, show_json
+from deployq.errors import ConfigError
+from deployq.pipeline.cache import cached_artifacts, remove_artifacts
+from deployq.units import format_bytes
+
+
+@click.command()
+@click.option(
+    "--verify", is_flag=True, help="Hash every file; a damaged one is named, exit code 1."
+)
+@click.option("--remove", metavar="KEY", multiple=True, help="Remove an artifact; repeatable.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, verify: bool, remove: tuple[str, ...], as_json: bool) -> None:
+    """List the artifacts in the cache: size, quant, source, when used, the tags made of them.
+
+    \b
+    Examples:
+      deployq cache
+      deployq cache --verify
+      deployq cache --remove 3f09ab12
+    """
+    if verify and remove:
+        raise ConfigError("--verify and --remove are two things", hint="deployq cache --verify")
+    with session_of(ctx) as session:
+        if remove:
+            removed = remove_artifacts(session, remove)
+            for one, freed in removed:
+                session.talk(f"removed {one.quant} {one.key[:12]}: {_freed(freed)}")
+            document = [{"key": one.key, "freed_bytes": freed} for one, freed in removed]
+            if as_json:
+                show_json({"schema": 1, "removed": document})
+            return
+        found = cached_artifacts(session, verify=verify)
+        total = format_bytes(sum(one.file_bytes for one in found))
+        session.talk(f"{len(found)} artifacts, {total}, in {session.cache_dir}")
+        for one in found:
+            if one.damaged:
+                name = f"{one.quant} {one.key[:12]}"
+                session.talk(
+                    f"{name} is damaged: {one.damaged}; a push that needs it makes it anew"
+                )
+    if as_json:
+        show_json(report.cache_document(found))
+    elif found:
+        report.show(report.cache_table(found))
+    ctx.exit(1 if verify and any(one.damaged for one in found) else 0)
+
+
+def _freed(n_bytes: int) -> str:
+    still = "nothing freed yet, a server's store has the same file"
+    return f"{format_bytes(n_bytes)} freed" if n_bytes else still

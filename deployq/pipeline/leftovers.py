@@ -1,0 +1,245 @@
+"""What could go from this machine and a server: found and counted, nothing is removed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from deployq.artifacts.record import RECORD
+from deployq.artifacts.store import ArtifactStore
+from deployq.errors import ConfigError
+from deployq.pipeline.projects import lock_entries
+from deployq.pipeline.servers import Site
+from deployq.pipeline.session import Session
+from deployq.tags.freed import Links, freed_by, gone_with, store_of
+from deployq.tags.history import beyond, generations
+from deployq.tags.lockfile import LockEntry
+from deployq.tags.manifests import LocalStore, digest_in
+from deployq.tags.names import HISTORY, STAGING, TagName, generation_number, is_internal
+from deployq.tags.records import TagRecord
+from deployq.types import Leftover, LeftoverKind, Leftovers
+
+_GENERATION = re.compile(rf"{HISTORY}/(?P<model>[^:]+):(?P<tag>.+)\.[0-9]+", re.IGNORECASE)
+_OF_A_BLOB = re.compile(r"sha256-([0-9a-f]{64})-.+")
+
+
+@dataclass
+class _Search:
+    """What all searches need: who uses what, and what counts as young."""
+
+    session: Session
+    keep: int
+    young_seconds: float
+    now: float
+    entries: list[LockEntry]
+    busy: bool
+    links: Links = field(default_factory=Links)
+    notes: list[str] = field(default_factory=list)
+
+    def is_young(self, *stamps: float) -> bool:
+        return self.now - max(stamps) < self.young_seconds
+
+
+def find_leftovers(
+    session: Session,
+    site: Site | None,
+    *,
+    keep: int,
+    young_seconds: float,
+    now: float | None = None,
+) -> Leftovers:
+    """What could go: staged tags, old generations, orphaned blobs, artifacts that nothing names.
+
+    Args:
+        site: the server; None: only the artifacts of this machine.
+        keep: earlier generations of each tag that stay.
+        young_seconds: what is younger may belong to a push that is under way elsewhere.
+        now: seconds since 1970; for tests.
+
+    Raises:
+        LockfileError: the lockfile can't be read, so nobody knows what is in use.
+        ServerError: the server can't be asked.
+    """
+    entries, broken = lock_entries(session)
+    busy = push_under_way(session)
+    search = _Search(
+        session, keep, young_seconds, time.time() if now is None else now, entries, busy
+    )
+    items: list[Leftover] = []
+    if busy:
+        search.notes.append("a push is under way: staged tags, blobs and artifacts are left alone")
+    if site is not None:
+        store = store_of(site.server, site.endpoint.models_dir)
+        items += _tags(search, site, store)
+        if store is not None and not busy:
+            items += _blobs(search, store)
+    for path in broken:
+        search.notes.append(f"artifacts are left alone: {path}")
+    if not broken and not busy:
+        items += _artifacts(search)
+    return Leftovers(tuple(items), tuple(search.notes))
+
+
+def push_under_way(session: Session) -> bool:
+    """Whether some deployq of this cache changes tags or makes an artifact just now."""
+    return any(map(_is_held, (session.cache_dir / "locks").glob("*.lock"))) or any(
+        map(_is_held, ArtifactStore(session.cache_dir).folder.glob("*/.*.lock"))
+    )
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
+# ---------------------------------------------------------------- tags
+
+
+def _tags(search: _Search, site: Site, store: LocalStore | None) -> list[Leftover]:
+    listed = site.server.tags()
+    chosen = [
+        *([] if search.busy else _staged(search, listed, store is not None)),
+        *_generations(listed, search.keep),
+    ]
+    found: list[Leftover] = []
+    for kind, tag, why in chosen:
+        gone = [item.name for item in found]
+        frees = _frees(search, site, store, tag.name, gone)
+        found.append(Leftover(kind, tag.name, tag.size_bytes, frees, why, digest=tag.digest))
+    return found
+
+
+def _frees(
+    search: _Search, site: Site, store: LocalStore | None, name: str, gone: Collection[str]
+) -> int:
+    """The bytes that go with a tag once those in `gone` are gone already."""
+    if store is not None:
+        return search.links.drop(gone_with(store.without(gone), [name])).freed_bytes
+    before = freed_by(site.server, None, gone).freed_bytes if gone else 0
+    return freed_by(site.server, None, [*gone, name]).freed_bytes - before
+
+
+def _staged(
+    search: _Search, listed: list[TagRecord], here: bool
+) -> Iterator[tuple[LeftoverKind, TagRecord, str]]:
+    for tag in listed:
+        if not tag.name.lower().startswith(f"{STAGING}/"):
+            continue
+        # the locks of this machine say nothing of pushes that others make to a shared server
+        if not here and search.is_young(_seconds(tag.modified)):
+            search.notes.append(f"{tag.name} is left alone: it is young, a push may be under way")
+        else:
+            yield "staged tag", tag, "a push did not finish"
+
+
+def _generations(
+    listed: list[TagRecord], keep: int
+) -> Iterator[tuple[LeftoverKind, TagRecord, str]]:
+    matches = (_GENERATION.fullmatch(tag.name) for tag in listed)
+    of = {(m["model"].lower(), m["tag"].lower()): m for m in matches if m is not None}
+    for matched in of.values():
+        name = TagName(matched["model"], matched["tag"])
+        kept = generations(listed, name)
+        for tag in beyond(kept, _current(listed, kept.values()), keep):
+            yield "earlier generation", tag, f"more than {keep} earlier ones are kept"
+
+
+def _current(listed: Iterable[TagRecord], kept: Iterable[TagRecord]) -> str:
+    """The manifest digest of the tag that these are earlier generations of; "" if it is gone."""
+    one = next(iter(kept)).name
+    for tag in listed:
+        if not is_internal(tag.name):
+            with suppress(ConfigError):  # a name of another registry: not one of deployq's
+                if generation_number(TagName.parse(tag.name), one) is not None:
+                    return tag.digest
+    return ""
+
+
+def _seconds(stamp: str) -> float:
+    """ISO 8601 as seconds since 1970; one that is none counts as now."""
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except ValueError:
+        return time.time()
+
+
+# ---------------------------------------------------------------- blobs
+
+
+def _blobs(search: _Search, store: LocalStore) -> Iterator[Leftover]:
+    """Files among the blobs that no tag is made of."""
+    if store.unreadable:
+        names = ", ".join(store.unreadable)
+        search.notes.append(f"blobs are left alone: any may be part of {names}, which is damaged")
+        return
+    ours = _our_digests(search)
+    private = store.folder.is_relative_to(search.session.runtime_dir.absolute())
+    for path in store.unused():
+        found = path.lstat()
+        if search.is_young(found.st_mtime, found.st_ctime):
+            search.notes.append(f"{path.name} is left alone: it is young, something may need it")
+            continue
+        digest = digest_in(path.name)
+        if digest is None:
+            partial = _OF_A_BLOB.fullmatch(path.name)
+            mine = private or (partial is not None and partial[1] in ours)
+            kind: LeftoverKind = "unfinished file"
+            why = "an upload or a download that did not finish"
+        else:
+            mine, kind, why = digest in ours, "blob", "no tag has it"
+        frees = search.links.drop([path]).freed_bytes if mine else _alone(path)
+        yield Leftover(kind, path.name, found.st_size, frees, why, mine, path)
+
+
+def _alone(path: Path) -> int:
+    """What removing one file frees by itself."""
+    return Links().drop([path]).freed_bytes
+
+
+def _our_digests(search: _Search) -> frozenset[str]:
+    """Digests of weights that deployq knows that it made."""
+    store = ArtifactStore(search.session.cache_dir)
+    made = {record.artifact.digest for record in store.records()}
+    return frozenset(made | {entry.blob_digest for entry in search.entries})
+
+
+# ---------------------------------------------------------------- artifacts
+
+
+def _artifacts(search: _Search) -> Iterator[Leftover]:
+    used = {entry.artifact_key for entry in search.entries}
+    for record in ArtifactStore(search.session.cache_dir).records():
+        artifact = record.artifact
+        folder = artifact.path.parent
+        if artifact.key in used and folder.name == artifact.key:
+            continue
+        if search.is_young(_last_used(folder)):
+            search.notes.append(
+                f"artifact {artifact.key[:12]} ({artifact.quant}) is left alone: used just now"
+            )
+            continue
+        freed = search.links.drop([artifact.path])
+        why = "no deployq.lock names it"
+        if freed.linked_bytes:
+            why += "; a server's store still has the same file"
+        size = freed.freed_bytes + freed.linked_bytes
+        yield Leftover("artifact", folder.name, size, freed.freed_bytes, why, path=artifact.path)
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return (folder / RECORD).stat().st_mtime
+    except OSError:
+        return 0.0

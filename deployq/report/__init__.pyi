@@ -1,0 +1,50 @@
+"""Where each name of `deployq.report` stands; imported when it is asked for."""
+
+from .console import show as show, stderr as stderr, talk as talk
+from .documents import (
+    explanation_document as explanation_document,
+    plan_document as plan_document,
+    plans_document as plans_document,
+    report_document as report_document,
+    verifications_document as verifications_document,
+)
+from .explain_view import explain_view as explain_view
+from .generation_view import (
+    difference_document as difference_document,
+    difference_view as difference_view,
+    history_document as history_document,
+    history_table as history_table,
+    status_document as status_document,
+    status_table as status_table,
+)
+from .guide_view import (
+    guide_document as guide_document,
+    guide_markdown as guide_markdown,
+    guide_view as guide_view,
+)
+from .inspect_view import inspect_document as inspect_document, inspect_view as inspect_view
+from .plan_chart import plan_chart as plan_chart
+from .plan_markdown import plan_markdown as plan_markdown
+from .plan_view import plan_view as plan_view
+from .profile_view import (
+    Found as Found,
+    Preset as Preset,
+    grouped as grouped,
+    machine_document as machine_document,
+    machine_view as machine_view,
+    presets_document as presets_document,
+    presets_view as presets_view,
+)
+from .progress import TerminalProgress as TerminalProgress
+from .progress_bars import progress_bars as progress_bars
+from .runs import write_text as write_text
+from .storage_view import (
+    cache_document as cache_document,
+    cache_table as cache_table,
+    prune_document as prune_document,
+    prune_table as prune_table,
+)
+from .tag_view import tags_document as tags_document, tags_table as tags_table
+from .terminal import push_summary as push_summary, verification_view as verification_view
+from .together_view import TogetherView as TogetherView
+from .wording import plain as plain

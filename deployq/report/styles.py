@@ -1,0 +1,28 @@
+"""Verdicts and states in the colours of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.text import Text
+
+from deployq.report.wording import FIT_MARKS
+from deployq.types import Fit, StepStatus
+
+FIT_STYLES: Mapping[Fit, str] = {"fits": "green", "tight": "yellow", "no": "red"}
+STATUS_STYLES: Mapping[StepStatus, str] = {
+    "done": "green",
+    "reused": "cyan",
+    "unchanged": "cyan",
+    "skipped": "yellow",
+    "failed": "red",
+}
+
+
+def fit_text(fit: Fit) -> Text:
+    """A verdict with its mark."""
+    return Text(FIT_MARKS[fit], style=FIT_STYLES[fit])
+
+
+def status_text(status: StepStatus) -> Text:
+    return Text(status, style=STATUS_STYLES[status])

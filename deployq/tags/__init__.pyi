@@ -1,0 +1,5 @@
+"""Where each name of `deployq.tags` stands; imported when it is asked for."""
+
+from .client import ollama_client as ollama_client
+from .foreign import FOREIGN as FOREIGN, translate as translate
+from .upload import post_file as post_file

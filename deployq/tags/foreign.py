@@ -1,0 +1,87 @@
+"""What other libraries raise when a server can't be asked, and the errors of ours it stands for.
+
+It needs all of them, so it is imported when something went wrong (`__init__.pyi`).
+"""
+
+from __future__ import annotations
+
+import httpx
+import ollama
+import requests
+import urllib3
+
+from deployq.errors import ServerError, ServerRefused, ServerTimeout, ServerUnreachable
+from deployq.tags.refusal import Refusal, words_of
+
+# All that the libraries raise, and what a client does on an answer of the wrong shape.
+FOREIGN = (
+    Refusal,
+    ollama.ResponseError,
+    ollama.RequestError,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    httpx.CookieConflict,
+    urllib3.exceptions.HTTPError,
+    OSError,  # with built-in ConnectionError and requests.RequestException
+    ValueError,  # with json's and pydantic's
+    TypeError,
+    AttributeError,
+    KeyError,
+)
+_NO_SERVER = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, requests.ConnectionError)
+_NO_ADDRESS = (
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+)
+_TOO_LATE = (httpx.TimeoutException, requests.Timeout, TimeoutError)
+_NONSENSE = (ValueError, TypeError, AttributeError, KeyError)
+_HINTS = {
+    401: "the server wants a key: OLLAMA_API_KEY (sent over https and on this machine only)",
+    403: "the server refuses this Host or Origin: see OLLAMA_HOST and OLLAMA_ORIGINS there",
+    404: "deployq list",
+    500: "the server's own log says more",
+}
+_FULL = "its disk is full: make room there, for instance with deployq prune"
+
+
+def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> ServerError:
+    """The error of ours that a foreign one stands for, with the server's own words."""
+    if isinstance(exc, ollama.ResponseError):
+        exc = Refusal(exc.error, exc.status_code if exc.status_code > 0 else None)
+    if isinstance(exc, Refusal):
+        status = exc.status
+        words = words_of(exc.words) or f"HTTP {status}"
+        hint = _FULL if "no space left" in words else _HINTS.get(status or 500, "")
+        return ServerRefused(f"{url} refused to {what}: {words}", status=status, hint=hint)
+    if isinstance(exc, _NO_ADDRESS):
+        return ServerUnreachable(f"{url} is no address of a server: {exc}", hint="deployq config")
+    if isinstance(exc, _NO_SERVER) or type(exc) is ConnectionError:
+        return ServerUnreachable(
+            f"no Ollama server answers at {url}, asked to {what}: {_cause(exc)}",
+            hint="start one with `ollama serve`, or see `deployq doctor`",
+        )
+    if isinstance(exc, _TOO_LATE):
+        return ServerTimeout(
+            f"{url} took the request to {what} and did not answer within {timeout_seconds:g} s",
+            hint="`ollama ps` there shows whether it still works; restart it if it hangs",
+        )
+    if isinstance(exc, _NONSENSE) and not isinstance(exc, OSError):
+        return ServerError(
+            f"{url}, asked to {what}, gave an answer that makes no sense: {_cause(exc)}",
+            hint="is that an Ollama server? deployq doctor",
+        )
+    return ServerError(
+        f"{url} went away while asked to {what}: {_cause(exc)}",
+        hint="the server's own log says more; then repeat the command",
+    )
+
+
+def _cause(exc: BaseException) -> str:
+    # The client hides what went wrong behind a text of its own.
+    if type(exc) is ConnectionError and exc.__context__ is not None:
+        exc = exc.__context__
+    return words_of(str(exc)) or type(exc).__name__

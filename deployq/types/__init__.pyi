@@ -1,0 +1,93 @@
+"""Where each record and protocol of `deployq.types` stands; imported when it is asked for."""
+
+from .answers import Endpoint as Endpoint, Health as Health, Measurement as Measurement
+from .artifacts import (
+    Artifact as Artifact,
+    ConvertJob as ConvertJob,
+    Finding as Finding,
+    QuantizeJob as QuantizeJob,
+)
+from .base import (
+    BandwidthSource as BandwidthSource,
+    Fit as Fit,
+    Goal as Goal,
+    Json as Json,
+    MemoryKind as MemoryKind,
+    Scalar as Scalar,
+    SourceFormat as SourceFormat,
+    StepStatus as StepStatus,
+)
+from .explanation import Explanation as Explanation, TensorGroup as TensorGroup, Term as Term
+from .generations import (
+    Generation as Generation,
+    TagDifference as TagDifference,
+    TagState as TagState,
+    TagStatus as TagStatus,
+)
+from .guide import (
+    Guide as Guide,
+    GuideChoice as GuideChoice,
+    GuideFit as GuideFit,
+    GuideSize as GuideSize,
+)
+from .machines import (
+    Bandwidth as Bandwidth,
+    Card as Card,
+    Hardware as Hardware,
+    Speed as Speed,
+    Target as Target,
+)
+from .plan import (
+    Candidate as Candidate,
+    DiskPlan as DiskPlan,
+    DiskStep as DiskStep,
+    FileSystem as FileSystem,
+    Judged as Judged,
+    Memory as Memory,
+    Offload as Offload,
+    Plan as Plan,
+    QuantSize as QuantSize,
+    TargetPlan as TargetPlan,
+)
+from .protocols import (
+    Answerer as Answerer,
+    Backend as Backend,
+    CheckingConverter as CheckingConverter,
+    CheckType as CheckType,
+    Converter as Converter,
+    Judge as Judge,
+    MeasuringProfiler as MeasuringProfiler,
+    Meter as Meter,
+    PrivateRuntime as PrivateRuntime,
+    Profiler as Profiler,
+    Progress as Progress,
+    ReportFormat as ReportFormat,
+    Runtime as Runtime,
+    StoringRuntime as StoringRuntime,
+    no_progress as no_progress,
+)
+from .report import (
+    HeldTag as HeldTag,
+    Report as Report,
+    Score as Score,
+    StepResult as StepResult,
+    TagReport as TagReport,
+    TargetReport as TargetReport,
+)
+from .source import ModelInfo as ModelInfo, TensorInfo as TensorInfo
+from .together import Share as Share, TogetherPlan as TogetherPlan
+from .storage import (
+    CachedArtifact as CachedArtifact,
+    Leftover as Leftover,
+    LeftoverKind as LeftoverKind,
+    Leftovers as Leftovers,
+    Pruned as Pruned,
+)
+from .verification import (
+    Answer as Answer,
+    Message as Message,
+    Prompt as Prompt,
+    PromptResult as PromptResult,
+    Verdict as Verdict,
+    Verification as Verification,
+)
