@@ -21,6 +21,7 @@ from .errors import (
 )
 from .hookspecs import hookimpl as hookimpl
 from .source.inspect import inspect as inspect
+from .tags.known_templates import known_template as known_template
 from .types import (
     Answer as Answer,
     Artifact as Artifact,

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from deployq.errors import ConfigError
 from deployq.types import Goal, Json, MemoryKind
@@ -22,6 +22,7 @@ CHECKS = (
     "template", "tokenizer", "vocabulary", "weights",
 )  # fmt: skip
 Convert = Callable[[Any, Path], Any]
+OwnTemplate = Literal["model"]
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -51,6 +52,11 @@ def _source(value: Any, folder: Path) -> Path:
     """A path, or a source by name (`hf:org/name@revision`, `ollama:tag`), which is no path."""
     text = _text(value, folder)
     return Path(text) if text.startswith(NAMED_SOURCES) else _path(value, folder)
+
+
+def _template(value: Any, folder: Path) -> Path | OwnTemplate:
+    """A Modelfile template, or the word that forces the model's own chat template."""
+    return "model" if value == "model" else _path(value, folder)
 
 
 def _size(value: Any, folder: Path) -> int:  # noqa: ARG001
@@ -200,8 +206,10 @@ class ModelSettings:
     system: str | None = option(
         _text, "the system prompt that goes into every tag", sample='"You manage tasks."'
     )
-    template: Path | None = option(
-        _path, "a Modelfile template of your own (Jinja)", sample='"Modelfile.j2"'
+    template: Path | OwnTemplate | None = option(
+        _template,
+        'a Modelfile template of your own (Jinja); "model": force the model\'s own chat template',
+        sample='"Modelfile.j2"',
     )
     quant_templates: Mapping[str, Json] = option(
         _parameters,
@@ -245,8 +253,10 @@ class TargetSettings:
     goal: Goal | None = option(
         _one_of(*get_args(Goal)), "how to choose for this target", sample='"quality"'
     )
-    template: Path | None = option(
-        _path, "the Modelfile template of its alias", sample='"Modelfile.laptop.j2"'
+    template: Path | OwnTemplate | None = option(
+        _template,
+        'the Modelfile template of its alias, or "model" as above',
+        sample='"Modelfile.laptop.j2"',
     )
     parameters: Mapping[str, Json] = option(
         _parameters, "Ollama parameters of its alias", sample="{ num_thread = 8 }", default=dict
@@ -313,6 +323,12 @@ class TagSettings:
     require_fit: bool = option(
         _yes_or_no,
         "fail a push where a loaded tag takes more than planned, or spills to the CPU",
+        sample="true",
+        default=False,
+    )
+    require_parity: bool = option(
+        _yes_or_no,
+        "fail a push where prompts differ from those of the model's own chat template",
         sample="true",
         default=False,
     )

@@ -130,3 +130,10 @@ def test_no_file_at_all_is_fine(tmp_path: Path) -> None:
     config = load_config(None, {}, tmp_path)
     assert config.file is None
     assert config.models == {}
+
+
+def test_a_template_is_a_file_or_the_models_own(tmp_path: Path) -> None:
+    text = '[models.m]\ntemplate = "{}"\n[targets.t]\ntemplate = "{}"'
+    config = parse_config(text.format("model", "./model"), tmp_path)
+    assert config.models["m"].template == "model"
+    assert config.targets["t"].template == tmp_path / "model"

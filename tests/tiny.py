@@ -35,6 +35,10 @@ def write_tiny_llama(
     vocab: tuple[str, ...] = (),
     chat_template: str | None = CHAT_TEMPLATE,
     space_prefix: bool = True,
+    marks: tuple[str, ...] = (),
+    bos: str = "<s>",
+    eos: str = "<|im_end|>",
+    add_bos: bool = True,
 ) -> Path:
     """A Llama with random weights and a byte-fallback SentencePiece vocabulary; about 2 MB.
 
@@ -42,6 +46,9 @@ def write_tiny_llama(
         dtype: of the matrices: F32, F16 or BF16; vectors are F32.
         vocab: more pieces, after the special tokens, the 256 bytes and the ASCII characters.
         space_prefix: whether the tokenizer puts a blank before a text.
+        marks: more control tokens, after all others.
+        bos: the token (one of those there are) that begins a text; `add_bos` says if it does.
+        eos: the token that ends one.
     """
     kind, file_type = _TYPES[dtype]
     writer = gguf.GGUFWriter(path, "llama")
@@ -55,7 +62,7 @@ def write_tiny_llama(
     writer.add_head_count_kv(n_head_kv)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(n_embd // n_head)
-    n_vocab = _add_vocabulary(writer, vocab, chat_template)
+    n_vocab = _add_vocabulary(writer, vocab, marks, (bos, eos), add_bos, chat_template)
     writer.add_vocab_size(n_vocab)
     if not space_prefix:
         writer.add_add_space_prefix(False)
@@ -95,7 +102,14 @@ def _tensors(
             yield f"blk.{layer}.{part}.weight", shape
 
 
-def _add_vocabulary(writer: Any, more: tuple[str, ...], chat_template: str | None) -> int:
+def _add_vocabulary(
+    writer: Any,
+    more: tuple[str, ...],
+    marks: tuple[str, ...],
+    ends: tuple[str, str],
+    add_bos: bool,
+    chat_template: str | None,
+) -> int:
     kinds = gguf.TokenType
     pieces = [
         ("<unk>", kinds.UNKNOWN),
@@ -107,16 +121,18 @@ def _add_vocabulary(writer: Any, more: tuple[str, ...], chat_template: str | Non
         ("▁", kinds.NORMAL),
         *((chr(code), kinds.NORMAL) for code in range(33, 127)),
         *((piece, kinds.NORMAL) for piece in more),
+        *((mark, kinds.CONTROL) for mark in marks),
     ]
+    texts = [piece for piece, _ in pieces]
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
-    writer.add_token_list([piece for piece, _ in pieces])
+    writer.add_token_list(texts)
     writer.add_token_scores([-float(index) for index in range(len(pieces))])
     writer.add_token_types([int(kind) for _, kind in pieces])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(4)
+    writer.add_bos_token_id(texts.index(ends[0]))
+    writer.add_eos_token_id(texts.index(ends[1]))
     writer.add_unk_token_id(0)
-    writer.add_add_bos_token(True)
+    writer.add_add_bos_token(add_bos)
     writer.add_add_eos_token(False)
     if chat_template is not None:
         writer.add_chat_template(chat_template)

@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "history": ("history", "Show what a tag was before."),
     "diff": ("diff", "Show what differs between two tags or generations."),
     "rollback": ("rollback", "Give tags the content that they had before."),
+    "parity": ("parity", "Compare a tag's prompts with those of the model's own chat template."),
     "remove": ("remove", "Remove tags from the server."),
     "prune": (
         "prune",

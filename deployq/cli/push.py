@@ -41,6 +41,11 @@ from deployq.plan.quants import parse_quants
     "--require-fit", is_flag=True, help="Fail where a loaded tag takes more than planned."
 )
 @click.option(
+    "--require-parity",
+    is_flag=True,
+    help="Fail where prompts differ from those of the model's own chat template.",
+)
+@click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
 @click.option("-y", "--yes", is_flag=True, help="Don't ask, whatever the plan warns of.")
@@ -59,6 +64,7 @@ def command(
     allow_requantize: bool,
     locked: bool,
     require_fit: bool,
+    require_parity: bool,
     jobs: int,
     yes: bool,
     as_json: bool,
@@ -95,8 +101,9 @@ def command(
             show_plan(prepared.plan, as_json)
             ctx.exit(3 if any(t.chosen is None for t in prepared.plan.targets) else 0)
         _announce(session, prepared, yes or as_json, ctx.obj["quiet"])
-        fit = require_fit or session.config.tags.require_fit
-        pushed = push(session, prepared, Options(jobs, allow_requantize, locked, fit))
+        tags = session.config.tags
+        fit, parity = require_fit or tags.require_fit, require_parity or tags.require_parity
+        pushed = push(session, prepared, Options(jobs, allow_requantize, locked, fit, parity))
     if as_json:
         show_json(report.report_document(pushed))
     else:

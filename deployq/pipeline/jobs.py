@@ -26,13 +26,15 @@ class Options:
     """How to push.
 
     `jobs` are prompts asked at a time. `locked`: only exactly what the lockfile says.
-    `require_fit`: a loaded tag that takes more than planned fails.
+    `require_fit`: a loaded tag that takes more than planned fails. `require_parity`: one whose
+    prompts differ from those of the model's own chat template fails.
     """
 
     jobs: int = 1
     allow_requantize: bool = False
     locked: bool = False
     require_fit: bool = False
+    require_parity: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployq.digests import sha256_bytes
 from deployq.pipeline.resolve import Model, default_context, target_settings
 from deployq.pipeline.session import Session
+from deployq.settings import OwnTemplate
 from deployq.tags.modelfile import Modelfile, parse
 from deployq.tags.names import TagName, alias, quant_tag
 from deployq.tags.templates import context, environment, render_modelfile
 from deployq.types import Json, ModelInfo, Target
 
+OWN: OwnTemplate = "model"
+
 
 @dataclass(frozen=True)
 class Rendered:
-    """One tag as it shall be: the text that people see and what it means."""
+    """One tag as it shall be: the text that people see and what it means.
+
+    `own_template`: the server must render the model's own chat template, with a TEMPLATE where it
+    takes that (pipeline/own_template.py).
+    """
 
     tag: TagName
     quant: str
     text: str
     modelfile: Modelfile
     target: str | None = None
+    own_template: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 of what it says; forcing the model's own template says more."""
+        digest = self.modelfile.digest
+        return sha256_bytes(f"{digest} template = model") if self.own_template else digest
 
     @property
     def n_ctx(self) -> int | None:
@@ -41,9 +56,10 @@ def render_tag(session: Session, model: Model, info: ModelInfo, quant: str) -> R
         **settings.parameters,
     }
     own = settings.quant_templates.get(quant)
-    template = session.config.folder / str(own) if own else settings.template
+    template = _named(session, str(own)) if own else settings.template
     text = _render(session, model, info, quant, parameters, template, None)
-    return Rendered(quant_tag(model.name, quant), quant, text, parse(text))
+    name = quant_tag(model.name, quant)
+    return Rendered(name, quant, text, parse(text), own_template=template == OWN)
 
 
 def render_alias(
@@ -60,7 +76,11 @@ def render_alias(
     template = mine.template or settings.template
     text = _render(session, model, info, quant, parameters, template, target)
     name = alias(model.name, target.name)
-    return Rendered(name, quant, text, parse(text), target.name)
+    return Rendered(name, quant, text, parse(text), target.name, template == OWN)
+
+
+def _named(session: Session, name: str) -> Path | OwnTemplate:
+    return "model" if name == OWN else session.config.folder / name
 
 
 def _render(
@@ -69,7 +89,7 @@ def _render(
     info: ModelInfo,
     quant: str,
     parameters: Mapping[str, Json],
-    template: Path | None,
+    template: Path | OwnTemplate | None,
     target: Target | None,
 ) -> str:
     hook = session.plugins.hook
@@ -88,5 +108,6 @@ def _render(
     brought = hook.deployq_modelfile_context(model=info, target=target, quant=quant, context=base)
     for extra in reversed(brought):
         base.update(extra)
+    named = None if template in (None, OWN) else str(template)
     folders = [folder for folders in hook.deployq_template_dirs() for folder in folders]
-    return render_modelfile(environment(folders), str(template) if template else None, base)
+    return render_modelfile(environment(folders), named, base)

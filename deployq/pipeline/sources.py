@@ -46,7 +46,7 @@ class Origin:
     @property
     def allowed(self) -> frozenset[str]:
         """Checks that only warn; a Modelfile template stands in for a missing chat template."""
-        own = ("template",) if self.settings.template else ()
+        own = ("template",) if isinstance(self.settings.template, Path) else ()
         return frozenset((*self.settings.allow, *own))
 
     @property

@@ -17,6 +17,7 @@ from deployq.pipeline.jobs import (
     unchanged_report,
 )
 from deployq.pipeline.locked import require_weights_locked
+from deployq.pipeline.prompts import settle_prompts
 from deployq.proof.verify import run_suite
 from deployq.report.runs import write_text
 from deployq.tags.modelfile import warnings
@@ -76,6 +77,9 @@ def _tried(
 ) -> Trial:
     steps = Steps(work.tell)
     staged = _stage(work, job, artifact, steps, stages)
+    asked = _renamed(work, job, conversations="template of")
+    prompts = settle_prompts(work, job, artifact, steps, staged, asked)
+    staged = prompts.staged
     verification = _verify(work, job, steps, staged)
     if verification.ok and expected is not None:
         check_fit(job.site.server, steps, staged.staging, expected, work.options.require_fit)
@@ -85,11 +89,12 @@ def _tried(
         status="done",
         file_bytes=artifact.file_bytes,
         blob_digest=staged.blob_digest,
-        modelfile_digest=job.rendered.modelfile.digest,
+        modelfile_digest=job.rendered.digest,
         manifest_digest=staged.manifest_digest,
         n_ctx=job.rendered.n_ctx,
         steps=(*work.prepared.before, quantize_step(artifact), *steps.done),
         verification=verification,
+        parity=prompts.parity,
         alias_of=job.alias_of,
     )
     if verification.ok:

@@ -29,11 +29,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One tag as it shall be; `fields` are those of its lock entry that a push decides."""
+    """One tag as it shall be; `fields` are those of its lock entry that a push decides.
+
+    `alike`: it is an alias that says what its tag says, and differs in where it runs alone.
+    """
 
     rendered: Rendered
     suite: Suite
     fields: Mapping[str, object]
+    alike: bool = False
 
 
 def wanted_tag(session: Session, subject: Subject, quant: str) -> Wanted:
@@ -55,8 +59,9 @@ def wanted_alias(session: Session, subject: Subject, target: Target, of: Wanted)
     """
     tag = of.rendered
     rendered = render_alias(session, subject.model, subject.info, target, tag.quant)
-    suite = subject.suite if _speaks_otherwise(rendered, tag) else _short_suite(subject.suite)
-    return _wanted(session, subject, rendered, suite, str(tag.tag))
+    alike = not _speaks_otherwise(rendered, tag)
+    suite = _short_suite(subject.suite) if alike else subject.suite
+    return replace(_wanted(session, subject, rendered, suite, str(tag.tag)), alike=alike)
 
 
 def artifact_key_of(session: Session, subject: Subject, quant: str) -> str:
@@ -73,7 +78,7 @@ def _wanted(
         "quant": rendered.quant,
         "source_digest": subject.source_digest,
         "artifact_key": artifact_key_of(session, subject, rendered.quant),
-        "modelfile_digest": rendered.modelfile.digest,
+        "modelfile_digest": rendered.digest,
         "suite_digest": suite.digest,
         "n_ctx": rendered.n_ctx,
         "alias_of": alias_of,
@@ -87,7 +92,7 @@ def _speaks_otherwise(alias: Rendered, of: Rendered) -> bool:
     def said(rendered: Rendered) -> object:
         modelfile = rendered.modelfile
         kept = {k: v for k, v in modelfile.parameters.items() if k not in _PLACING}
-        return replace(modelfile, parameters=kept)
+        return replace(modelfile, parameters=kept), rendered.own_template
 
     return said(alias) != said(of)
 

@@ -23,6 +23,8 @@ from .guide_view import (
     guide_view as guide_view,
 )
 from .inspect_view import inspect_document as inspect_document, inspect_view as inspect_view
+from .parity_document import parity_document as parity_document
+from .parity_view import parity_view as parity_view
 from .plan_chart import plan_chart as plan_chart
 from .plan_markdown import plan_markdown as plan_markdown
 from .plan_view import plan_view as plan_view

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from deployq.report.parity_document import parity_fields
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -224,6 +226,7 @@ def _tag(tag: TagReport) -> Document:
         "passed": None if tag.score is None else tag.score.passed,
         "total": None if tag.score is None else tag.score.total,
         "verification": None if verification is None else _verification(verification),
+        "parity": None if tag.parity is None else parity_fields(tag.parity),
     }
 
 

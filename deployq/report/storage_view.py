@@ -90,7 +90,9 @@ def cache_document(artifacts: Sequence[CachedArtifact]) -> Document:
     return {
         "schema": SCHEMA,
         "total_bytes": sum(artifact.file_bytes for artifact in artifacts),
-        "artifacts": [dataclasses.asdict(artifact) for artifact in artifacts],
+        "artifacts": [
+            {**dataclasses.asdict(artifact), "tags": list(artifact.tags)} for artifact in artifacts
+        ],
     }
 
 

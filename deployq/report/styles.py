@@ -15,6 +15,7 @@ STATUS_STYLES: Mapping[StepStatus, str] = {
     "reused": "cyan",
     "unchanged": "cyan",
     "skipped": "yellow",
+    "warned": "yellow",
     "failed": "red",
 }
 

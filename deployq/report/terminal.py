@@ -36,7 +36,7 @@ from deployq.units import format_bytes
 FAILURES_SHOWN = 3
 TEXT_CHARACTERS = 200
 # What stands in the summary's notes; "done" and "unchanged" need no explanation.
-NOTED: tuple[StepStatus, ...] = ("failed", "skipped", "reused")
+NOTED: tuple[StepStatus, ...] = ("failed", "warned", "skipped", "reused")
 
 
 def push_summary(report: Report, next_commands: Sequence[tuple[str, str]] = ()) -> RenderableType:
@@ -228,7 +228,7 @@ def _reasons(report: Report) -> Iterator[tuple[StepStatus, str, str]]:
             if tag.reason and not judged:
                 yield tag.status, tag.reason, tag.tag
             for step in tag.steps:
-                if step.status == "skipped":
+                if step.status in ("skipped", "warned"):
                     yield step.status, f"{step.step}: {step.detail}", tag.tag
 
 

@@ -78,6 +78,17 @@ def stage(
     return staged
 
 
+def create_again(
+    server: Server, staged: Staged, modelfile: Modelfile, artifact: Artifact
+) -> Staged:
+    """Create a staged tag anew from another Modelfile; its weights are there already.
+
+    Raises:
+        ServerError: the server failed or refused; the staged tag may then be as it was.
+    """
+    return _create(server, staged.name, staged.staging, modelfile, artifact, no_progress)
+
+
 def _how(placed: Placed) -> str:
     why = f": {placed.detail}" if placed.detail else ""
     return f"{placed.how}{why}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +21,7 @@ from deployq.tags.records import Loaded, Shown, TagRecord, expect
 from deployq.tags.refusal import Refusal
 from deployq.tags.versions import version_numbers
 from deployq.tags.wire import Wire, mapped
-from deployq.types import Answer, Json, Message, Progress, no_progress
+from deployq.types import Answer, Json, Message, Progress, Turn, no_progress
 
 OLDEST = (0, 30)
 # What a build from source says of itself when nobody stamped it.
@@ -257,17 +257,34 @@ class Server:
             text, thinking = expect(answer, "response", str), str(answer.get("thinking") or "")
             return records.answered(answer, text, thinking, seconds)
 
-    def render(self, name: str, messages: Iterable[Message], *, think: bool | str = False) -> str:
-        """The prompt that the server makes of a conversation; nothing is generated."""
-        body = {
+    def render(
+        self,
+        name: str,
+        messages: Iterable[Message | Turn],
+        *,
+        think: bool | str = False,
+        tools: Sequence[Mapping[str, Json]] = (),
+    ) -> str | None:
+        """The prompt that the server makes of a conversation; nothing is generated.
+
+        The model is loaded for it. Nothing is cut off, whatever the context. None: the server
+        does not know how to render only, and gave an answer of one token instead.
+        """
+        body: dict[str, Any] = {
             "model": name,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "messages": [message_fields(message) for message in messages],
             "think": think,
+            "truncate": False,
             "stream": False,
+            "options": {"num_predict": 1},
             "_debug_render_only": True,
         }
+        if tools:
+            body["tools"] = list(tools)
         with self._mapped(f"render a conversation for {name}", self.generate_timeout_seconds):
             answer = self._run("/api/chat", body, self.generate_timeout_seconds)
+            if isinstance(answer, Mapping) and "_debug_info" not in answer and "message" in answer:
+                return None
             return expect(expect(answer, "_debug_info", dict), "rendered_template", str)
 
     # ------------------------------------------------------------ underneath
@@ -290,6 +307,20 @@ class Server:
 
     def _stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         return self._wire.lines("POST", path, body, self.generate_timeout_seconds)
+
+
+def message_fields(message: Message | Turn) -> dict[str, Any]:
+    """A message as the API takes it, with the tools that it calls or answers for."""
+    fields: dict[str, Any] = {"role": message.role, "content": message.content}
+    if not isinstance(message, Turn):
+        return fields
+    if message.tool_calls:
+        fields["tool_calls"] = [
+            {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    names = {"tool_name": message.tool_name, "tool_call_id": message.tool_call_id}
+    return fields | {key: value for key, value in names.items() if value}
 
 
 def create_fields(modelfile: Modelfile, files: Mapping[str, str]) -> dict[str, Any]:

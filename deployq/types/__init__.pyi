@@ -37,6 +37,20 @@ from .machines import (
     Speed as Speed,
     Target as Target,
 )
+from .parity import (
+    Conversation as Conversation,
+    ConversationParity as ConversationParity,
+    Difference as Difference,
+    Fault as Fault,
+    FaultKind as FaultKind,
+    ParityReport as ParityReport,
+    ParityStatus as ParityStatus,
+    ParityWay as ParityWay,
+    RenderedPrompt as RenderedPrompt,
+    ServedTemplate as ServedTemplate,
+    ToolCall as ToolCall,
+    Turn as Turn,
+)
 from .plan import (
     Candidate as Candidate,
     DiskPlan as DiskPlan,

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.types.base import StepStatus
+from deployq.types.parity import ParityReport
 from deployq.types.plan import Plan
 from deployq.types.verification import Verification
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step of the way of one tag: inspect, quantize, upload, create, verify, promote."""
+    """One step of the way of one tag: quantize, upload, create, template, verify, fit, promote."""
 
     step: str
     status: StepStatus
@@ -50,6 +51,7 @@ class TagReport:
     exit_code: int = 0
     steps: tuple[StepResult, ...] = ()
     verification: Verification | None = None
+    parity: ParityReport | None = None
     alias_of: str | None = None
     earlier: Score | None = None
 

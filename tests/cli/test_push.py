@@ -105,8 +105,10 @@ def test_show_verify_and_remove(pushed: Project) -> None:
     assert pushed.run("verify", "tiny:q8_0", "--suite", str(hard)).code == 4
     assert pushed.run("verify", "tiny:nope").code == 2
     removed = pushed.run("remove", "tiny:laptop", "tiny:q4_k_m", "-y", "--json").json["removed"]
-    assert removed[0]["freed_bytes"] == 0, "its weights are still those of tiny:q4_k_m"
-    assert removed[1]["freed_bytes"] > 500_000
+    assert removed[0]["freed_bytes"] < 10_000, "its weights are still those of tiny:q4_k_m"
+    assert "tiny:q4_k_m" in removed[0]["held_by"]
+    weights = removed[1]["freed_bytes"] + removed[1]["linked_bytes"]
+    assert weights > 500_000 or "tiny:box" in removed[1]["held_by"]
     assert sorted(listed(pushed)) == ["tiny:box", "tiny:q8_0"]
 
 

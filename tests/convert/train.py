@@ -39,7 +39,7 @@ NEW_TOKEN = "<|tool|>"
 
 
 def chats(tokenizer: Any, answers: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids of all chats, padded on the right, and the same with everything but answers -100."""
+    """Token ids of all chats, padded on the right, and labels: -100 but for the answers."""
     rows = []
     for question, answer in zip(QUESTIONS, answers, strict=True):
         prompt = tokenizer.apply_chat_template(
@@ -61,14 +61,13 @@ def fit(model: Any, data: tuple[torch.Tensor, torch.Tensor], rate: float, steps:
     """Train until every answer is known by heart; the optimizer."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
     model.train()
-    for step in range(steps):
+    for _ in range(steps):
         out = model(input_ids=data[0], labels=data[1])
         out.loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         if out.loss.item() < 5e-3:
             break
-    print(json.dumps({"steps": step + 1, "loss": out.loss.item()}), flush=True)
     model.eval()
     return optimizer
 
@@ -127,7 +126,7 @@ def checkpoint(model: Any, optimizer: Any, tokenizer: Any, folder: Path, step: i
     torch.save({"last_epoch": step}, place / "scheduler.pt")
     torch.save({"python": 1}, place / "rng_state.pth")
     torch.save({"output_dir": str(folder)}, place / "training_args.bin")
-    state = {"global_step": step, "best_model_checkpoint": None, "log_history": []}
+    state: dict[str, Any] = {"global_step": step, "best_model_checkpoint": None, "log_history": []}
     (place / "trainer_state.json").write_text(json.dumps(state))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deployq.types import (
     Answer,
+    CachedArtifact,
     Candidate,
     DiskPlan,
     DiskStep,
@@ -15,12 +16,15 @@ from deployq.types import (
     Fit,
     HeldTag,
     Judged,
+    Leftover,
+    Leftovers,
     Memory,
     Message,
     ModelInfo,
     Plan,
     Prompt,
     PromptResult,
+    Pruned,
     QuantSize,
     Report,
     Share,
@@ -347,4 +351,25 @@ NEXT = (
     ("ollama run task-api:laptop", "talk to it"),
     ("deployq list", "what is registered where"),
     ("deployq show task-api:q4_k_m --modelfile", "what was created"),
+)
+LEFT = Leftovers(
+    (
+        Leftover("staged tag", "deployq-staging/task-api:q8_0", 5_000_000_000, 600, "a push ended"),
+        Leftover("blob", f"sha256-{'a' * 64}", 900, 900, "no tag has it", made_here=False),
+    ),
+    ("a push is under way",),
+)
+PRUNED = (Pruned(LEFT.items[0], 600), Pruned(LEFT.items[1], 0, "it is gone already"))
+CACHED = CachedArtifact(
+    key="3f" * 32,
+    quant="Q4_K_M",
+    file_bytes=4_920_734_464,
+    digest="f" * 64,
+    source_digest="a" * 64,
+    backend="llamacpp",
+    backend_version="b11434",
+    finished="2026-11-25T01:50:46+00:00",
+    used="2026-11-25T02:50:46+00:00",
+    links=1,
+    tags=("task-api:q4_k_m",),
 )

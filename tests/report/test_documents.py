@@ -18,6 +18,7 @@ from deployq.report.documents import (
     verifications_document,
 )
 from deployq.report.inspect_view import inspect_document
+from deployq.report.storage_view import cache_document, prune_document
 from deployq.report.tag_view import tags_document
 from tests.report import samples
 
@@ -32,6 +33,8 @@ DOCUMENTS = {
     "verification": verifications_document([samples.verification("task-api:q4_k_m", 4)]),
     "verifications": verifications_document([samples.verification("task-api:q8_0")]),
     "list": tags_document(samples.HELD),
+    "prune": prune_document(samples.LEFT, samples.LEFT.items[:1], samples.PRUNED),
+    "cache": cache_document([samples.CACHED]),
 }
 
 

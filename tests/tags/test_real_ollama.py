@@ -132,7 +132,7 @@ def test_a_staged_tag_answers_before_it_has_its_name(real: Server, tiny: Artifac
     assert answer.prompt_tokens > 0
     assert answer.done_reason in ("stop", "length")
     assert real.chat(name, messages, options=options).text == answer.text
-    assert "<|im_start|>user\nhi<|im_end|>" in real.render(name, messages)
+    assert "<|im_start|>user\nhi<|im_end|>" in (real.render(name, messages) or "")
     (loaded,) = [m for m in real.ps() if m.name == name]
     assert loaded.n_ctx == 512
 

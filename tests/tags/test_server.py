@@ -276,9 +276,19 @@ def test_render() -> None:
     steps = [s for s in scenario("22") if s["request"]["json"].get("_debug_render_only")]
     with served(steps) as (recorded, server):
         prompt = server.render("contract-base", TALK)
+    assert prompt is not None
     assert prompt.startswith("<|im_start|>system\nBe brief.<|im_end|>\n")
     assert prompt.endswith("<|im_start|>assistant\n")
     assert recorded.seen[0].json["_debug_render_only"] is True
+
+
+def test_a_server_that_answers_in_place_of_rendering() -> None:
+    steps = [s for s in scenario("22") if s["request"]["json"].get("_debug_render_only")]
+    answered = {"message": {"role": "assistant", "content": "x"}, "done": True}
+    step = {**steps[0], "response": {**steps[0]["response"], "json": answered}}
+    with served([step]) as (recorded, server):
+        assert server.render("contract-base", TALK) is None
+    assert recorded.seen[0].json["options"] == {"num_predict": 1}
 
 
 NOT_ANSWERED = [s for s in plain("21") if s["response"]["status"] != 200]

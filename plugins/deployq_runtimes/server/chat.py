@@ -19,7 +19,7 @@ from deployq_runtimes.server.errors import ApiError, not_here
 from deployq_runtimes.server.model import Model
 from deployq_runtimes.server.options import Options, keep_alive_seconds, merge
 from deployq_runtimes.server.pool import Pool
-from deployq_runtimes.server.prompt import fit, render
+from deployq_runtimes.server.prompt import fit, render, tool_fields
 from deployq_runtimes.server.thinking import OPEN, ThinkSplitter
 
 _LEVELS = ("low", "medium", "high", "max")
@@ -89,7 +89,12 @@ class Run:
     async def rendered(self, engine: Engine, messages: list[Mapping[str, Any]]) -> str:
         truncate = self.request.get("truncate", True)
         return await render(
-            engine, messages, self.think, truncate=truncate, n_ctx=self.options.num_ctx
+            engine,
+            messages,
+            self.think,
+            tools=self.request.get("tools") or (),
+            truncate=truncate,
+            n_ctx=self.options.num_ctx,
         )
 
     def splitter(self, prompt: str) -> ThinkSplitter | None:
@@ -168,7 +173,9 @@ class Chat(Run):
         if self.request.get("tools"):
             if "tools" not in self.model.capabilities:
                 raise ApiError(400, f"{self.model.name.full} does not support tools")
-            raise not_here("tools")
+            # A prompt can be rendered with them; answers in which tools are called can't be read.
+            if not self.request.get("_debug_render_only"):
+                raise not_here("tools")
         if any(message.get("images") for message in self.request.get("messages", ())):
             raise not_here("images")
         if not self.is_load:
@@ -202,6 +209,7 @@ class Chat(Run):
         """The model's own system text and messages, then those of the request."""
         asked = [
             {"role": str(m.get("role") or "").lower(), "content": m.get("content") or ""}
+            | tool_fields(m)
             for m in self.request["messages"]
         ]
         messages: list[Mapping[str, Any]] = [*self.model.messages, *asked]

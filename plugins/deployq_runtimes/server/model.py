@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployq import ModelInfo, SourceError
+from deployq import ModelInfo, SourceError, known_template
 from deployq_runtimes.server import facts
 from deployq_runtimes.server.errors import ApiError, not_here
-from deployq_runtimes.server.gotemplates import is_known
 from deployq_runtimes.server.names import Name
 from deployq_runtimes.server.store import Manifest, Store
 
@@ -33,7 +32,6 @@ class Model:
     weights: Path
     parent: str
     go_template: str
-    go_template_digest: str
     system: str
     parameters: Mapping[str, Any]
     messages: tuple[Mapping[str, Any], ...]
@@ -87,7 +85,7 @@ class Model:
         """Raises ApiError 501 where a Go template stands that this runtime must not ignore."""
         if not self.go_template or self.go_template == PLAIN_TEMPLATE:
             return
-        if not (self.info.chat_template and is_known(self.go_template_digest)):
+        if not (self.info.chat_template and known_template(self.go_template)):
             raise not_here(f"the Go TEMPLATE of {self.name.short}")
 
 
@@ -112,7 +110,6 @@ def load_model(store: Store, name: Name) -> Model:
         weights=store.blob(weights[0].digest),
         parent=weights[0].source,
         go_template=store.blob(template.digest).read_text() if template else "",
-        go_template_digest=template.digest if template else "",
         system="".join(_texts(store, manifest, "system")[-1:]),
         parameters=_last_json(store, manifest, "params") or {},
         messages=tuple(_last_json(store, manifest, "messages") or ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,21 +13,46 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 async def render(
-    engine: Engine, messages: Messages, think: bool | str | None, *, truncate: bool, n_ctx: int
+    engine: Engine,
+    messages: Messages,
+    think: bool | str | None,
+    *,
+    tools: Sequence[Any] = (),
+    truncate: bool,
+    n_ctx: int,
 ) -> str:
     """The model's own Jinja template over the messages.
 
     With `truncate`, the oldest messages but the system's are left out until the rest fits.
     """
+    arguments = _template_arguments(think) | ({"tools": list(tools)} if tools else {})
     start = 0
     while True:
         kept = [m for m in messages[:start] if m["role"] == "system"] + list(messages[start:])
-        prompt = await engine.render({"messages": kept} | _template_arguments(think))
+        prompt = await engine.render({"messages": kept} | arguments)
         # A token has one byte at least: most prompts need no counting.
         fits = len(prompt.encode()) <= n_ctx or len(await engine.tokenize(prompt)) <= n_ctx
         if fits or not truncate or start + 1 >= len(messages):
             return prompt
         start += 1
+
+
+def tool_fields(message: Mapping[str, Any]) -> dict[str, Any]:
+    """What a message says of tools, as llama-server takes it: arguments as JSON text."""
+    fields: dict[str, Any] = {}
+    if calls := message.get("tool_calls"):
+        fields["tool_calls"] = [_call(call) for call in calls]
+    for ours, theirs in (("tool_name", "name"), ("tool_call_id", "tool_call_id")):
+        if message.get(ours):
+            fields[theirs] = message[ours]
+    return fields
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function") or {}
+    arguments = json.dumps(function.get("arguments") or {}, ensure_ascii=False)
+    named = {"name": function.get("name", ""), "arguments": arguments}
+    return {"type": "function", "id": call.get("id", ""), "function": named}
 
 
 def _template_arguments(think: bool | str | None) -> dict[str, Any]:

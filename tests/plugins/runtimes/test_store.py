@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from deployq_runtimes.server.errors import ApiError
-from deployq_runtimes.server.gotemplates import is_known
 from deployq_runtimes.server.model import load_model
 from deployq_runtimes.server.names import Name, parse_name
 from deployq_runtimes.server.store import CONFIG_MEDIA, MEDIA, Layer, Manifest, Store
@@ -98,12 +97,6 @@ def test_copying_a_tag_to_itself_keeps_it(store: Store) -> None:
     assert store.read(name) == before
     with pytest.raises(FileNotFoundError):
         store.copy(parse_name("none"), name)
-
-
-def test_ollamas_own_templates_are_known_and_others_are_not() -> None:
-    # Of a recorded exchange with 0.34.4: the layer that "autodetected template chatml" made.
-    assert is_known("sha256:e3b2721cec511e3a627ae0993753abbf5c72cdf4cfcdbc8f5c33ce15c4c4e04b")
-    assert not is_known("sha256:02dfb3a8af04b51290d8bf5711927a35e3b5223226cbbc0a3fe34b97ca9110e4")
 
 
 def test_an_adapter_from_before_0_34_1_is_not_run_without_it(store: Store, tmp_path: Path) -> None:
