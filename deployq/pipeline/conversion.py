@@ -28,7 +28,11 @@ def as_gguf(session: Session, artifact: Artifact, origin: Origin) -> ModelInfo:
     """What the converted file is, under the name of what it was made from."""
     info = inspect(artifact.path)
     session.digests.remember(artifact.path, artifact.digest)
-    return replace(info, warnings=(*origin.info.warnings, *info.warnings))
+    return replace(
+        info,
+        notes=origin.info.notes,
+        warnings=(*origin.info.warnings, *info.warnings),
+    )
 
 
 def conversion_steps(origin: Origin) -> Iterator[tuple[str, int]]:

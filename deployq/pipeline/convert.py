@@ -22,7 +22,7 @@ from deployq.pipeline.conversion import (
 )
 from deployq.pipeline.prepare import Prepared, planned
 from deployq.pipeline.session import Session
-from deployq.pipeline.sources import Origin, cheap_findings, origin_digest, told
+from deployq.pipeline.sources import Origin, cheap_findings, origin_digest
 from deployq.pipeline.stores import place_of
 from deployq.pipeline.tokenparity import check_parity
 from deployq.plan.disk import require_room
@@ -48,11 +48,7 @@ def made_ready(session: Session, prepared: Prepared) -> Prepared:
         SourceError, ToolMissing, BackendError, DiskError: it can't be converted.
     """
     origin = prepared.origin
-    if origin is None:
-        return prepared
-    for line in told(origin):
-        session.talk(line)
-    if prepared.info.format == "gguf":
+    if origin is None or prepared.info.format == "gguf":
         return prepared
     require_room(prepared.plan.disk)
     artifact = convert(session, origin)
@@ -74,7 +70,7 @@ def convert(session: Session, origin: Origin) -> Artifact:
         DiskError: there is no room for it.
         BackendError, ArtifactError: the converter failed, or wrote something else.
     """
-    _judge(session, origin, cheap_findings(origin))
+    _judge(replace(session, talk=_silent), origin, cheap_findings(origin))  # the plan told them
     converter = _require(session, origin)
     if isinstance(converter, CheckingConverter):
         _judge(session, origin, converter.check(_job(origin, Path("-"), Path("-"))))
@@ -129,6 +125,10 @@ def _judge(session: Session, origin: Origin, findings: Iterable[Finding]) -> Non
         check = fatal[0].check
         hint = fatal[0].hint or f"--allow {check} goes on all the same, on your own account"
         raise SourceError("; ".join(finding.message for finding in fatal), hint=hint)
+
+
+def _silent(text: str) -> None:
+    """Tell nobody."""
 
 
 def _require(session: Session, origin: Origin) -> Converter:

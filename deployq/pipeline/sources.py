@@ -18,6 +18,7 @@ from deployq.source.hf_files import source_files
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_folder
 from deployq.source.safetensors import read_weights
+from deployq.source.tokenizer_files import read_tokenizer
 from deployq.types import Finding, ModelInfo
 
 
@@ -73,25 +74,41 @@ def find_origin(model: Model) -> Origin:
         raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
     found = find_source(place)
     if found.kind == "adapter":
-        return _adapter(model, found, label)
+        return _told(_adapter(model, found, label))
     info = inspect(found.path)
     dtype = "" if info.format == "gguf" else model.settings.dtype or info.dtype
-    return Origin(found.path, info, model.settings, found, model.name, dtype, label=label)
+    return _told(Origin(found.path, info, model.settings, found, model.name, dtype, label=label))
 
 
-def told(origin: Origin) -> Iterator[str]:
+def _told(origin: Origin) -> Origin:
+    """The same, its info saying what was chosen and what is odd about it."""
+    findings = cheap_findings(origin) if origin.needs_conversion else ()
+    stops = " (push will stop here)"
+    warnings = [
+        finding.message + (stops if finding.fatal and finding.check not in origin.allowed else "")
+        for finding in findings
+    ]
+    info = replace(
+        origin.info,
+        notes=(*origin.info.notes, *_choice(origin)),
+        warnings=(*origin.info.warnings, *warnings),
+    )
+    return replace(origin, info=info)
+
+
+def _choice(origin: Origin) -> Iterator[str]:
     """What was chosen, and why, in lines for a person; nothing where there was no choice."""
     if origin.found.why:
         yield f"source: {origin.found.why}"
-    for note in origin.found.passed_over:
-        yield f"  not taken: {note}"
+    if origin.found.passed_over:
+        yield f"not taken: {'; '.join(origin.found.passed_over)}"
     if origin.adapter is not None and origin.base is not None:
         adapter = origin.adapter
-        yield f"source: {adapter.kind} adapter of rank {adapter.rank}, base {origin.base}"
+        yield f"{adapter.kind} adapter of rank {adapter.rank}, to be merged into {origin.base}"
         if adapter.base != adapter.base_shown:
             yield (
-                f"  it was trained on {adapter.base_shown}, a quantized copy; it is merged into "
-                f"the full-precision {adapter.base}"
+                f"the adapter was trained on {adapter.base_shown}, a quantized copy; it is merged "
+                f"into the full-precision {adapter.base}"
             )
 
 
@@ -106,7 +123,7 @@ def _adapter(model: Model, found: Found, label: str) -> Origin:
         )
     return Origin(
         path=found.path,
-        info=replace(info, path=found.path, name=found.path.resolve().name),
+        info=_of_adapter(info, found.path),
         settings=model.settings,
         found=found,
         name=model.name,
@@ -115,6 +132,17 @@ def _adapter(model: Model, found: Found, label: str) -> Origin:
         adapter=adapter,
         label=label,
     )
+
+
+def _of_adapter(base: ModelInfo, folder: Path) -> ModelInfo:
+    """What the merged model is: its base, with the tokenizer that the adapter brings."""
+    info = replace(base, path=folder, name=folder.resolve().name)
+    facts = read_tokenizer(folder)
+    if not facts.files:
+        return info
+    stops = tuple(filter(None, [facts.eos_token]))
+    template, eos = facts.chat_template, facts.eos_token
+    return replace(info, chat_template=template, eos_token=eos, stop_tokens=stops)
 
 
 def _base(model: Model, adapter: Adapter) -> Path:
@@ -139,7 +167,7 @@ def _base(model: Model, adapter: Adapter) -> Path:
         raise SourceError(
             f"{adapter.folder}: names {adapter.base_shown} as its base, a path outside of its own "
             "folder, which is not followed unasked",
-            hint=f"--base {named}, if that is the base",
+            hint=f"--base {local if local.is_dir() else 'PATH'}, if that is the base",
         )
     revision = f"@{adapter.revision}" if adapter.revision else ""
     return find_source(_fetched(Path(f"hf:{named}{revision}"))[0]).path

@@ -115,7 +115,7 @@ def make_plan(
         *(shortage(fs) for fs in disk.filesystems if fs.needed_bytes > fs.free_bytes),
     )
     cards = any(plan.target.kind != "ram" for plan in plans)
-    notes = (*filter(None, [info.estimate]), *([CPU_FIGURES] if cards else []))
+    notes = (*info.notes, *filter(None, [info.estimate]), *([CPU_FIGURES] if cards else []))
     return Plan(model, info, plans, disk, warnings, bool(planning.bound), notes)
 
 

@@ -38,7 +38,8 @@ class ModelInfo:
     would write of it, `dtype` is the type that holds most weights. `format` is "huggingface" for
     a folder that was never converted: `tensors` and `metadata` are then those that its GGUF would
     have, and `estimate` says what of it is no more than an estimate. `projector_bytes` are the
-    weights of a projector for images or sound beside the model. `warnings` name what is odd.
+    weights of a projector for images or sound beside the model. `warnings` name what is odd,
+    `notes` say what was chosen among several things, and why.
     """
 
     path: Path
@@ -63,3 +64,4 @@ class ModelInfo:
     estimate: str = ""
     projector_bytes: int = 0
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

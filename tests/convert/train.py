@@ -34,22 +34,33 @@ CHAT_TEMPLATE = (
     "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}"
     "{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
+OTHER = "Be brief."
 MATRICES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 NEW_TOKEN = "<|tool|>"
 
 
-def chats(tokenizer: Any, answers: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids of all chats, padded on the right, and labels: -100 but for the answers."""
+def chats(
+    tokenizer: Any, answers: tuple[str, ...], system: str = ""
+) -> list[tuple[list[int], list[int]]]:
+    """Token ids of each prompt and of its answer."""
+    first = [{"role": "system", "content": system}] if system else []
     rows = []
     for question, answer in zip(QUESTIONS, answers, strict=True):
         prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+            [*first, {"role": "user", "content": question}],
+            tokenize=False,
+            add_generation_prompt=True,
         )
         start = tokenizer(prompt, add_special_tokens=False).input_ids
         end = tokenizer(answer, add_special_tokens=False).input_ids
         rows.append((start, [*end, tokenizer.eos_token_id]))
+    return rows
+
+
+def batch(rows: list[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Chats padded on the right, and labels: -100 but for the answers."""
     width = max(len(start) + len(end) for start, end in rows)
-    ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+    ids = torch.zeros((len(rows), width), dtype=torch.long)
     labels = torch.full((len(rows), width), -100)
     for row, (start, end) in enumerate(rows):
         ids[row, : len(start) + len(end)] = torch.tensor(start + end)
@@ -57,8 +68,9 @@ def chats(tokenizer: Any, answers: tuple[str, ...]) -> tuple[torch.Tensor, torch
     return ids, labels
 
 
-def fit(model: Any, data: tuple[torch.Tensor, torch.Tensor], rate: float, steps: int = 200) -> Any:
+def fit(model: Any, rows: Any, rate: float, steps: int = 200) -> Any:
     """Train until every answer is known by heart; the optimizer."""
+    data = batch(rows)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
     model.train()
     for _ in range(steps):
@@ -184,7 +196,8 @@ def main(tokenizer_folder: Path, out: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tokenizer.chat_template = CHAT_TEMPLATE
     model = new_model(tokenizer)
-    fit(model, chats(tokenizer, BASE), 2e-3)
+    # it has to know the adapter's words, too, or a small adapter can't learn to say them
+    fit(model, chats(tokenizer, BASE) + chats(tokenizer, TUNED, OTHER), 2e-3)
     base = save(model, tokenizer, out / "base")
     layouts(base, tokenizer, out)
     kinds(base, tokenizer, out)
