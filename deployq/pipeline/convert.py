@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from deployq.pipeline.prepare import Prepared, planned
 from deployq.pipeline.session import Session
 from deployq.pipeline.sources import Origin, cheap_findings, origin_digest
 from deployq.pipeline.stores import place_of
-from deployq.pipeline.tokenparity import check_parity
+from deployq.pipeline.tokenparity import check_template, check_tokens
 from deployq.plan.disk import require_room
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_scan
@@ -72,14 +73,14 @@ def convert(session: Session, origin: Origin) -> Artifact:
     """
     _judge(replace(session, talk=_silent), origin, cheap_findings(origin))  # the plan told them
     converter = _require(session, origin)
-    if isinstance(converter, CheckingConverter):
-        _judge(session, origin, converter.check(_job(origin, Path("-"), Path("-"))))
     digest = origin_digest(session, origin, hash_now=True)
     assert digest is not None, "asked to hash, it hashes"
     store, inputs = Workshop(session.cache_dir), inputs_of(converter, digest, origin)
     if (artifact := store.checked(inputs.key, session.progress)) is not None:
         store.use(inputs.key)
         return _remembered(session, artifact)
+    if isinstance(converter, CheckingConverter):
+        _judge(session, origin, _by_converter(session, origin, converter))
     _judge(session, origin, _by_weights(session, origin))
     _require_room(session, origin)
     with store.building(inputs) as draft:
@@ -90,6 +91,19 @@ def convert(session: Session, origin: Origin) -> Artifact:
 
 
 # ---------------------------------------------------------------- before
+
+
+def _by_converter(
+    session: Session, origin: Origin, converter: CheckingConverter
+) -> Iterator[Finding]:
+    """What the converter makes of the tokenizer, before it makes anything else."""
+    session.progress(f"checking the tokenizer of {origin.name}", 0, None, "texts")
+    with tempfile.TemporaryDirectory(prefix="deployq-tokens-") as folder:
+        vocabulary = Path(folder) / "vocabulary.gguf"
+        found = converter.check(_job(origin, vocabulary, Path(folder)))
+        yield from found
+        if vocabulary.is_file() and not any(finding.fatal for finding in found):
+            yield from check_tokens(session, converter, origin.tokenizer_folder, vocabulary)
 
 
 def _by_weights(session: Session, origin: Origin) -> Iterator[Finding]:
@@ -164,8 +178,7 @@ def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) 
         for note in converter.convert(job, session.progress):
             session.talk(note)
     made = _whole(origin, draft.path)
-    if isinstance(converter, CheckingConverter):
-        _judge(session, origin, check_parity(session, converter, origin.tokenizer_folder, made))
+    _judge(session, origin, check_template(origin.tokenizer_folder, made))
     artifact = draft.finish(time.monotonic() - started, session.progress)
     by = f"{converter.name} {artifact.backend_version}"
     session.talk(

@@ -1,4 +1,4 @@
-"""After converting: does the GGUF's tokenizer make of a text what the training's made of it?"""
+"""Does a GGUF's tokenizer make of a text what the training's made of it? Asked beforehand."""
 
 from __future__ import annotations
 
@@ -54,11 +54,17 @@ TEXTS = (
 differ between SentencePiece's own code and its copies, with no harm inside a chat."""
 
 
-def check_parity(
-    session: Session, converter: CheckingConverter, folder: Path, made: ModelInfo
+def check_tokens(
+    session: Session, converter: CheckingConverter, folder: Path, vocabulary: Path
 ) -> Iterator[Finding]:
-    """Hold the GGUF's tokenizer and chat template against those of the training folder."""
-    yield from _template(folder, made)
+    """Hold what a tokenizer became against the one in the training folder.
+
+    Args:
+        vocabulary: a GGUF, which need not have weights.
+
+    Raises:
+        BackendError: one of the tokenizers could not be asked.
+    """
     tool = find_tool("llama-tokenize", session.env)
     if tool is None:
         yield Finding(
@@ -68,10 +74,28 @@ def check_parity(
             "deployq tools install",
         )
         return
-    texts = (*TEXTS, *(Text(mark) for mark in _marks(made)))
+    texts = (*TEXTS, *(Text(mark) for mark in _marks(folder)))
     theirs = converter.tokenize(folder, [one.text for one in texts])
-    ours = [_tokenize(tool, made.path, one.text) for one in texts]
+    ours = []
+    for number, one in enumerate(texts, 1):
+        ours.append(_tokenize(tool, vocabulary, one.text))
+        session.progress("comparing tokenizers", number, len(texts), "texts")
     yield from _compared(folder, texts, theirs, ours)
+
+
+def check_template(folder: Path, made: ModelInfo) -> Iterator[Finding]:
+    """Has the GGUF the chat template of the training folder, and its EOS?"""
+    facts = read_tokenizer(folder)
+    theirs = facts.chat_template
+    if theirs is not None and theirs.strip() != (made.chat_template or "").strip():
+        how = "another one" if made.chat_template else "none"
+        yield Finding("template", True, f"{folder}: has a chat template, its GGUF has {how}")
+    if facts.eos_token and made.eos_token != facts.eos_token:
+        yield Finding(
+            "eos",
+            facts.eos_token not in made.stop_tokens,
+            f"{folder}: ends with {facts.eos_token!r}, its GGUF with {made.eos_token!r}",
+        )
 
 
 def _compared(
@@ -87,11 +111,12 @@ def _compared(
         yield Finding(
             "tokenizer",
             True,
-            f"{folder}: converted, its tokenizer splits {len(usual)} of "
+            f"{folder}: as a GGUF, its tokenizer splits {len(usual)} of "
             f"{sum(t.usual for t in texts)} usual texts otherwise, such as "
             f"{texts[first].text[:40]!r}: {list(theirs[first])[:12]} in training, "
             f"{list(ours[first])[:12]} in the GGUF",
-            "another pre_tokenizer under [models.NAME], or a newer llama.cpp",
+            "put the base model's own tokenizer files there (tokenizer.model too, where it has "
+            "one), or name another pre_tokenizer under [models.NAME]",
         )
     elif differing:
         some = ", ".join(repr(texts[i].text[:24]) for i in differing[:_SHOWN])
@@ -102,16 +127,9 @@ def _compared(
         )
 
 
-def _marks(made: ModelInfo) -> list[str]:
+def _marks(folder: Path) -> list[str]:
     """Special tokens inside a text, as chat templates write them."""
-    return [f"{mark}user\nhi" for mark in dict.fromkeys(made.stop_tokens)]
-
-
-def _template(folder: Path, made: ModelInfo) -> Iterator[Finding]:
-    theirs = read_tokenizer(folder).chat_template
-    if theirs is not None and theirs.strip() != (made.chat_template or "").strip():
-        how = "another one" if made.chat_template else "none"
-        yield Finding("template", True, f"{folder}: has a chat template, its GGUF has {how}")
+    return [f"{mark}user\nhi{mark}" for mark in read_tokenizer(folder).marks]
 
 
 def _tokenize(tool: Tool, gguf: Path, text: str) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ _PIECE_FIELD = 0x0A  # field 1 of SentencePiece's ModelProto: one piece
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """`size` is one more than the highest token id; None where it can't be told."""
+    """`size` is one more than the highest token id; None where it can't be told.
+
+    `marks` are the tokens that the chat template writes: its EOS, and the starts and ends of turns.
+    """
 
     files: tuple[str, ...]
     size: int | None
@@ -22,6 +26,7 @@ class TokenizerFacts:
     eos_id: int | None
     chat_template: str | None
     remote_code: bool
+    marks: tuple[str, ...] = ()
 
 
 def read_tokenizer(folder: Path) -> TokenizerFacts:
@@ -32,13 +37,15 @@ def read_tokenizer(folder: Path) -> TokenizerFacts:
         read_object(folder / "special_tokens_map.json").get("eos_token")
     )
     pieces = _pieces(folder / "tokenizer.model")
+    template = _template(folder, config)
     highest = max([*ids.values(), pieces - 1], default=-1)
     return TokenizerFacts(
         files=tuple(name for name in FILES if (folder / name).is_file()),
         size=highest + 1 if highest >= 0 else None,
         eos_token=eos,
         eos_id=ids.get(eos) if eos else None,
-        chat_template=_template(folder, config),
+        chat_template=template,
+        marks=tuple(_marks(folder, template, eos)),
         remote_code=isinstance(config.get("auto_map"), dict) and any(folder.glob("*.py")),
     )
 
@@ -64,6 +71,17 @@ def _ids(folder: Path, config: dict[str, Any]) -> dict[str, int]:
         if isinstance(token, dict) and str(number).isdigit():
             found[str(token.get("content"))] = int(number)
     return found
+
+
+def _marks(folder: Path, template: str | None, eos: str | None) -> Iterator[str]:
+    """Special tokens that the chat template has as text."""
+    if eos:
+        yield eos
+    added = read_object(folder / "tokenizer.json").get("added_tokens") or ()
+    for token in added:
+        text = token.get("content") if isinstance(token, dict) else None
+        if isinstance(text, str) and text != eos and template and text in template:
+            yield text
 
 
 def _text(value: Any) -> str | None:

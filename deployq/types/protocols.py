@@ -62,8 +62,9 @@ class Converter(Protocol):
 class CheckingConverter(Protocol):
     """A converter that can also look at a source before it is converted, and at its tokenizer.
 
-    `tokenize` gives the ids of each text by the source's own tokenizer, without a BOS and with
-    special tokens recognised; `render` its chat template's text of each conversation.
+    `check` says what is wrong with a job's tokenizer, architecture and chat template, and writes
+    what the tokenizer becomes, a GGUF without weights, to the job's `output`; `tokenize` gives the
+    ids of each text by a folder's own tokenizer, without a BOS, special tokens recognised.
     """
 
     name: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from deployq import (
     Health,
     Json,
     Progress,
-    SourceError,
     ToolMissing,
 )
 from deployq_converters.child import Events, Refused, run_job
@@ -24,6 +22,8 @@ from deployq_converters.environment import Place, find_python, find_script, scri
 NEEDED = ("torch", "transformers", "sentencepiece", "numpy")
 _PACKAGES = (*NEEDED, "peft", "safetensors")
 _MERGED = "merged"
+REVISION = "r1"
+"""Counts what of the runner changes its output: part of what an artifact is made from."""
 
 
 class LlamaCppConverter:
@@ -53,18 +53,15 @@ class LlamaCppConverter:
             return Health(False, detail=exc.message, hint="deployq tools install convert")
 
     def check(self, job: ConvertJob) -> Sequence[Finding]:
-        """Architecture, tokenizer, pre-tokenizer and chat template, as the script sees them."""
+        """Architecture, tokenizer, pre-tokenizer and chat template, as the script sees them.
+
+        What the script makes of the tokenizer is written to the job's output.
+        """
         python, script = self._require()
-        folder = job.source if job.base is None else _tokenizer_folder(job)
         try:
             run_job(
                 python.path,
-                {
-                    **_job("check", job, script),
-                    "source": str(folder),
-                    "sentencepiece": (folder / "tokenizer.model").is_file(),
-                    "architectures": _architectures(job.base or job.source),
-                },
+                {**_job("check", job, script), "source": str(_tokenizer_folder(job))},
             )
         except Refused as exc:
             return [Finding(exc.check or "tokenizer", True, exc.message, exc.hint)]
@@ -146,7 +143,8 @@ class LlamaCppConverter:
             )
         return Health(
             True,
-            version=f"{script_version(script, self._env)}+transformers-{versions['transformers']}",
+            version=f"{script_version(script, self._env)}"
+            f"+transformers-{versions['transformers']}+{REVISION}",
             path=script.path,
             detail=f"from {script.origin}; torch {versions['torch']}, "
             f"peft {versions.get('peft') or 'missing (adapters need it)'} in {python.path}",
@@ -174,21 +172,10 @@ def _job(what: str, job: ConvertJob, script: Place) -> dict[str, Json]:
     }
 
 
-def _architectures(folder: Path) -> list[Json]:
-    """The classes that config.json names, those of the text part first."""
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as exc:
-        raise SourceError(f"{folder / 'config.json'}: can't be read: {exc}") from exc
-    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
-    return [*(text.get("architectures") or []), *(config.get("architectures") or [])]
-
-
 def _tokenizer_folder(job: ConvertJob) -> Path:
     """An adapter brings its own tokenizer where tokens were added; else its base's counts."""
-    assert job.base is not None, "only an adapter has a base"
     own = (job.source / "tokenizer_config.json").is_file()
-    return job.source if own else job.base
+    return job.source if own or job.base is None else job.base
 
 
 def _watch(task: str, progress: Progress) -> Callable[[str, Mapping[str, Any]], None]:

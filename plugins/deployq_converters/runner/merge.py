@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ import transformers
 
 from . import scripts
 from .events import Refused, emit
+from .tokens import TOKENIZER_FILES
 
 _SAMPLED = 6
 _TOLERANCE = 0.02
 _RAM_SHARE = 0.8
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_TOKENIZER = ("tokenizer", "special_tokens_map", "added_tokens", "vocab", "merges", "chat_template")
 
 
 @torch.no_grad()
@@ -48,8 +49,7 @@ def merge(job: dict[str, Any]) -> None:
     _require_merged(merged, expected, adapter)
     _require_change(before, after, _answer(merged, tokenizer), adapter)
     merged.to(stored).save_pretrained(output, safe_serialization=True)
-    tokenizer.save_pretrained(output)
-    _keep_files(adapter if _has_tokenizer(adapter) else base, output)
+    _copy_tokenizer(adapter if _has_tokenizer(adapter) else base, output)
 
 
 # ---------------------------------------------------------------- loading
@@ -204,9 +204,9 @@ def _require_change(
     emit("note", text=f"the adapter changes logits by up to {change:.2g}, merging by {off:.1g}")
 
 
-def _keep_files(folder: Path, output: Path) -> None:
-    """The files of a tokenizer that saving it again leaves out, such as tokenizer.model."""
+def _copy_tokenizer(folder: Path, output: Path) -> None:
+    """The tokenizer as it was trained with: saving it again may leave out or change files."""
     for file in folder.iterdir():
-        target = output / file.name
-        if file.is_file() and file.name.startswith(_TOKENIZER) and not target.exists():
-            target.write_bytes(file.read_bytes())
+        if file.name.startswith(TOKENIZER_FILES):
+            copy = shutil.copytree if file.is_dir() else shutil.copyfile
+            copy(file, output / file.name)

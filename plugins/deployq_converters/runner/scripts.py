@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -30,7 +31,32 @@ def load(script: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[script.stem] = module
     spec.loader.exec_module(module)
+    _score_by_merges()
     return module
+
+
+def _score_by_merges() -> None:
+    """Give a SentencePiece BPE that was saved as tokenizer.json alone the order of its merges.
+
+    The scripts leave every score the same there ("Placeholder for actual logic"), and llama.cpp
+    then merges in another order than in training. A score is used to compare results of merges.
+    """
+    vocab = getattr(sys.modules.get("gguf"), "LlamaHfVocab", None)
+    if vocab is not None:
+        vocab.get_token_score = _merge_score
+
+
+def _merge_score(self: Any, token_id: int) -> float:
+    if not hasattr(self, "deployq_scores"):
+        merges = json.loads(Path(self.fname_tokenizer).read_bytes())["model"]["merges"]
+        known = self.tokenizer.get_vocab()
+        self.deployq_scores = {}
+        for rank, merge in enumerate(merges):
+            text = merge.replace(" ", "") if isinstance(merge, str) else "".join(merge)
+            self.deployq_scores.setdefault(known.get(text), -float(rank))
+    lowest = -float(len(self.deployq_scores) + 1)
+    score: float = self.deployq_scores.get(token_id, lowest)
+    return score
 
 
 def text_model(script: ModuleType) -> Any:
@@ -102,11 +128,31 @@ class _Bar:
 
 
 def run_main(module: ModuleType, arguments: list[str]) -> None:
-    """Run a script's own main with these arguments."""
+    """Run a script's own main with these arguments.
+
+    Raises:
+        Refused: it gave up, and with which words.
+    """
     sys.argv = [str(module.__file__), *arguments]
-    logging.basicConfig(level=logging.INFO)
+    said = _Said()
+    logging.basicConfig(level=logging.INFO, handlers=[said])
     try:
         module.main()
     except SystemExit as exc:
         if exc.code:
-            raise Refused(f"{Path(sys.argv[0]).name} gave up ({exc.code})") from exc
+            raise Refused(
+                f"{Path(arguments[0]).name}: {Path(sys.argv[0]).name} gave up: {said.last}",
+                "architecture" if "not supported" in said.last else "",
+                "take a newer llama.cpp: [tools] llama_cpp = PATH of a checkout",
+            ) from exc
+
+
+class _Said(logging.StreamHandler):  # type: ignore[type-arg]
+    """Logs as usual, and keeps the last error."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            self.last = record.getMessage()
+        super().emit(record)

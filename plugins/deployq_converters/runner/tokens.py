@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from .events import Refused, emit
 
 PACKAGES = ("torch", "transformers", "peft", "sentencepiece", "safetensors", "numpy")
+TOKENIZER_FILES = (
+    "tokenizer", "special_tokens_map", "added_tokens", "vocab", "merges", "chat_template",
+    "additional_chat_templates", "spiece", "tekken",
+)  # fmt: skip
 SAMPLE = (
     [{"role": "user", "content": "Hello"}],
     [
@@ -31,21 +36,42 @@ def versions(job: dict[str, Any]) -> None:
 
 
 def check(job: dict[str, Any]) -> None:
-    """Load the tokenizer, look up its pre-tokenizer, render its chat template.
+    """Convert the tokenizer alone to `output`, and render its chat template.
 
     Raises:
-        Refused: one of them fails; the check is named.
+        Refused: architecture, tokenizer or template fails; the check is named.
     """
     from . import scripts
 
     scripts.trust("code" in job["allow"])
     module = scripts.load(Path(job["script"]))
-    _require_architecture(module, job)
+    if job.get("pre_tokenizer"):
+        scripts.name_pre_tokenizer(module, job["pre_tokenizer"])
     tokenizer = _load(job)
-    if not job.get("pre_tokenizer") and not job["sentencepiece"]:
-        _require_pre_tokenizer(scripts.text_model(module), tokenizer, Path(job["source"]))
     _require_template(tokenizer, Path(job["source"]))
+    folder = _with_tokenizer(Path(job["base"] or job["source"]), Path(job["source"]), tokenizer)
+    try:
+        scripts.run_main(module, [str(folder), "--outfile", job["output"], "--vocab-only"])
+    except NotImplementedError as exc:
+        raise _refusal(job, exc) from exc
     emit("tokenizer", size=len(tokenizer), eos=tokenizer.eos_token_id, bos=tokenizer.bos_token_id)
+
+
+def _with_tokenizer(model: Path, tokenizer_folder: Path, tokenizer: Any) -> Path:
+    """A folder of links: the model's files, with this tokenizer instead of its own."""
+    folder = Path("probe") / model.name
+    folder.mkdir(parents=True)
+    brought = [f for f in tokenizer_folder.iterdir() if f.name.startswith(TOKENIZER_FILES)]
+    own = [f for f in model.iterdir() if not f.name.startswith(TOKENIZER_FILES)]
+    for file in (*own, *brought):
+        if file.is_file() and file.name != "config.json":
+            (folder / file.name).symlink_to(file.resolve())
+    config = json.loads((model / "config.json").read_bytes())
+    for part in (config, config.get("text_config") or {}):
+        if "vocab_size" in part:  # tokens that were added come with rows of their own
+            part["vocab_size"] = max(part["vocab_size"], len(tokenizer))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 def tokenize(job: dict[str, Any]) -> None:
@@ -67,36 +93,16 @@ def _load(job: dict[str, Any]) -> Any:
         ) from exc
 
 
-def _require_architecture(module: Any, job: dict[str, Any]) -> None:
-    wanted = job.get("architectures") or []
-    find = getattr(module, "get_model_class", None)
-    if find is None:
-        find = module.ModelBase.from_model_architecture
-    for name in wanted:
-        try:
-            find(name)
-        except NotImplementedError:
-            continue
-        return
-    if wanted:
-        raise Refused(
-            f"{job['source']}: {module.__file__} does not know the architecture {wanted[0]}",
-            "architecture",
-            "take a newer llama.cpp: [tools] llama_cpp = PATH of a checkout",
-        )
-
-
-def _require_pre_tokenizer(text_model: Any, tokenizer: Any, source: Path) -> None:
-    try:
-        text_model.get_vocab_base_pre(None, tokenizer)
-    except NotImplementedError as exc:
-        raise Refused(
-            f"{source}: the converter does not know the pre-tokenizer of this tokenizer, because "
-            "it was trained anew, or tokens were added to it",
+def _refusal(job: dict[str, Any], error: NotImplementedError) -> Refused:
+    if "pre-tokenizer" in str(error):
+        return Refused(
+            f"{job['source']}: the converter does not know the pre-tokenizer of this tokenizer, "
+            "because it was trained anew, or tokens were added to it",
             "pre_tokenizer",
             'name the base model\'s: pre_tokenizer = "llama-bpe" (or qwen2, gpt-2, ...) under '
             "[models.NAME]; deployq then compares both tokenizers and refuses one that differs",
-        ) from exc
+        )
+    return Refused(f"{job['source']}: the converter can't read its tokenizer: {error}", "tokenizer")
 
 
 def _require_template(tokenizer: Any, source: Path) -> None:
