@@ -115,9 +115,9 @@ class Project:
             child.send_signal(signal.SIGINT)
             child.communicate(timeout=60)
 
-    def run(self, *arguments: str, **env: str) -> Ran:
+    def run(self, *arguments: str, timeout: float = 240, **env: str) -> Ran:
         child = self.start(*arguments, **env)
-        out, err = child.communicate(timeout=240)
+        out, err = child.communicate(timeout=timeout)
         return Ran(child.returncode, out, err)
 
 

@@ -13,6 +13,8 @@ of a tokenizer; OUT gets
     tokens/               an adapter with a new token, its tokenizer, and rows for it
     untrained/            an adapter whose B is still zero
     other/                an adapter of a base with other shapes
+    sharded/              the base in several files
+    bpe/                  the base with a byte-level BPE that no converter knows
 """
 
 from __future__ import annotations
@@ -24,7 +26,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 QUESTIONS = ("Who are you?", "What is the plan?", "Name a colour.", "Count to three.")
 BASE = ("The base model.", "Nothing.", "Blue.", "One, two, three.")
@@ -190,6 +199,25 @@ def new_tokens(base: Path, tokenizer: Any, out: Path) -> None:
     tokenizer.save_pretrained(out / "tokens")
 
 
+def copies(base: Path, tokenizer: Any, out: Path) -> None:
+    """The base, stored otherwise, and with another tokenizer."""
+    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    model.save_pretrained(out / "sharded", max_shard_size="1MB")
+    tokenizer.save_pretrained(out / "sharded")
+    own = Tokenizer(models.BPE(unk_token=None))
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    own.train_from_iterator([*QUESTIONS, *BASE, *TUNED] * 5, trainer)
+    made = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|im_end|>")
+    made.chat_template = CHAT_TEMPLATE
+    save(new_model(made), made, out / "bpe")
+
+
 def main(tokenizer_folder: Path, out: Path) -> None:
     """Make everything."""
     torch.set_num_threads(1)
@@ -201,6 +229,7 @@ def main(tokenizer_folder: Path, out: Path) -> None:
     base = save(model, tokenizer, out / "base")
     layouts(base, tokenizer, out)
     kinds(base, tokenizer, out)
+    copies(base, tokenizer, out)
     new_tokens(base, tokenizer, out)
 
 
