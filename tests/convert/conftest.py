@@ -102,4 +102,4 @@ class Pushing:
     def __call__(self, source: str | Path, suite: str, *more: str) -> Ran:
         place = self.project.made / source
         self.project.configure(place, self.project.suite(suite), *more, url=self.url)
-        return self.project.run("push", "m", "--targets", "laptop", "--json", timeout=280)
+        return self.project.run("push", "m", "--targets", "laptop", "--json")

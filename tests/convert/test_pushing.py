@@ -23,7 +23,7 @@ def test_the_sample_from_its_training_folder(push: Pushing) -> None:
     push.project.configure(
         SAMPLE / "model", suite, "parameters = { temperature = 0 }", url=push.url
     )
-    ran = push.project.run("push", "m", "--quants", "Q8_0,Q4_K_M", "--json", timeout=600)
+    ran = push.project.run("push", "m", "--quants", "Q8_0,Q4_K_M", "--json")
     assert ran.code == 0, ran.err
     (target,) = ran.json["targets"]
     assert [tag["quant"] for tag in target["tags"]] == ["Q8_0", "Q4_K_M"]
