@@ -29,7 +29,7 @@ from deployq.pipeline.tokenparity import check_template, check_tokens
 from deployq.plan.disk import require_room
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_scan
-from deployq.source.safetensors import read_weights
+from deployq.source.stored import read_weights
 from deployq.types import (
     Artifact,
     CheckingConverter,

@@ -17,7 +17,7 @@ from deployq.source.finding import Found, find_source
 from deployq.source.hf_files import source_files
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_folder
-from deployq.source.safetensors import read_weights
+from deployq.source.stored import read_weights
 from deployq.source.tokenizer_files import read_tokenizer
 from deployq.types import Finding, ModelInfo
 

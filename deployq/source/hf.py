@@ -19,10 +19,11 @@ from deployq.errors import SourceError
 from deployq.ggml import GGUF_ALIGNMENT, padded
 from deployq.source.finding import model_weights, packed_by
 from deployq.source.hf_classes import ARCHITECTURES
-from deployq.source.hf_config import CONFIG, Config, Keys, header_keys, read_config
+from deployq.source.hf_config import Config, Keys, header_keys, read_config
 from deployq.source.hf_names import Converted, Latent, NameOf, convert, rope_tensors
 from deployq.source.projector import projector_note
-from deployq.source.safetensors import INDEX, Weights, read_weights
+from deployq.source.safetensors import Weights
+from deployq.source.stored import read_weights
 from deployq.types import ModelInfo, TensorInfo
 
 ESTIMATE = (
@@ -35,9 +36,7 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 
 def is_hugging_face(folder: Path) -> bool:
     """Whether a folder holds a whole model as `save_pretrained` leaves it; an adapter is none."""
-    return any(file.suffix == ".safetensors" for file in model_weights(folder)) or (
-        (folder / CONFIG).exists() and (folder / INDEX).exists()
-    )
+    return bool(model_weights(folder))
 
 
 def inspect_hugging_face(folder: Path) -> ModelInfo:

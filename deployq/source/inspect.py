@@ -95,11 +95,6 @@ def _refuse_hugging_face(folder: Path) -> None:
             f"{folder}: is a LoRA adapter, which is a model only on its base",
             hint=f"deployq push {folder} --base BASE",
         )
-    if (folder / "config.json").exists() and any(folder.glob("*.bin")):
-        raise SourceError(
-            f"{folder}: its weights are pickle files (.bin), which can run code when they are read",
-            hint="load it where it was trained, and save_pretrained(..., safe_serialization=True)",
-        )
     if (folder / "config.json").exists() or any(folder.glob("*.safetensors")):
         lacks = "weights" if (folder / "config.json").exists() else "config.json"
         raise SourceError(

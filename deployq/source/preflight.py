@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from deployq.source.finding import read_object
 from deployq.source.hf_files import unexpected_weights
-from deployq.source.safetensors import Weights, read_weights
+from deployq.source.safetensors import Weights
+from deployq.source.stored import PICKLE, read_weights
 from deployq.source.tokenizer_files import TokenizerFacts, read_tokenizer
 from deployq.types import Finding
 
@@ -39,6 +40,7 @@ def check_folder(folder: Path, tokenizer_folder: Path | None = None) -> Iterator
     if tokenizer_folder in (None, folder):  # an adapter with new tokens brings new rows as well
         yield from check_vocabulary(folder, facts, weights)
     yield from _extra_shards(folder, weights)
+    yield from _pickled(folder, weights)
 
 
 def check_tokenizer(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
@@ -122,6 +124,19 @@ def _extra_shards(folder: Path, weights: Weights) -> Iterator[Finding]:
         names = ", ".join(file.name for file in extra[:3])
         yield Finding(
             "weights", False, f"{folder}: {names} belong to no part of the model and are left out"
+        )
+
+
+def _pickled(folder: Path, weights: Weights) -> Iterator[Finding]:
+    """Are the weights in files that can run code when PyTorch reads them?"""
+    if any(file.suffix == PICKLE for file in weights.files):
+        yield Finding(
+            "pickle",
+            True,
+            f"{folder}: its weights are pickle files ({weights.files[0].name}), which can run code "
+            "when they are read",
+            "save_pretrained(..., safe_serialization=True) where it was trained; or trust them: "
+            '--allow pickle, or allow = ["pickle"] under [models.NAME]',
         )
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from deployq.source.adapter import Adapter
+from deployq.source.pickled import pickle_places
+from deployq.source.stored import PICKLE
 from deployq.types import Finding
 
 CHUNK_BYTES = 8 << 20
@@ -42,10 +44,10 @@ class WeightScan:
 def scan_weights(
     files: Sequence[Path], on_bytes: Callable[[int], None] | None = None
 ) -> WeightScan:
-    """Look at all weights of safetensors files; types of no interest (integers, FP8) are skipped.
+    """Look at all weights of some files; types of no interest (integers, FP8) are skipped.
 
     Args:
-        files: with valid headers.
+        files: safetensors or pickle files, with valid headers.
         on_bytes: told how many bytes were read so far.
     """
     bad: list[str] = []
@@ -91,6 +93,9 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
 
 def _places(file: Path) -> Iterator[tuple[str, str, int, int]]:
     """Name, type and place in the file of each tensor."""
+    if file.suffix == PICKLE:
+        yield from pickle_places(file)
+        return
     header, data = _header(file)
     for name, entry in header.items():
         if name != "__metadata__":
