@@ -53,6 +53,7 @@ from .types import (
     Report as Report,
     ReportFormat as ReportFormat,
     Runtime as Runtime,
+    SourceCheck as SourceCheck,
     StepResult as StepResult,
     Target as Target,
     TensorInfo as TensorInfo,

@@ -25,7 +25,7 @@ from deployq.pipeline.prepare import Prepared, planned
 from deployq.pipeline.session import Session
 from deployq.pipeline.sources import Origin, cheap_findings, origin_digest
 from deployq.pipeline.stores import place_of
-from deployq.pipeline.tokenparity import check_template, check_tokens
+from deployq.pipeline.tokenparity import check_template, check_tokens, texts_for
 from deployq.plan.disk import require_room
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_scan
@@ -100,10 +100,13 @@ def _by_converter(
     session.progress(f"checking the tokenizer of {origin.name}", 0, None, "texts")
     with tempfile.TemporaryDirectory(prefix="deployq-tokens-") as folder:
         vocabulary = Path(folder) / "vocabulary.gguf"
-        found = converter.check(_job(origin, vocabulary, Path(folder)))
-        yield from found
-        if vocabulary.is_file() and not any(finding.fatal for finding in found):
-            yield from check_tokens(session, converter, origin.tokenizer_folder, vocabulary)
+        texts = texts_for(origin.tokenizer_folder)
+        job = _job(origin, vocabulary, Path(folder))
+        found = converter.check(job, [one.text for one in texts])
+        yield from found.findings
+        if found.token_ids and vocabulary.is_file():
+            theirs = found.token_ids
+            yield from check_tokens(session, origin.tokenizer_folder, texts, theirs, vocabulary)
 
 
 def _by_weights(session: Session, origin: Origin) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from deployq.errors import BackendError
 from deployq.pipeline.session import Session
 from deployq.source.tokenizer_files import read_tokenizer
 from deployq.tools import Tool, find_tool
-from deployq.types import CheckingConverter, Finding, ModelInfo
+from deployq.types import Finding, ModelInfo
 
 TOKENIZE_SECONDS = 120.0
 _SHOWN = 3
@@ -54,16 +54,26 @@ TEXTS = (
 differ between SentencePiece's own code and its copies, with no harm inside a chat."""
 
 
+def texts_for(folder: Path) -> tuple[Text, ...]:
+    """What the tokenizer of a folder is asked: the texts above, and its own special tokens."""
+    return (*TEXTS, *(Text(f"{mark}user\nhi{mark}") for mark in read_tokenizer(folder).marks))
+
+
 def check_tokens(
-    session: Session, converter: CheckingConverter, folder: Path, vocabulary: Path
+    session: Session,
+    folder: Path,
+    texts: Sequence[Text],
+    theirs: Sequence[Sequence[int]],
+    vocabulary: Path,
 ) -> Iterator[Finding]:
     """Hold what a tokenizer became against the one in the training folder.
 
     Args:
+        theirs: the training tokenizer's ids of each text.
         vocabulary: a GGUF, which need not have weights.
 
     Raises:
-        BackendError: one of the tokenizers could not be asked.
+        BackendError: llama.cpp's tool failed.
     """
     tool = find_tool("llama-tokenize", session.env)
     if tool is None:
@@ -74,8 +84,6 @@ def check_tokens(
             "deployq tools install",
         )
         return
-    texts = (*TEXTS, *(Text(mark) for mark in _marks(folder)))
-    theirs = converter.tokenize(folder, [one.text for one in texts])
     ours = []
     for number, one in enumerate(texts, 1):
         ours.append(_tokenize(tool, vocabulary, one.text))
@@ -125,11 +133,6 @@ def _compared(
             False,
             f"{folder}: tokenizers agree on all usual texts, not on blanks at the edge: {some}",
         )
-
-
-def _marks(folder: Path) -> list[str]:
-    """Special tokens inside a text, as chat templates write them."""
-    return [f"{mark}user\nhi{mark}" for mark in read_tokenizer(folder).marks]
 
 
 def _tokenize(tool: Tool, gguf: Path, text: str) -> Sequence[int]:

@@ -6,6 +6,7 @@ from .artifacts import (
     ConvertJob as ConvertJob,
     Finding as Finding,
     QuantizeJob as QuantizeJob,
+    SourceCheck as SourceCheck,
 )
 from .base import (
     BandwidthSource as BandwidthSource,

@@ -58,6 +58,17 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class SourceCheck:
+    """What a converter says of a source: what is wrong, and how its tokenizer splits some texts.
+
+    `token_ids` has an entry for each text; none where the tokenizer could not be asked.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    token_ids: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A finished, read-only GGUF in the store.
 

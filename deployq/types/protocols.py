@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deployq.types.answers import Endpoint, Health, Measurement
-    from deployq.types.artifacts import ConvertJob, Finding, QuantizeJob
+    from deployq.types.artifacts import ConvertJob, QuantizeJob, SourceCheck
     from deployq.types.base import Json
     from deployq.types.machines import Hardware
     from deployq.types.plan import Memory, QuantSize
@@ -62,18 +62,17 @@ class Converter(Protocol):
 class CheckingConverter(Protocol):
     """A converter that can also look at a source before it is converted, and at its tokenizer.
 
-    `check` says what is wrong with a job's tokenizer, architecture and chat template, and writes
-    what the tokenizer becomes, a GGUF without weights, to the job's `output`; `tokenize` gives the
-    ids of each text by a folder's own tokenizer, without a BOS, special tokens recognised.
+    `check` says what is wrong with a job's tokenizer, architecture and chat template, and gives the
+    ids of some texts by the source's own tokenizer, without a BOS, special tokens recognised. What
+    the tokenizer becomes, a GGUF without weights, it writes to the job's `output`.
     """
 
     name: str
 
     def health(self) -> Health: ...
     def accepts(self, source: Path) -> bool: ...
-    def check(self, job: ConvertJob) -> Sequence[Finding]: ...
+    def check(self, job: ConvertJob, texts: Sequence[str]) -> SourceCheck: ...
     def convert(self, job: ConvertJob, progress: Progress) -> Sequence[str]: ...
-    def tokenize(self, source: Path, texts: Sequence[str]) -> Sequence[Sequence[int]]: ...
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from deployq import (
     Health,
     Json,
     Progress,
+    SourceCheck,
     ToolMissing,
 )
 from deployq_converters.child import Events, Refused, run_job
@@ -52,30 +53,22 @@ class LlamaCppConverter:
         except BackendError as exc:
             return Health(False, detail=exc.message, hint="deployq tools install convert")
 
-    def check(self, job: ConvertJob) -> Sequence[Finding]:
+    def check(self, job: ConvertJob, texts: Sequence[str]) -> SourceCheck:
         """Architecture, tokenizer, pre-tokenizer and chat template, as the script sees them.
 
         What the script makes of the tokenizer is written to the job's output.
         """
         python, script = self._require()
+        asked = _job("check", job, script) | {
+            "source": str(_tokenizer_folder(job)),
+            "texts": list(texts),
+        }
         try:
-            run_job(
-                python.path,
-                {**_job("check", job, script), "source": str(_tokenizer_folder(job))},
-            )
+            said = run_job(python.path, asked).last("tokens")
         except Refused as exc:
-            return [Finding(exc.check or "tokenizer", True, exc.message, exc.hint)]
-        return []
-
-    def tokenize(self, source: Path, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        """Ids by the Hugging Face tokenizer of a folder."""
-        python, _ = self._require()
-        done = run_job(
-            python.path, {"job": "tokenize", "source": str(source), "texts": list(texts)}
-        ).last("tokens")
-        assert done is not None, "a job that is done said so"
-        ids: Sequence[Sequence[int]] = done["ids"]
-        return ids
+            return SourceCheck((Finding(exc.check or "tokenizer", True, exc.message, exc.hint),))
+        assert said is not None, "a job that is done said so"
+        return SourceCheck(token_ids=tuple(map(tuple, said["ids"])))
 
     def convert(self, job: ConvertJob, progress: Progress) -> Sequence[str]:
         """Write the job's GGUF; an adapter is merged into its base first.

@@ -14,7 +14,6 @@ from .events import Refused, emit
 JOBS = {
     "versions": ("tokens", "versions"),
     "check": ("tokens", "check"),
-    "tokenize": ("tokens", "tokenize"),
     "convert": ("convert", "convert"),
     "adapter": ("convert", "convert_adapter"),
     "merge": ("merge", "merge"),

@@ -36,7 +36,7 @@ def versions(job: dict[str, Any]) -> None:
 
 
 def check(job: dict[str, Any]) -> None:
-    """Convert the tokenizer alone to `output`, and render its chat template.
+    """Convert the tokenizer alone to `output`, render its chat template, split some texts.
 
     Raises:
         Refused: architecture, tokenizer or template fails; the check is named.
@@ -54,7 +54,7 @@ def check(job: dict[str, Any]) -> None:
         scripts.run_main(module, [str(folder), "--outfile", job["output"], "--vocab-only"])
     except NotImplementedError as exc:
         raise _refusal(job, exc) from exc
-    emit("tokenizer", size=len(tokenizer), eos=tokenizer.eos_token_id, bos=tokenizer.bos_token_id)
+    emit("tokens", ids=[tokenizer.encode(text, add_special_tokens=False) for text in job["texts"]])
 
 
 def _with_tokenizer(model: Path, tokenizer_folder: Path, tokenizer: Any) -> Path:
@@ -72,13 +72,6 @@ def _with_tokenizer(model: Path, tokenizer_folder: Path, tokenizer: Any) -> Path
             part["vocab_size"] = max(part["vocab_size"], len(tokenizer))
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
-
-
-def tokenize(job: dict[str, Any]) -> None:
-    """Token ids of each text: special tokens recognised, none added."""
-    tokenizer = _load(job)
-    ids = [tokenizer.encode(text, add_special_tokens=False) for text in job["texts"]]
-    emit("tokens", ids=ids)
 
 
 def _load(job: dict[str, Any]) -> Any:

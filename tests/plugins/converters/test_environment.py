@@ -100,7 +100,7 @@ def test_a_job_runs_in_the_given_interpreter() -> None:
 
 def test_what_a_library_raised_is_told() -> None:
     with pytest.raises(BackendError, match="ModuleNotFoundError: No module named 'transformers'"):
-        run_job(Path(sys.executable), {"job": "tokenize", "source": "/x", "texts": []})
+        run_job(Path(sys.executable), {"job": "check", "source": "/x", "allow": []})
 
 
 def test_a_job_that_nobody_knows() -> None:
