@@ -21,6 +21,9 @@ from deployq.source.stored import read_weights
 from deployq.source.tokenizer_files import read_tokenizer
 from deployq.types import Finding, ModelInfo
 
+STOPS = " (push will stop here)"
+"""Ends a warning of a finding that is fatal."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -83,9 +86,8 @@ def find_origin(model: Model) -> Origin:
 def _told(origin: Origin) -> Origin:
     """The same, its info saying what was chosen and what is odd about it."""
     findings = cheap_findings(origin) if origin.needs_conversion else ()
-    stops = " (push will stop here)"
     warnings = [
-        finding.message + (stops if finding.fatal and finding.check not in origin.allowed else "")
+        finding.message + (STOPS if finding.fatal and finding.check not in origin.allowed else "")
         for finding in findings
     ]
     info = replace(
