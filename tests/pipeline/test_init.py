@@ -38,7 +38,7 @@ def test_a_folder_with_everything(tmp_path: Path, session_for: Open) -> None:
     problems = {model.path.name: model.problem for model in found.models if model.problem}
     assert "quantized already" in problems["small-q6.gguf"]
     assert "holds no model" in problems["adapter"]
-    assert "names no model class" in problems["hf"]
+    assert "names no architecture" in problems["hf"]
     assert problems["broken.gguf"]
     assert found.suites == (work / "suite.toml",)
 
