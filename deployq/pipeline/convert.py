@@ -16,10 +16,12 @@ from deployq.artifacts.workshop import Draft, Workshop
 from deployq.errors import ArtifactError, DiskError, SourceError, ToolMissing
 from deployq.pipeline.conversion import (
     MARK,
+    Converted,
     able_converter,
     as_gguf,
     conversion_steps,
     inputs_of,
+    part_of,
 )
 from deployq.pipeline.prepare import Prepared, planned
 from deployq.pipeline.session import Session
@@ -52,15 +54,16 @@ def made_ready(session: Session, prepared: Prepared) -> Prepared:
     if origin is None or prepared.info.format == "gguf":
         return prepared
     require_room(prepared.plan.disk)
-    artifact = convert(session, origin)
-    info = as_gguf(session, artifact, origin)
+    made = convert(session, origin)
+    info = as_gguf(session, made, origin)
     targets = tuple(target.target for target in prepared.plan.targets)
     ready = planned(session, prepared.model, origin, info, targets, "sizes")
-    return replace(ready, before=(_step(artifact),))
+    artifacts = (made.artifact, *(part.artifact for part in made.parts))
+    return replace(ready, before=tuple(map(_step, artifacts)))
 
 
-def convert(session: Session, origin: Origin) -> Artifact:
-    """The GGUF of a Hugging Face folder or of an adapter: found, or made now.
+def convert(session: Session, origin: Origin) -> Converted:
+    """The GGUF of a Hugging Face folder or of an adapter, and of its parts: found, or made now.
 
     Everything that can be known before is checked before, what is cheap first: a model that can't
     work costs seconds.
@@ -72,14 +75,21 @@ def convert(session: Session, origin: Origin) -> Artifact:
         BackendError, ArtifactError: the converter failed, or wrote something else.
     """
     _judge(replace(session, talk=_silent), origin, cheap_findings(origin))  # the plan told them
+    artifact = _converted(session, origin)
+    parts = tuple(part_of(part, _converted(session, part)) for part in origin.parts)
+    return Converted(artifact, parts)
+
+
+def _converted(session: Session, origin: Origin) -> Artifact:
+    """One file: found, or checked and made."""
     converter = _require(session, origin)
     digest = origin_digest(session, origin, hash_now=True)
     assert digest is not None, "asked to hash, it hashes"
     store, inputs = Workshop(session.cache_dir), inputs_of(converter, digest, origin)
     if (artifact := store.checked(inputs.key, session.progress)) is not None:
         store.use(inputs.key)
-        return _remembered(session, artifact)
-    if isinstance(converter, CheckingConverter):
+        return artifact
+    if origin.mode == "model" and isinstance(converter, CheckingConverter):
         _judge(session, origin, _by_converter(session, origin, converter))
     _judge(session, origin, _by_weights(session, origin))
     _require_room(session, origin)
@@ -87,7 +97,7 @@ def convert(session: Session, origin: Origin) -> Artifact:
         if draft.artifact is None:
             _make(session, origin, converter, draft)
         assert draft.artifact is not None, "a draft that was finished has its artifact"
-        return _remembered(session, draft.artifact)
+        return draft.artifact
 
 
 # ---------------------------------------------------------------- before
@@ -111,6 +121,12 @@ def _by_converter(
 
 def _by_weights(session: Session, origin: Origin) -> Iterator[Finding]:
     """What only the weights themselves tell; every byte of them is read."""
+    if origin.adapter is not None:
+        adapter = sources.scan_weights([origin.adapter.weights])
+        yield from check_scan(origin.path, adapter, "F32")
+        yield from sources.check_trained(origin.adapter)
+    if origin.mode != "model":
+        return
     folder = origin.base or origin.path
     weights = read_weights(folder)
     task = f"checking {folder.resolve().name}"
@@ -120,10 +136,6 @@ def _by_weights(session: Session, origin: Origin) -> Iterator[Finding]:
     )
     session.progress(task, weights.file_bytes, weights.file_bytes, "bytes")
     yield from check_scan(folder, found, origin.dtype)
-    if origin.adapter is not None:
-        adapter = sources.scan_weights([origin.adapter.weights])
-        yield from check_scan(origin.path, adapter, "F32")
-        yield from sources.check_trained(origin.adapter)
 
 
 def _judge(session: Session, origin: Origin, findings: Iterable[Finding]) -> None:
@@ -180,8 +192,9 @@ def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) 
         job = _job(origin, draft.path, scratch)
         for note in converter.convert(job, session.progress):
             session.talk(note)
-    made = _whole(origin, draft.path)
-    _judge(session, origin, check_template(origin.tokenizer_folder, made))
+    if origin.mode == "model":
+        made = _whole(origin, draft.path)
+        _judge(session, origin, check_template(origin.tokenizer_folder, made))
     artifact = draft.finish(time.monotonic() - started, session.progress)
     by = f"{converter.name} {artifact.backend_version}"
     session.talk(
@@ -211,6 +224,7 @@ def _job(origin: Origin, output: Path, scratch: Path) -> ConvertJob:
         base=origin.base.resolve() if origin.base else None,
         pre_tokenizer=origin.settings.pre_tokenizer or "",
         allow=frozenset(origin.settings.allow),
+        mode=origin.mode,
     )
 
 
@@ -228,11 +242,6 @@ def _scratch(session: Session, inputs: Inputs) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remembered(session: Session, artifact: Artifact) -> Artifact:
-    session.digests.remember(artifact.path, artifact.digest)
-    return artifact
 
 
 def _step(artifact: Artifact) -> StepResult:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from deployq.errors import ConfigError, DeployqError, DoesNotFit
+from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerRefused
 from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.convert import made_ready
@@ -32,6 +32,7 @@ from deployq.pipeline.wanted import wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
 from deployq.report.runs import new_run_dir, write_report
 from deployq.tags.lockfile import Lockfile
+from deployq.tags.versions import keeps_weights
 from deployq.types import Report, StepResult, TagReport, TargetPlan, TargetReport
 
 
@@ -127,6 +128,9 @@ def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
     """Connect, see what is to do, build it, and deploy it, server by server."""
     plans = [plan for plan in work.prepared.plan.targets if plan.chosen]
     sites, lost = connect(work.session, [plan.target.host for plan in plans], stack)
+    refused = {host: why for host, site in sites.items() if (why := _refusal(work, site))}
+    sites = {host: site for host, site in sites.items() if host not in refused}
+    lost = {**lost, **refused}
     orders = {
         host: _order(work, site, [plan for plan in plans if plan.target.host == host])
         for host, site in sites.items()
@@ -140,6 +144,19 @@ def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
     return tuple(
         done.get(plan.target.name) or _lost_target(work, plan, _why_lost(plan, lost))
         for plan in work.prepared.plan.targets
+    )
+
+
+def _refusal(work: Work, site: Site) -> ServerRefused | None:
+    """Why a server can't have this model: since Ollama 0.34.1 an adapter can't be attached."""
+    version = site.endpoint.version
+    attached = any(part.kind == "adapter" for part in work.prepared.info.parts)
+    if not attached or not keeps_weights(version):
+        return None
+    return ServerRefused(
+        f"{site.server.url}: Ollama {version or 'of an unknown version'} takes no LoRA adapters: "
+        "since 0.34.1 they are refused",
+        hint='adapter = "merge" under [models.NAME] (the default), or an Ollama before 0.34.1',
     )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError, SourceError
@@ -30,7 +31,8 @@ class Origin:
     """What a model is made from: `path` itself, or the adapter `path` on the model in `base`.
 
     `info` is what it will be as a GGUF; `dtype` what it is converted to, empty where it is a GGUF
-    already. `label` names a source that was fetched by name, with its revision.
+    already. `label` names a source that was fetched by name, with its revision. `mode` is what
+    of it is converted, and `parts` are converted too, each to a file of its own.
     """
 
     path: Path
@@ -42,6 +44,8 @@ class Origin:
     base: Path | None = None
     adapter: Adapter | None = None
     label: str = ""
+    mode: Literal["model", "adapter", "projector"] = "model"
+    parts: tuple[Origin, ...] = ()
 
     @property
     def needs_conversion(self) -> bool:
@@ -104,13 +108,15 @@ def _choice(origin: Origin) -> Iterator[str]:
         yield f"source: {origin.found.why}"
     if origin.found.passed_over:
         yield f"not taken: {'; '.join(origin.found.passed_over)}"
-    if origin.adapter is not None and origin.base is not None:
-        adapter = origin.adapter
-        yield f"{adapter.kind} adapter of rank {adapter.rank}, to be merged into {origin.base}"
+    for part in (origin, *origin.parts):
+        if part.adapter is None:
+            continue
+        adapter, how = part.adapter, "attached to" if part.mode == "adapter" else "merged into"
+        yield f"{adapter.kind} adapter of rank {adapter.rank}, to be {how} {part.base}"
         if adapter.base != adapter.base_shown:
             yield (
-                f"the adapter was trained on {adapter.base_shown}, a quantized copy; it is merged "
-                f"into the full-precision {adapter.base}"
+                f"the adapter was trained on {adapter.base_shown}, a quantized copy; it goes onto "
+                f"the full-precision {adapter.base}"
             )
 
 
@@ -123,7 +129,7 @@ def _adapter(model: Model, found: Found, label: str) -> Origin:
             f"{base}: is a GGUF; an adapter is merged into a Hugging Face folder",
             hint=f"give the folder or name that {adapter.base_shown or 'it'} stands for: --base",
         )
-    return Origin(
+    merged = Origin(
         path=found.path,
         info=_of_adapter(info, found.path),
         settings=model.settings,
@@ -133,6 +139,21 @@ def _adapter(model: Model, found: Found, label: str) -> Origin:
         base=base,
         adapter=adapter,
         label=label,
+    )
+    return _attached(merged, info) if model.settings.adapter == "attach" else merged
+
+
+def _attached(merged: Origin, base: ModelInfo) -> Origin:
+    """The base as it is, which other adapters share, and the adapter as a file beside it."""
+    adapter = replace(merged, mode="adapter", dtype="F32")
+    return replace(
+        merged,
+        path=base.path,
+        info=base,
+        name=base.path.resolve().name,
+        base=None,
+        adapter=None,
+        parts=(adapter,),
     )
 
 
@@ -196,9 +217,21 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
     """
     folder = origin.base or origin.path
     yield from check_folder(folder, origin.tokenizer_folder)
-    if origin.adapter is not None and origin.base is not None:
-        shapes = {t.name: t.shape for t in read_weights(origin.base).tensors}
-        yield from check_adapter(origin.adapter, shapes)
+    for part in (origin, *origin.parts):
+        if part.adapter is not None and part.base is not None:
+            shapes = {t.name: t.shape for t in read_weights(part.base).tensors}
+            yield from check_adapter(part.adapter, shapes)
+            if part.mode == "adapter" and part.adapter.whole:
+                yield _needs_merge(part)
+
+
+def _needs_merge(part: Origin) -> Finding:
+    return Finding(
+        "adapter",
+        True,
+        f"{part.path}: holds whole trained tensors (embeddings, new tokens), not attachable",
+        'adapter = "merge" under [models.NAME]',
+    )
 
 
 # ---------------------------------------------------------------- digests
@@ -219,6 +252,7 @@ def origin_digest(session: Session, origin: Origin, *, hash_now: bool) -> str | 
         "name": origin.name,
         "pre_tokenizer": settings.pre_tokenizer or "",
         "merge": origin.base is not None,
+        "mode": origin.mode,
     }
     return sha256_bytes("\n".join([*parts, json.dumps(options, sort_keys=True)]))
 

@@ -114,7 +114,8 @@ def _tried(
 
 def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitStack) -> Staged:
     file_name = f"{work.prepared.model.name}-{artifact.quant}.gguf"
-    require_weights(job.name, job.rendered.modelfile, file_name)
+    parts = work.prepared.info.parts
+    require_weights(job.name, job.rendered.modelfile, file_name, parts)
     staged = stage(
         job.site.server,
         steps,
@@ -123,6 +124,7 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
         artifact,
         _renamed(work, job, bytes="upload", steps="create"),
         job.site.endpoint.models_dir,
+        parts,
     )
     stages.callback(discard, job.site.server, staged.staging)
     if work.options.locked:

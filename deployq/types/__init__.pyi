@@ -5,6 +5,7 @@ from .artifacts import (
     Artifact as Artifact,
     ConvertJob as ConvertJob,
     Finding as Finding,
+    Part as Part,
     QuantizeJob as QuantizeJob,
     SourceCheck as SourceCheck,
 )

@@ -84,3 +84,16 @@ class Artifact:
     backend_version: str
     seconds: float = 0.0
     reused: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is registered beside a model's weights: a LoRA adapter, or a projector (mmproj).
+
+    `file_name` is what its Modelfile calls it; it holds the beginning of the file's digest, so that
+    another part makes another Modelfile.
+    """
+
+    kind: Literal["adapter", "projector"]
+    file_name: str
+    artifact: Artifact
