@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 
@@ -12,7 +13,8 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: it can't be written; what stood there is as it was, and nothing is left beside it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # By thread, too: servers that are served at once write the same Modelfile.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)

@@ -6,11 +6,13 @@ The sample file, the messages and `deployq config` all come from here.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from deployq.addresses import require_address
 from deployq.errors import ConfigError
 from deployq.types import Goal, Json, MemoryKind
 from deployq.units import parse_bytes
@@ -21,6 +23,7 @@ CHECKS = (
     "adapter", "architecture", "base", "code", "eos", "overflow", "pickle", "pre_tokenizer",
     "template", "tokenizer", "vocabulary", "weights",
 )  # fmt: skip
+_SECRET_SOURCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|keyring:[^\s/]+(/\S+)?")
 Convert = Callable[[Any, Path], Any]
 OwnTemplate = Literal["model"]
 
@@ -52,6 +55,23 @@ def _source(value: Any, folder: Path) -> Path:
     """A path, or a source by name (`hf:org/name@revision`, `ollama:tag`), which is no path."""
     text = _text(value, folder)
     return Path(text) if text.startswith(NAMED_SOURCES) else _path(value, folder)
+
+
+def _address(value: Any, folder: Path) -> str:
+    """The address of a server; no secret is in it."""
+    return require_address(_text(value, folder))
+
+
+def _secret_source(value: Any, folder: Path) -> str:  # noqa: ARG001
+    """Where a secret is. What was written instead may be the secret: no message repeats it."""
+    if isinstance(value, str) and _SECRET_SOURCE.fullmatch(value):
+        return value
+    raise ConfigError(
+        "it says where the secret is, and never is the secret itself (what stands there is not "
+        "repeated here)",
+        hint='"env:NAME": what the variable NAME holds; "keyring:SERVICE": what the keyring holds '
+        "for SERVICE",
+    )
 
 
 def _template(value: Any, folder: Path) -> Path | OwnTemplate:
@@ -245,7 +265,17 @@ class TargetSettings:
         _cache_type, "type of the KV cache, or key/value", sample='"f16"'
     )
     host: str | None = option(
-        _text, "its Ollama; without it: the default server", sample='"http://192.168.1.20:11434"'
+        _address,
+        "its Ollama; without it: the default server",
+        sample='"http://192.168.1.20:11434"',
+    )
+    auth: str | None = option(
+        _secret_source,
+        "where its server's token or USER:PASSWORD is: env:NAME or keyring:SERVICE",
+        sample='"env:BOX_TOKEN"',
+    )
+    ca: Path | None = option(
+        _path, "the authority that signed its server's certificate (PEM)", sample='"our-ca.pem"'
     )
     quants: tuple[str, ...] = option(
         _quants, "quants for this target alone", sample='["Q4_K_M"]', default=()
@@ -307,6 +337,14 @@ class RuntimeSettings:
     )
     dir: Path | None = option(
         _path, "where managed and embedded keep their models", sample='"~/.local/share/deployq"'
+    )
+    auth: str | None = option(
+        _secret_source,
+        "where the default server's token or USER:PASSWORD is: env:NAME or keyring:SERVICE",
+        sample='"keyring:ollama"',
+    )
+    ca: Path | None = option(
+        _path, "the authority that signed its certificate (PEM)", sample='"our-ca.pem"'
     )
     timeout: float = option(
         _seconds, "seconds that one answer may take", sample="300", default=300.0

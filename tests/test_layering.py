@@ -18,6 +18,7 @@ HOMES = {  # third-party library -> the parts that may import it
     "ollama": ("tags",),
     "httpx": ("tags",),
     "requests": ("tags",),
+    "keyring": ("tags",),
     "psutil": (),
     "pynvml": (),
     "jsonschema": ("proof",),
@@ -28,7 +29,7 @@ LAYERS = (
     ("pipeline",),
     ROOMS,
     ("config", "settings", "plugins", "tools", "toolbuild", "convertbuild", "testing"),
-    ("proc", "digests", "files", "hookspecs", "units", "ggml"),
+    ("addresses", "proc", "digests", "files", "hookspecs", "units", "ggml"),
     ("types", "errors"),
 )
 PUBLIC = {"deployq", "deployq.ggml", "deployq.proc", "deployq.testing", "deployq.tools"}

@@ -173,7 +173,7 @@ def _show(prepared: Sequence[Prepared], shown: Shown) -> None:
     else:
         for number, one in enumerate(prepared):
             if number:
-                report.show("")
+                click.echo()
             show_plan(one.plan, shown.as_json)
 
 
@@ -200,12 +200,21 @@ def _show_together(
         show_json(report.plans_document(plans, shared))
         return
     warnings = [f"{plan.model}: {warning}" for plan in plans for warning in plan.warnings]
-    report.show(report.TogetherView(shared, warnings))
+    report.draw(report.together_view(shared, warnings))
 
 
 def show_plan(plan: Plan, as_json: bool) -> None:
     """A plan on stdout."""
     if as_json:
         show_json(report.plan_document(plan))
-    else:
-        report.show(report.plan_view(plan))
+        return
+    draw_plan(plan)
+
+
+def draw_plan(plan: Plan, *, err: bool = False) -> None:
+    """A plan for people, on stdout or stderr."""
+    report.draw(report.plan_view(plan), err=err)
+    if plan.judged:
+        show = report.stderr().print if err else report.show
+        show(report.judged_view(plan.judged))
+    report.draw(report.remarks_view(plan), err=err)

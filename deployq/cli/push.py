@@ -8,7 +8,7 @@ import click
 
 from deployq import report
 from deployq.cli.complain import complain
-from deployq.cli.plan import show_plan
+from deployq.cli.plan import draw_plan, show_plan
 from deployq.cli.shared import (
     can_ask,
     json_option,
@@ -108,15 +108,19 @@ def command(
         show_json(report.report_document(pushed))
     else:
         report.show(report.push_summary(pushed, next_commands(session, pushed)))
-    if failed := next((t for t in pushed.targets if t.exit_code), None):
-        complain(f"{failed.target}: {failed.reason}", failed.hint)
+    failed: dict[tuple[str, str], list[str]] = {}
+    for target in pushed.targets:
+        if target.exit_code:
+            failed.setdefault((target.reason, target.hint), []).append(target.target)
+    for (reason, hint), names in failed.items():
+        complain(f"{', '.join(names)}: {reason}", hint)
     ctx.exit(pushed.exit_code)
 
 
 def _announce(session: Session, prepared: Prepared, yes: bool, quiet: bool) -> None:
     """Show the plan on stderr; ask where it warns of something and somebody can answer."""
     if not quiet:
-        report.stderr().print(report.plan_view(prepared.plan))
+        draw_plan(prepared.plan, err=True)
     for target in prepared.plan.targets:
         if target.target.host is None:
             name = session.config.runtime.name

@@ -5,19 +5,23 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from deployq import __version__
+from deployq.addresses import is_plain_remote
 from deployq.errors import DeployqError
+from deployq.pipeline.access import access_to, default_access
 from deployq.pipeline.session import Session
 from deployq.pipeline.stores import place_of
+from deployq.tags.access import Access
 from deployq.tags.server import Server
 from deployq.toolbuild import build_blocker
 from deployq.tools import Tool, find_tool
-from deployq.types import Health, StoringRuntime
+from deployq.types import AddressedRuntime, Health, StoringRuntime
 from deployq.units import format_bytes
 
 USES = {
@@ -133,8 +137,12 @@ def _converters(session: Session) -> Iterator[Finding]:
 
 
 def _runtimes(session: Session) -> Iterator[Finding]:
-    wanted = session.config.runtime.name
+    settings = session.config.runtime
+    wanted = settings.name
     health = _healths(session.runtimes())
+    runtime = session.runtimes().get(wanted)
+    if isinstance(runtime, AddressedRuntime) and (settings.auth or settings.ca):
+        health[wanted] = _server(runtime.url, partial(default_access, session))
     for name, h in health.items():
         mine = name == wanted
         shown = f"runtime {name}" + (" (the configured one)" if mine else "")
@@ -166,17 +174,23 @@ def _servers(session: Session) -> Iterator[Finding]:
         if target.host:
             hosts.setdefault(target.host, []).append(name)
     for host, names in hosts.items():
-        yield _server(host, names)
+        health = _server(host, partial(access_to, session, host))
+        what = f"{host} (target {', '.join(names)})"
+        yield Finding(what, health.ok, health.detail, health.hint, group="servers")
 
 
-def _server(host: str, names: list[str]) -> Finding:
-    what = f"{host} (target {', '.join(names)})"
+def _server(url: str, access: Callable[[], Access]) -> Health:
+    """Whether a server answers us, and deployq can work with it."""
     try:
-        with Server(host, connect_timeout_seconds=CONNECT_SECONDS, timeout_seconds=10) as server:
+        with Server(
+            url, connect_timeout_seconds=CONNECT_SECONDS, timeout_seconds=10, access=access()
+        ) as server:
             version = server.ensure_supported()
     except DeployqError as exc:
-        return Finding(what, False, exc.message, exc.hint, group="servers")
-    return Finding(what, True, f"Ollama {version}", group="servers")
+        return Health(False, detail=exc.message, hint=exc.hint)
+    if is_plain_remote(url):
+        return Health(True, detail=f"Ollama {version}, over plain http: see docs/servers.md")
+    return Health(True, detail=f"Ollama {version}")
 
 
 # ---------------------------------------------------------------- plugins, disk

@@ -21,12 +21,22 @@ LEAST_BYTES = 64 * 2**20
 class Expected:
     """What the plan says of a loaded tag: bytes of weights, KV cache and compute, and context.
 
-    `on_gpu` says that all of it was planned to lie on a GPU.
+    `on_gpu` says that all of it was planned to lie on a GPU, `host_bytes` what would lie in RAM
+    beside it.
     """
 
     total_bytes: int
     n_ctx: int
     on_gpu: bool
+    host_bytes: int = 0
+
+    def nearest(self, loaded: Loaded) -> int:
+        """The planned bytes that a server's figure is held against, with or without `host_bytes`.
+
+        A server without a GPU counts the whole model; what one with a GPU counts was not seen.
+        """
+        planned = (self.total_bytes, self.total_bytes + self.host_bytes)
+        return min(planned, key=lambda n: abs(loaded.size_bytes - n))
 
 
 def expected_of(plan: TargetPlan) -> Expected | None:
@@ -36,7 +46,8 @@ def expected_of(plan: TargetPlan) -> Expected | None:
         return None
     # Without a host of its own a target's tags go to the default server, whatever that has.
     on_gpu = plan.target.kind == "vram" and plan.target.host is not None
-    return Expected(chosen.memory.total_bytes, plan.target.n_ctx, on_gpu)
+    memory = chosen.memory
+    return Expected(memory.total_bytes, plan.target.n_ctx, on_gpu, memory.host_bytes)
 
 
 def check_fit(
@@ -67,8 +78,9 @@ def check_fit(
 def differences(loaded: Loaded, expected: Expected) -> list[str]:
     """What a loaded tag is otherwise than planned, in words."""
     found = []
-    more = loaded.size_bytes - expected.total_bytes
-    if abs(more) > max(SHARE * expected.total_bytes, LEAST_BYTES):
+    planned = expected.nearest(loaded)
+    more = loaded.size_bytes - planned
+    if abs(more) > max(SHARE * planned, LEAST_BYTES):
         word = "more" if more > 0 else "less"
         found.append(
             f"it takes {format_bytes(loaded.size_bytes)}, {format_bytes(abs(more))} {word} than "
@@ -84,6 +96,6 @@ def differences(loaded: Loaded, expected: Expected) -> list[str]:
 
 
 def _agreement(loaded: Loaded, expected: Expected) -> str:
-    off = loaded.size_bytes / expected.total_bytes - 1
+    off = loaded.size_bytes / expected.nearest(loaded) - 1
     where = " on the GPU" if loaded.vram_bytes else ""
     return f"loaded: {format_bytes(loaded.size_bytes)}{where}, {off:+.1%} from the plan"

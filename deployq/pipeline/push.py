@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerRefused
+from deployq.addresses import url_of
+from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerError, ServerRefused
 from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.convert import made_ready
@@ -102,7 +103,7 @@ def _require_names(prepared: Prepared) -> None:
                 f"target {name!r}: its alias would be the tag of the quant {name.upper()}",
                 hint="give the target another name in deployq.toml",
             )
-        other = seen.setdefault((host, name.lower()), name)
+        other = seen.setdefault((host and url_of(host), name.lower()), name)
         if other != name:
             raise ConfigError(
                 f"targets {other!r} and {name!r} want one alias: a server ignores letter case",
@@ -127,14 +128,9 @@ def _teller(session: Session, prepared: Prepared) -> Callable[[StepResult], None
 def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
     """Connect, see what is to do, build it, and deploy it, server by server."""
     plans = [plan for plan in work.prepared.plan.targets if plan.chosen]
-    sites, lost = connect(work.session, [plan.target.host for plan in plans], stack)
-    refused = {host: why for host, site in sites.items() if (why := _refusal(work, site))}
-    sites = {host: site for host, site in sites.items() if host not in refused}
-    lost = {**lost, **refused}
-    orders = {
-        host: _order(work, site, [plan for plan in plans if plan.target.host == host])
-        for host, site in sites.items()
-    }
+    sites, unreached = connect(work.session, [plan.target.host for plan in plans], stack)
+    orders, lost = _orders(work, plans, sites)
+    lost |= unreached
     jobs = [job for order in orders.values() for job in order.jobs]
     if work.options.locked:
         require_locked(work, jobs)
@@ -144,19 +140,6 @@ def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
     return tuple(
         done.get(plan.target.name) or _lost_target(work, plan, _why_lost(plan, lost))
         for plan in work.prepared.plan.targets
-    )
-
-
-def _refusal(work: Work, site: Site) -> ServerRefused | None:
-    """Why a server can't have this model: since Ollama 0.34.1 an adapter can't be attached."""
-    version = site.endpoint.version
-    attached = any(part.kind == "adapter" for part in work.prepared.info.parts)
-    if not attached or not keeps_weights(version):
-        return None
-    return ServerRefused(
-        f"{site.server.url}: Ollama {version or 'of an unknown version'} takes no LoRA adapters: "
-        "since 0.34.1 they are refused",
-        hint='adapter = "merge" under [models.NAME] (the default), or an Ollama before 0.34.1',
     )
 
 
@@ -181,8 +164,39 @@ def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> Depl
     return lost[plan.target.host] if plan.chosen else DoesNotFit(plan.why)
 
 
+def _orders(
+    work: Work, plans: Sequence[TargetPlan], sites: Mapping[str | None, Site]
+) -> tuple[dict[str | None, Order], dict[str | None, DeployqError]]:
+    """Every server's order; and why there is none, where a server went away or takes none."""
+    orders: dict[str | None, Order] = {}
+    lost: dict[str | None, DeployqError] = {}
+    for host, site in sites.items():
+        try:
+            orders[host] = _order(work, site, [p for p in plans if p.target.host == host])
+        except ServerError as exc:
+            lost[host] = exc
+    return orders, lost
+
+
+def _require_adapters(work: Work, site: Site) -> None:
+    """Since Ollama 0.34.1 an adapter can't be attached any more.
+
+    Raises:
+        ServerRefused: there is one to attach, and the server is newer.
+    """
+    version = site.endpoint.version
+    attached = any(part.kind == "adapter" for part in work.prepared.info.parts)
+    if attached and keeps_weights(version):
+        raise ServerRefused(
+            f"{site.server.url}: Ollama {version or 'of an unknown version'} takes no LoRA "
+            "adapters: since 0.34.1 they are refused",
+            hint='adapter = "merge" under [models.NAME] (the default), or an Ollama before 0.34.1',
+        )
+
+
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
     """What one server shall get: each quant tag once, and an alias for each target."""
+    _require_adapters(work, site)
     held, session, subject = site.server.tags(), work.session, work.subject
     quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
     tags = {quant: wanted_tag(session, subject, quant) for quant in quants}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deployq.addresses import url_of
 from deployq.config import Config
 from deployq.errors import ConfigError
 from deployq.pipeline.machine import (
@@ -157,7 +158,7 @@ def _target(
         goal=goal or "balanced",
         goal_given=goal is not None,
         quants=quants,
-        host=settings.host,
+        host=url_of(settings.host) if settings.host else None,
         origin=hardware.source,
         bandwidth=bandwidth_of(hardware, known.measured if here else None),
     )

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Event
 
+from deployq.addresses import is_local, url_of
 from deployq.errors import ConfigError, DeployqError
+from deployq.pipeline.access import access_to, default_access, warn_of_plain_http
+from deployq.pipeline.parallel import at_once
 from deployq.pipeline.recovery import recover
 from deployq.pipeline.session import Session
 from deployq.plugins import pick
+from deployq.tags.access import Access
 from deployq.tags.server import Server
-from deployq.tags.wire import is_local
 from deployq.types import Endpoint, PrivateRuntime, Runtime, StoringRuntime
 
 
@@ -46,7 +51,9 @@ def default_site(session: Session, port: int = 0) -> Iterator[Site]:
     runtime = pick(session.runtimes(), name, "runtime")
     with _started(session, runtime, port) as endpoint:
         key = endpoint.url if name == "ollama" else name
-        with _site(session, key, endpoint) as site:
+        # One that deployq starts asks nobody who they are.
+        own = isinstance(runtime, PrivateRuntime)
+        with _site(session, key, endpoint, Access() if own else default_access(session)) as site:
             yield site
 
 
@@ -64,9 +71,9 @@ def _started(session: Session, runtime: Runtime, port: int) -> AbstractContextMa
 @contextmanager
 def host_site(session: Session, host: str) -> Iterator[Site]:
     """The server at an address that a target names."""
-    url = host if "://" in host else f"http://{host}"
-    endpoint = Endpoint(url.rstrip("/"), "ollama", models_dir=_guessed_models(session, url))
-    with _site(session, endpoint.url, endpoint) as site:
+    url = url_of(host)
+    endpoint = Endpoint(url, "ollama", models_dir=_guessed_models(session, url))
+    with _site(session, endpoint.url, endpoint, access_to(session, url)) as site:
         yield site
 
 
@@ -79,11 +86,13 @@ def _guessed_models(session: Session, url: str) -> Path | None:
 
 
 @contextmanager
-def _site(session: Session, key: str, endpoint: Endpoint) -> Iterator[Site]:
+def _site(session: Session, key: str, endpoint: Endpoint, access: Access) -> Iterator[Site]:
     """A server of a version that deployq knows, on which nothing is left half done."""
-    with Server(endpoint.url, generate_timeout_seconds=session.config.runtime.timeout) as server:
-        server.ensure_supported()
-        site = Site(key, endpoint, server)
+    timeout = session.config.runtime.timeout
+    with Server(endpoint.url, generate_timeout_seconds=timeout, access=access) as server:
+        warn_of_plain_http(session, server.url)
+        version = server.ensure_supported()
+        site = Site(key, replace(endpoint, version=version), server)
         recover(session, site.place, key, server)
         yield site
 
@@ -98,13 +107,27 @@ def connect(
 ) -> tuple[Mapping[str | None, Site], Mapping[str | None, DeployqError]]:
     """Every host's site, each once, open as long as `stack`; and those that failed, with why.
 
-    One server that is not there stops nothing on the others.
+    All are asked at once, as one may take long to answer. One that is not there stops nothing on
+    the others.
     """
+    wanted = list(dict.fromkeys(hosts))
+    found = at_once([partial(_entered, session, host) for host in wanted], Event())
     sites: dict[str | None, Site] = {}
     lost: dict[str | None, DeployqError] = {}
-    for host in dict.fromkeys(hosts):
-        try:
-            sites[host] = stack.enter_context(site_of(session, host))
-        except DeployqError as exc:
-            lost[host] = exc
+    for host, entered in zip(wanted, found, strict=True):
+        if isinstance(entered, DeployqError):
+            lost[host] = entered
+        else:
+            sites[host] = entered[0]
+            stack.push(entered[1])
     return sites, lost
+
+
+def _entered(session: Session, host: str | None) -> tuple[Site, ExitStack] | DeployqError:
+    """A site and what closes it, or why there is none."""
+    with ExitStack() as stack:
+        try:
+            site = stack.enter_context(site_of(session, host))
+        except DeployqError as exc:
+            return exc
+        return site, stack.pop_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -32,6 +32,13 @@ class Session:
     env: Mapping[str, str]
     progress: Progress = no_progress
     talk: Callable[[str], None] = _silent
+    _said: set[str] = field(default_factory=set, compare=False, repr=False)
+
+    def talk_once(self, text: str) -> None:
+        """Say it, unless this command said it already."""
+        if text not in self._said:
+            self._said.add(text)
+            self.talk(text)
 
     @property
     def cache_dir(self) -> Path:

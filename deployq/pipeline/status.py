@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
-from deployq.errors import DeployqError
+from deployq.errors import DeployqError, ServerError
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.prepare import current_info, source_digest
 from deployq.pipeline.resolve import Overrides, resolve_model, resolve_targets
@@ -58,8 +58,11 @@ def _on_server(
     site = _site(session, stack, key)
     if isinstance(site, str):
         return [_status(entry, "unreachable", [site]) for entry in entries]
-    held = site.server.tags()
-    found = [_compared(session, site, held, entry, subjects) for entry in entries]
+    try:
+        held = site.server.tags()
+        found = [_compared(session, site, held, entry, subjects) for entry in entries]
+    except ServerError as exc:  # it went away meanwhile
+        return [_status(entry, "unreachable", [exc.message]) for entry in entries]
     return [*found, *_strangers(site, held, entries)]
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from deployq.addresses import is_local
 from deployq.pipeline.session import Session
 from deployq.plan.disk import Place, ServerStore, disk_plan, require_room
 from deployq.tags.blobs import why_not_linked
@@ -73,7 +72,7 @@ def require_disk(
 def _store(session: Session, host: str | None, artifacts: Place, version: str) -> ServerStore:
     if host is None:
         return _default_store(session, artifacts, version)
-    here = _is_this_machine(host)
+    here = is_local(host)
     return ServerStore(f"Ollama at {host}", artifacts if here else None)
 
 
@@ -88,11 +87,3 @@ def _default_store(session: Session, artifacts: Place, version: str) -> ServerSt
         return ServerStore(name, artifacts)
     links = keeps_weights(version) and not why_not_linked(folder, artifacts.path)
     return ServerStore(name, place_of(folder), links)
-
-
-def _is_this_machine(host: str) -> bool:
-    name = urlsplit(host if "://" in host else f"//{host}").hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from deployq.addresses import short_address
 from deployq.errors import DeployqError, ServerError, VerificationFailed
 from deployq.pipeline.checks import all_checks
 from deployq.pipeline.fit import Expected, check_fit
@@ -156,7 +157,7 @@ def _renamed(work: Work, job: Job, **verbs: str) -> Progress:
     Args:
         verbs: what is done, by the unit that it counts in.
     """
-    where = f" on {job.site.endpoint.url}" if work.several else ""
+    where = f" on {short_address(job.site.endpoint.url)}" if work.several else ""
 
     def progress(task: str, done: float, total: float | None, unit: str) -> None:
         title = f"{verbs[unit]} {job.tag}{where}" if unit in verbs else task

@@ -210,13 +210,6 @@ def _offload(situation: Situation) -> Iterator[str]:
     wanted = next((c for c in situation.candidates if c.offload), None)
     if wanted is None or (split := wanted.offload) is None:
         return
-    if split.gpu_layers == split.layers:
-        yield (
-            f"{wanted.quant} may still run wholly on the card: its token embedding "
-            f"({format_bytes(split.ram_bytes)}) stays in RAM, all {split.layers} layers would fit "
-            f"(estimate); after loading, `ollama ps` tells"
-        )
-        return
     yield (
         f"{wanted.quant} shared with RAM (estimate): {split.gpu_layers} of {split.layers} layers "
         f"on the card ({format_bytes(split.vram_bytes)}), {format_bytes(split.ram_bytes)} in RAM; "

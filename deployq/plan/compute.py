@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from deployq.plan.architectures import LATENT
 from deployq.plan.cache import UBATCH
@@ -56,36 +57,47 @@ def parts(figures: Figures) -> Parts:
     return Parts(shapes)
 
 
-def widest_moment(figures: Figures) -> int:
-    """F32 values per token that are alive at the widest moment of a layer."""
-    found = parts(figures)
-    moments = (
+class Moments(NamedTuple):
+    """F32 values per token that are alive at the widest moment of a layer.
+
+    `recurrent` is that of a recurrent layer, beside which its states are alive; 0: there is none.
+    """
+
+    plain: int
+    recurrent: int
+
+
+def widest_moments(figures: Figures) -> Moments:
+    """The widest moments of all layers."""
+    found, beside = parts(figures), _beside(figures)
+    plain = (
         *_feed_forward(figures, found),
         _experts(figures, found),
         _latent_attention(figures),
         _attention(found, figures.width),
-        *_recurrent(figures),
     )
-    return max(moments) + _beside(figures)
+    recurrent = max(_recurrent(figures), default=0)
+    return Moments(max(plain) + beside, recurrent + beside if recurrent else 0)
 
 
 def compute_bytes(
-    figures: Figures, moment: int, masks: Collection[int], state: int, n_outputs: int
+    figures: Figures, moments: Moments, masks: Collection[int], state: int, n_outputs: int
 ) -> int:
     """Bytes of the compute buffer and of the output buffer.
 
     Args:
         figures: of the model.
-        moment: of `widest_moment`, F32 values per token.
+        moments: of `widest_moments`.
         masks: cells of the caches of layers with and without a window; each has its mask.
         state: F32 values of one recurrent layer's states, of all sequences.
         n_outputs: tokens of a batch whose logits are kept: 1 while serving, 512 as
             llama-fit-params has it.
     """
+    plain, recurrent = moments
     if figures.architecture in SCORES_KEPT:
         scores = figures.number("attention.head_count") * max(masks, default=0)
-        moment = max(moment, scores + 7 * figures.width)
-    kept = _F32 * (UBATCH * moment + state)
+        plain = max(plain, scores + 7 * figures.width)
+    kept = _F32 * max(UBATCH * plain, UBATCH * recurrent + (state if recurrent else 0))
     if n_outputs > 1:
         kept = max(kept, _F32 * n_outputs * (figures.vocabulary + 5 * figures.width))
     return kept + _F16 * UBATCH * sum(masks) + _F32 * figures.vocabulary
@@ -150,10 +162,11 @@ def _recurrent(figures: Figures) -> Iterator[int]:
 def _beside(figures: Figures) -> int:
     """What stays alive through all layers: embeddings per layer, further streams, images' inputs.
 
-    Measured on gemma3n, gemma4 and qwen3vl.
+    Measured on gemma3n, gemma4, qwen3vl and qwen3vlmoe.
     """
     per_layer = figures.number("embedding_length_per_layer_input")
     streams = 5 * figures.width if figures.architecture == "gemma3n" else 0
     images = figures.number("n_deepstack_layers")
-    deep = (3 * images + 1) * figures.width if images else 0
+    each = 4 if figures.number("expert_count") else 3
+    deep = (each * images + 1) * figures.width if images else 0
     return (per_layer * (figures.blocks + 3) if per_layer else 0) + streams + deep

@@ -11,6 +11,7 @@ from deployq.ggml import TYPES, padded, tensor_bytes
 from deployq.plan.cache import UBATCH, LayerCache, layer_caches
 from deployq.plan.figures import Figures
 from deployq.plan.memory import parse_cache_type
+from deployq.plan.offload import Lookups, lookups
 from deployq.plan.quants import tensor_types
 from deployq.types import (
     Candidate,
@@ -38,7 +39,8 @@ def explain(plan: Plan, target: TargetPlan, quant: str) -> Explanation:
             f"{quant} is no candidate of the target {target.target.name!r}: {names}",
             hint=f"deployq plan {plan.model} --quants {quant} --explain {quant}",
         )
-    groups = tensor_groups(plan.source, tensor_types(plan.source, quant)[0])
+    types = tensor_types(plan.source, quant)[0]
+    groups = tensor_groups(plan.source, types)
     return Explanation(
         target=target.target,
         candidate=candidate,
@@ -46,6 +48,7 @@ def explain(plan: Plan, target: TargetPlan, quant: str) -> Explanation:
         file=tuple(_file(plan.source, candidate, groups)),
         kv_cache=tuple(_kv_cache(plan.source, target.target, candidate)),
         compute=tuple(_compute(plan.source, target.target, candidate)),
+        weights=tuple(_weights(plan.source, target.target, candidate, lookups(plan.source, types))),
     )
 
 
@@ -93,6 +96,22 @@ def _file(info: ModelInfo, candidate: Candidate, groups: tuple[TensorGroup, ...]
 
 
 _F32, _F16 = 4, 2
+
+
+def _weights(
+    info: ModelInfo, target: Target, candidate: Candidate, found: Lookups
+) -> Iterator[Term]:
+    """The file without its header; on a card, without what is looked up in RAM."""
+    whole = candidate.size.file_bytes - info.header_bytes
+    yield Term("weights", f"the file without its {info.header_bytes:,} bytes of header", whole)
+    if info.projector_bytes:
+        yield Term("projector", "the tensors of the projector beside it", info.projector_bytes)
+    if target.kind == "vram" and found.ram_bytes:
+        yield Term("embeddings", "looked up row by row: they stay in RAM", -found.ram_bytes)
+    if target.kind == "vram" and found.second_copy_bytes:
+        yield Term(
+            "output", "is the embedding: a second copy, on the card", found.second_copy_bytes
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from deployq.errors import ConfigError
 from deployq.ggml import TYPES
 from deployq.plan.architectures import INDEXED, KNOWN, LATENT, NO_CACHE
 from deployq.plan.cache import layer_shapes
-from deployq.plan.compute import compute_bytes, widest_moment
+from deployq.plan.compute import Moments, compute_bytes, widest_moments
 from deployq.plan.figures import Figures
 from deployq.types import Memory, ModelInfo, QuantSize
 
@@ -22,8 +22,6 @@ CACHE_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ
 
 BOUND_FACTOR = 2
 """The compute buffer of an architecture that nobody measured is taken to be so much larger."""
-
-CPU_FIGURES = "compute buffers are those of llama.cpp's CPU build; on a GPU they were not measured"
 
 CPU_FIGURES = (
     "compute buffers are those of llama.cpp's CPU build; those of its builds for GPUs were not "
@@ -41,7 +39,7 @@ class MemoryModel:
         self.info = info
         self._figures = Figures(info)
         margin = 1 if info.architecture in KNOWN - INDEXED else BOUND_FACTOR
-        self._moment = margin * widest_moment(self._figures)
+        self._moments = Moments(*(margin * n for n in widest_moments(self._figures)))
         shapes = layer_shapes(self._figures)
         self._alike = tuple(Counter(replace(shape, layer=0) for shape in shapes).items())
         self._state = max((shape.state for shape in shapes), default=0)
@@ -72,7 +70,7 @@ class MemoryModel:
         kept = sum(count * cache.bytes(keys, values) for cache, count in caches)
         masks = {cache.windowed: cache.cells for cache, _ in caches if cache.cells}
         compute = compute_bytes(
-            self._figures, self._moment, masks.values(), n_seq * self._state, n_outputs
+            self._figures, self._moments, masks.values(), n_seq * self._state, n_outputs
         )
         weights = size.file_bytes - self.info.header_bytes + self.info.projector_bytes
         return Memory(weights, n_seq * kept, compute)

@@ -1,68 +1,132 @@
-"""A model that is too large for a card: what the card would hold, and what stays in RAM.
+"""A model on a card: what lies there, and what stays in RAM.
 
-llama.cpp gives a card whole layers, the last ones first, the output as the very last; the token
-embedding always stays in RAM (b11434, src/llama-model.cpp, `load_tensors`). How much slower that
-is follows from the bytes that each side reads per token.
+llama.cpp gives a card whole layers, the last ones first, the output as the very last. What is
+only looked up row by row (the embeddings of tokens, of positions, of tokens per layer) always
+stays in RAM; where the embedding is the output too, the card has a second copy of it (b11434:
+`load_tensors` in src/llama-model.cpp, `create_tensor` in src/llama-model-loader.cpp, the table of
+layers in src/llama-arch.cpp). How much slower a shared model is follows from the bytes that each
+side reads per token.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from deployq.ggml import tensor_bytes
-from deployq.types import Memory, ModelInfo, Offload, Target
+from deployq.ggml import padded, tensor_bytes
+from deployq.plan.cache import layer_caches
+from deployq.plan.figures import Figures
+from deployq.plan.memory import parse_cache_type
+from deployq.types import Memory, ModelInfo, Offload, Target, TensorInfo
 
 RAM_BYTES_PER_SECOND = 50e9
 """What two channels of DDR4-3200 read at (51.2 GB/s by JEDEC's figures); the RAM beside a card
 is not described by its target."""
 
 _EMBEDDING = "token_embd"
+LOOKED_UP = frozenset({_EMBEDDING, "position_embd", "token_types", "per_layer_token_embd"})
+"""Tensors of llama.cpp's input layer."""
+
+FIRST_LAYER = frozenset({"token_embd_norm", "per_layer_model_proj", "per_layer_proj_norm"})
+"""Tensors without a layer in their name that go where the first layer goes."""
 
 
-def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
-    """Bytes of weights per layer that a card can take, in order; the output is the last.
+@dataclass(frozen=True)
+class Lookups:
+    """Bytes of the tensors that stay in RAM, and of the embedding where it is the output too."""
 
-    The embedding, which never goes there, is not in it, unless it is the output too.
+    ram_bytes: int
+    second_copy_bytes: int
+
+    def beside(self, memory: Memory) -> Memory:
+        """The memory of a model that a card has wholly."""
+        weights = memory.weights_bytes - self.ram_bytes + self.second_copy_bytes
+        return replace(memory, weights_bytes=weights, host_bytes=self.ram_bytes)
+
+
+def lookups(info: ModelInfo, types: Sequence[str]) -> Lookups:
+    """What a card doesn't get, and what it gets a copy of.
 
     Args:
         info: the model.
         types: the type of each of its tensors, in their order.
     """
-    names = {tensor.name.partition(".")[0] for tensor in info.tensors}
+    found = {
+        role: padded(tensor_bytes(tensor.shape, kind))
+        for tensor, kind in zip(info.tensors, types, strict=True)
+        if (role := _outside(tensor)) in LOOKED_UP
+    }
+    return Lookups(sum(found.values()), found.get(_EMBEDDING, 0) if _tied(info) else 0)
+
+
+def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
+    """Bytes of weights per layer that a card can take, in order; the output is the last.
+
+    What is looked up, and never goes there, is not in it; an embedding that is the output too is.
+
+    Args:
+        info: the model.
+        types: the type of each of its tensors, in their order.
+    """
+    tied = _tied(info)
     layers: dict[int, int] = {}
     output = 0
     for tensor, kind in zip(info.tensors, types, strict=True):
-        n_bytes = tensor_bytes(tensor.shape, kind)
+        n_bytes, role = padded(tensor_bytes(tensor.shape, kind)), _outside(tensor)
         if match := re.match(r"blk\.(\d+)\.", tensor.name):
             layers[int(match[1])] = layers.get(int(match[1]), 0) + n_bytes
-        elif not tensor.name.startswith(_EMBEDDING) or "output" not in names:
+        elif role in FIRST_LAYER:
+            layers[0] = layers.get(0, 0) + n_bytes
+        elif role not in LOOKED_UP or (tied and role == _EMBEDDING):
             output += n_bytes
     return [*(layers[n] for n in sorted(layers)), output]
 
 
-def offload(layers: list[int], memory: Memory, target: Target) -> Offload | None:
+def kept_bytes(info: ModelInfo, n_ctx: int, cache_type: str) -> list[int]:
+    """Bytes that each layer keeps from token to token; they lie where the layer lies."""
+    keys, values = parse_cache_type(cache_type)
+    kept = [0] * Figures(info).blocks
+    for one in layer_caches(Figures(info), n_ctx):
+        kept[one.layer] += one.bytes(keys, values)
+    return kept
+
+
+def _outside(tensor: TensorInfo) -> str:
+    """The name of a tensor that belongs to no layer, without its suffix."""
+    return tensor.name.partition(".")[0]
+
+
+def _tied(info: ModelInfo) -> bool:
+    return all(_outside(tensor) != "output" for tensor in info.tensors)
+
+
+def offload(
+    layers: Sequence[int], kept: Sequence[int], memory: Memory, target: Target
+) -> Offload | None:
     """How much of a model a card that is too small would hold; None if not even one layer.
 
     Args:
         layers: weights per layer, as `layer_bytes` gives them.
-        memory: of the whole model on the card; its KV cache is shared out evenly over the layers.
+        kept: what each keeps, as `kept_bytes` gives it.
+        memory: of the whole model on the card.
         target: the card.
     """
     blocks = len(layers) - 1
-    per_layer = memory.kv_cache_bytes // max(blocks, 1)
-    costs = [layers[-1], *(n_bytes + per_layer for n_bytes in reversed(layers[:-1]))]
-    room = target.budget_bytes - memory.compute_bytes
-    filled = [total for total in accumulate(costs) if total <= room]
+    whole = [n + k for n, k in zip(layers, [*kept, *[0] * len(layers)], strict=False)]
+    costs = [layers[-1], *reversed(whole[:-1])]
+    projector = max(0, memory.weights_bytes - sum(layers))  # of no layer, on the card all the same
+    fixed = memory.compute_bytes + projector
+    filled = [total for total in accumulate(costs) if total <= target.budget_bytes - fixed]
     if not filled or not blocks:
         return None
     on_card = filled[-1]
-    in_ram = memory.weights_bytes + memory.kv_cache_bytes - on_card
+    in_ram = memory.host_bytes + memory.weights_bytes - projector + memory.kv_cache_bytes - on_card
     return Offload(
         gpu_layers=len(filled),
         layers=len(layers),
-        vram_bytes=on_card + memory.compute_bytes,
+        vram_bytes=on_card + fixed,
         ram_bytes=max(0, in_ram),
         slowdown=_slowdown(sum(costs), on_card, target),
     )

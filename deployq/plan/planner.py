@@ -11,7 +11,7 @@ from deployq.plan.advice import Situation, advice, why_not, worth_sharing
 from deployq.plan.catalogue import CATALOGUE, CEILINGS, COMMON, best_first, exceeds
 from deployq.plan.disk import Place, ServerStore, disk_plan, shortage
 from deployq.plan.memory import CPU_FIGURES, cache_problem, upper_bound_reason
-from deployq.plan.offload import layer_bytes, offload
+from deployq.plan.offload import Lookups, kept_bytes, layer_bytes, lookups, offload
 from deployq.plan.quants import tensor_types
 from deployq.plan.room import UNTRAINED_CONTEXT, MemoryOf, header_memory, largest_context
 from deployq.plan.speed import SpeedOf, estimator
@@ -46,7 +46,16 @@ class _Planning:
     size_of: SizeOf
     memory_of: MemoryOf
     types_of: Callable[[str], Sequence[str]]
+    lookups_of: Callable[[str], Lookups]
     speed_of: SpeedOf
+
+    def memory_for(self, target: Target) -> MemoryOf:
+        """A quant's memory on a target: of a card, what lies on it."""
+        if target.kind != "vram":
+            return self.memory_of
+        return lambda size, n_ctx, cache_type: self.lookups_of(size.quant).beside(
+            self.memory_of(size, n_ctx, cache_type)
+        )
 
     @cached_property
     def common(self) -> list[QuantSize]:
@@ -102,6 +111,7 @@ def make_plan(
         cache(size_of),
         memory_of or header_memory(info),
         types_of,
+        cache(lambda quant: lookups(info, types_of(quant))),
         estimator(info, types_of),
     )
     plans = tuple(_plan_target(planning, target) for target in targets)
@@ -139,7 +149,12 @@ def _plan_target(planning: _Planning, target: Target) -> TargetPlan:
     candidates = tuple(_weigh(planning, target, size) for size in sizes)
     chosen = _choose(target, candidates)
     situation = Situation(
-        planning.info, target, candidates, chosen, planning.memory_of, lambda: planning.common
+        planning.info,
+        target,
+        candidates,
+        chosen,
+        planning.memory_for(target),
+        lambda: planning.common,
     )
     situation = _with_offload(planning, situation)
     candidates, advised = situation.candidates, advice(situation)
@@ -169,7 +184,8 @@ def _asked(planning: _Planning, target: Target) -> list[QuantSize]:
 
 
 def _weigh(planning: _Planning, target: Target, size: QuantSize) -> Candidate:
-    memory = planning.memory_of(size, target.n_ctx, target.cache_type)
+    memory_of = planning.memory_for(target)
+    memory = memory_of(size, target.n_ctx, target.cache_type)
     verdict = judge(memory.total_bytes, target.budget_bytes)
     reason = _reason(memory, target.budget_bytes, verdict)
     limit = max(planning.info.n_ctx_train or UNTRAINED_CONTEXT, target.n_ctx)
@@ -179,9 +195,7 @@ def _weigh(planning: _Planning, target: Target, size: QuantSize) -> Candidate:
         verdict,
         f"{reason}; {planning.bound}" if planning.bound else reason,
         speed=planning.speed_of(target, size, memory) if verdict != "no" else None,
-        max_context=largest_context(
-            planning.memory_of, size, target.cache_type, target.budget_bytes, limit
-        ),
+        max_context=largest_context(memory_of, size, target.cache_type, target.budget_bytes, limit),
     )
 
 
@@ -190,8 +204,10 @@ def _with_offload(planning: _Planning, situation: Situation) -> Situation:
     large = worth_sharing(situation)
     if large is None:
         return situation
-    layers = layer_bytes(planning.info, planning.types_of(large.quant))
-    shared = replace(large, offload=offload(layers, large.memory, situation.target))
+    info, target = planning.info, situation.target
+    layers = layer_bytes(info, planning.types_of(large.quant))
+    kept = kept_bytes(info, target.n_ctx, target.cache_type)
+    shared = replace(large, offload=offload(layers, kept, large.memory, target))
     candidates = tuple(shared if c is large else c for c in situation.candidates)
     return replace(situation, candidates=candidates)
 

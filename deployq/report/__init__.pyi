@@ -23,11 +23,13 @@ from .guide_view import (
     guide_view as guide_view,
 )
 from .inspect_view import inspect_document as inspect_document, inspect_view as inspect_view
+from .judged_view import judged_view as judged_view
+from .lines import draw as draw
 from .parity_document import parity_document as parity_document
 from .parity_view import parity_view as parity_view
 from .plan_chart import plan_chart as plan_chart
 from .plan_markdown import plan_markdown as plan_markdown
-from .plan_view import plan_view as plan_view
+from .plan_view import plan_view as plan_view, remarks_view as remarks_view
 from .profile_view import (
     Found as Found,
     Preset as Preset,
@@ -48,5 +50,5 @@ from .storage_view import (
 )
 from .tag_view import tags_document as tags_document, tags_table as tags_table
 from .terminal import push_summary as push_summary, verification_view as verification_view
-from .together_view import TogetherView as TogetherView
+from .together_view import together_view as together_view
 from .wording import plain as plain

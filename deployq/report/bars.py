@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rich.text import Text
-
+from deployq.report.lines import Line
 from deployq.types import Memory, Target
 
 
@@ -27,11 +26,11 @@ FREE = Part("free", "·", "dim")
 BUDGET = Part("budget", "│", "bold")
 RESERVE = Part("reserve", "/", "dim")
 PARTS = (WEIGHTS, KV_CACHE, COMPUTE, FREE, BUDGET, RESERVE)
-BEYOND = ">"
+BEYOND = Part("beyond", ">", "red")
 """The last character of a bar whose memory is more than the whole machine has."""
 
 
-def memory_bar(memory: Memory, target: Target, width: int) -> Text:
+def memory_bar(memory: Memory, target: Target, width: int) -> Line:
     """The bar of a candidate on its target, `width` characters long.
 
     The whole bar is the machine's memory; the budget ends at its mark. It never lies about the
@@ -44,22 +43,15 @@ def memory_bar(memory: Memory, target: Target, width: int) -> Text:
     filled = [part for part, count in counts for _ in range(count)]
     row = [*filled, *[FREE] * (limit - len(filled))]
     row += [RESERVE] * (cells - len(row))
-    text = Text()
-    for part, run in groupby((*row[:limit], BUDGET, *row[limit:])):
-        text.append(part.character * len(list(run)), part.style)
+    row.insert(limit, BUDGET)
     if memory.total_bytes > target.memory_bytes:
-        text = Text.assemble(text[:-1], (BEYOND, "red"))
-    return text
+        row[-1] = BEYOND
+    return tuple((part.character * len(list(run)), part.style) for part, run in groupby(row))
 
 
-def legend() -> Text:
+def legend() -> Line:
     """What the characters of a bar mean."""
-    text = Text(style="dim")
-    for place, part in enumerate(PARTS):
-        text.append("   " if place else "")
-        text.append(f"{part.character} {part.name}")
-    text.append(f"   {BEYOND} beyond")
-    return text
+    return (("   ".join(f"{part.character} {part.name}" for part in (*PARTS, BEYOND)), "dim"),)
 
 
 def shares(sizes: Sequence[int], cells: int) -> list[int]:

@@ -132,6 +132,7 @@ def _candidate(candidate: Candidate) -> Document:
         "kv_cache_bytes": memory.kv_cache_bytes,
         "compute_bytes": memory.compute_bytes,
         "total_bytes": memory.total_bytes,
+        "host_bytes": memory.host_bytes,
         "verdict": candidate.verdict,
         "reason": candidate.reason,
         "size_by": size.by,
@@ -172,6 +173,7 @@ def _explanation(one: Explanation) -> Document:
         "budget_bytes": one.target.budget_bytes,
         "tensors": [asdict(group) for group in one.groups],
         "file": _terms(one.file),
+        "weights": _terms(one.weights),
         "kv_cache": _terms(one.kv_cache),
         "compute": _terms(one.compute),
     }

@@ -23,7 +23,7 @@ def explain_view(one: Explanation) -> RenderableType:
 
 def _parts(one: Explanation) -> Iterator[RenderableType]:
     size = one.candidate.size
-    yield Text.assemble((f"{size.quant}", "bold"), " on ", machine_line(one.target))
+    yield Text.assemble((f"{size.quant}", "bold"), " on ", *machine_line(one.target))
     yield ""
     yield Text("the file", style="bold")
     yield _tensors(one.groups)
@@ -59,14 +59,15 @@ def _tensors(groups: Sequence[TensorGroup]) -> Table:
 
 def _memory(one: Explanation) -> Iterator[Term]:
     memory = one.candidate.memory
-    header = one.candidate.size.file_bytes - memory.weights_bytes
-    yield Term("weights", f"the file without its {header:,} bytes of header", memory.weights_bytes)
+    yield from one.weights
     for term in one.kv_cache:
         yield Term(f"KV cache: {term.what}", term.formula, term.term_bytes)
     for term in one.compute:
         yield Term(f"compute: {term.what}", term.formula, term.term_bytes)
     yield _total("memory", memory.total_bytes, "")
     yield Term("budget", "memory of the machine less its reserve", one.target.budget_bytes)
+    if memory.host_bytes:
+        yield Term("in RAM", "beside the card, in no other figure", memory.host_bytes)
 
 
 def _total(what: str, n_bytes: int, formula: str) -> Term:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
-from deployq.report.wording import FIT_MARKS
+from deployq.report.wording import FIT_MARKS, FIT_STYLES
 from deployq.types import Fit, StepStatus
 
-FIT_STYLES: Mapping[Fit, str] = {"fits": "green", "tight": "yellow", "no": "red"}
 STATUS_STYLES: Mapping[StepStatus, str] = {
     "done": "green",
     "reused": "cyan",

@@ -4,75 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.table import Table
-from rich.text import Text
-
 from deployq.report.bars import FREE, legend, memory_bar
-from deployq.report.plan_view import LARGEST_BAR, hanging, machine_line
-from deployq.report.styles import fit_text
-from deployq.report.wording import BAD, CHOSEN, plain
+from deployq.report.lines import Column, Line, Sheet, hanging, table
+from deployq.report.plan_view import LARGEST_BAR, machine_line
+from deployq.report.wording import BAD, CHOSEN, FIT_MARKS, FIT_STYLES, plain
 from deployq.types import Memory, TogetherPlan
 from deployq.units import format_bytes
 
 _OTHER_COLUMNS = 46  # what stands beside the bar, but for the model's name
+Row = tuple[Line, ...]
 
 
-class TogetherView:
+def together_view(plans: Sequence[TogetherPlan], warnings: Sequence[str] = ()) -> Sheet:
     """The plans of several models that share their targets' memory."""
 
-    def __init__(self, plans: Sequence[TogetherPlan], warnings: Sequence[str] = ()) -> None:
-        self.plans, self.warnings = plans, warnings
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for plan in self.plans:
-            yield from _target(plan, options.max_width)
-            yield ""
+    def lines(columns: int) -> Iterator[Line]:
+        for plan in plans:
+            yield from _target(plan, columns)
+            yield ()
         yield legend()
-        for warning in self.warnings:
-            yield hanging("!", plain(warning), "yellow")
+        for warning in warnings:
+            yield from hanging("!", plain(warning), "yellow")(columns)
+
+    return lines
 
 
-def _target(plan: TogetherPlan, width: int) -> Iterator[RenderableType]:
+def _target(plan: TogetherPlan, columns: int) -> Iterator[Line]:
     yield machine_line(plan.target)
-    yield _table(plan, width)
+    yield from _table(plan, columns)
     good = plan.verdict != "no"
-    yield hanging(CHOSEN if good else BAD, plain(plan.why), "bold" if good else "red")
+    yield from hanging(CHOSEN if good else BAD, plain(plan.why), "bold" if good else "red")(columns)
 
 
-def _table(plan: TogetherPlan, width: int) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+def _table(plan: TogetherPlan, width: int) -> Iterator[Line]:
     names = [plain(share.model) for share in plan.shares]
     room = width - _OTHER_COLUMNS - max(map(len, [*names, "all together"]))
-    bar = max(10, min(room, LARGEST_BAR))
-    for heading in ("model", "quant", "context", "", "memory", "fits?"):
-        table.add_column(
-            heading, no_wrap=True, justify="right" if heading in ("context", "memory") else "left"
-        )
+    rows = list(_rows(plan, names, max(10, min(room, LARGEST_BAR))))
+    headings = ("model", "quant", "context", "", "memory", "fits?")
+    columns = [
+        Column(heading, cells, right=heading in ("context", "memory"))
+        for heading, cells in zip(headings, zip(*rows, strict=True), strict=True)
+    ]
+    return table(columns, [*[""] * (len(rows) - 1), "bold"], width)
+
+
+def _rows(plan: TogetherPlan, names: Sequence[str], bar: int) -> Iterator[Row]:
     for name, share in zip(names, plan.shares, strict=True):
         memory = share.candidate.memory
-        table.add_row(
-            name,
-            share.candidate.quant,
-            str(share.n_ctx),
+        yield (
+            _cell(name),
+            _cell(share.candidate.quant),
+            _cell(str(share.n_ctx)),
             memory_bar(memory, plan.target, bar),
-            format_bytes(memory.total_bytes),
+            _cell(format_bytes(memory.total_bytes)),
+            (),
         )
     if plan.extra_bytes:
-        table.add_row(
-            "more processes", "", "", Text(FREE.character), format_bytes(plan.extra_bytes)
-        )
-    whole = _sum(plan)
-    table.add_row(
-        "all together",
-        "",
-        "",
+        more = _cell(format_bytes(plan.extra_bytes))
+        yield (_cell("more processes"), (), (), _cell(FREE.character), more, ())
+    whole, fit = _sum(plan), plan.verdict
+    yield (
+        _cell("all together"),
+        (),
+        (),
         memory_bar(whole, plan.target, bar),
-        format_bytes(whole.total_bytes),
-        fit_text(plan.verdict),
-        style="bold",
+        _cell(format_bytes(whole.total_bytes)),
+        ((FIT_MARKS[fit], FIT_STYLES[fit]),),
     )
-    return table
+
+
+def _cell(text: str) -> Line:
+    return ((text, ""),)
 
 
 def _sum(plan: TogetherPlan) -> Memory:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from deployq.types import Fit, Speed
 
 FIT_MARKS: Mapping[Fit, str] = {"fits": "✓ fits", "tight": "~ tight", "no": "✗ no"}
+FIT_STYLES: Mapping[Fit, str] = {"fits": "green", "tight": "yellow", "no": "red"}
 CHOSEN = "►"
 NOTHING = "–"
 GOOD, BAD = "✓", "✗"
@@ -26,6 +27,12 @@ def one_line(text: str, limit: int) -> str:
     """`plain` text, cut to `limit` characters in all."""
     line = plain(text)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def both_ends(text: str, limit: int) -> str:
+    """`plain` text of at most `limit` characters; what is cut out is cut from its middle."""
+    line, kept = plain(text), limit - 1
+    return line if len(line) <= limit else f"{line[: kept - kept // 2]}…{line[-(kept // 2) :]}"
 
 
 def seconds_text(seconds: float) -> str:

@@ -2,4 +2,5 @@
 
 from .client import ollama_client as ollama_client
 from .foreign import FOREIGN as FOREIGN, translate as translate
+from .keyrings import keyring_secret as keyring_secret
 from .upload import post_file as post_file

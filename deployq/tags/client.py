@@ -17,10 +17,12 @@ import ollama
 
 @contextlib.contextmanager
 def ollama_client(
-    url: str, *, headers: Mapping[str, str], trust_env: bool, timeout: Any
+    url: str, *, headers: Mapping[str, str], trust_env: bool, timeout: Any, verify: Any
 ) -> Iterator[ollama.Client]:
     """A client with just these headers, whatever the environment says; open inside the block."""
-    client = ollama.Client(url, headers=dict(headers), trust_env=trust_env, timeout=timeout)
+    client = ollama.Client(
+        url, headers=dict(headers), trust_env=trust_env, timeout=timeout, verify=verify
+    )
     with client:
         if "authorization" not in {name.lower() for name in headers}:
             client._client.headers.pop("authorization", None)  # noqa: SLF001

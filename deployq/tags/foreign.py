@@ -5,6 +5,8 @@ It needs all of them, so it is imported when something went wrong (`__init__.pyi
 
 from __future__ import annotations
 
+import ssl
+
 import httpx
 import ollama
 import requests
@@ -40,12 +42,26 @@ _NO_ADDRESS = (
 _TOO_LATE = (httpx.TimeoutException, requests.Timeout, TimeoutError)
 _NONSENSE = (ValueError, TypeError, AttributeError, KeyError)
 _HINTS = {
-    401: "the server wants a key: OLLAMA_API_KEY (sent over https and on this machine only)",
-    403: "the server refuses this Host or Origin: see OLLAMA_HOST and OLLAMA_ORIGINS there",
+    401: 'what stands before it wants another key: auth = "env:NAME" for the target or [runtime], '
+    "where the variable NAME holds a token or USER:PASSWORD",
+    403: "the server refuses this Host or Origin (see OLLAMA_HOST and OLLAMA_ORIGINS there), or "
+    "what stands before it refuses this key, or lets nobody write",
+    405: "what stands before the server lets nobody write: ask whoever runs it",
     404: "deployq list",
     500: "the server's own log says more",
 }
-_FULL = "its disk is full: make room there, for instance with deployq prune"
+# X509_V_ERR_...: <openssl/x509_vfy.h>
+_CERTIFICATE_HINTS = {
+    9: "is this machine's clock right?",
+    10: "renew the certificate there; is this machine's clock right?",
+    62: "ask it by a name that stands in its certificate",
+    64: "ask it by a name that stands in its certificate, not by its IP address",
+}
+_WORDS = {
+    "no space left": "its disk is full: make room there, for instance with deployq prune",
+    "read-only file system": "its models lie on a read-only file system: see OLLAMA_MODELS there",
+    "permission denied": "it may not write to its models' folder: see OLLAMA_MODELS there",
+}
 
 
 def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> ServerError:
@@ -55,10 +71,13 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
     if isinstance(exc, Refusal):
         status = exc.status
         words = words_of(exc.words) or f"HTTP {status}"
-        hint = _FULL if "no space left" in words else _HINTS.get(status or 500, "")
+        hint = next((hint for said, hint in _WORDS.items() if said in words.lower()), "")
+        hint = hint or _HINTS.get(status or 500, "")
         return ServerRefused(f"{url} refused to {what}: {words}", status=status, hint=hint)
     if isinstance(exc, _NO_ADDRESS):
         return ServerUnreachable(f"{url} is no address of a server: {exc}", hint="deployq config")
+    if (tls := _tls_error(exc)) is not None:
+        return _not_trusted(tls, url, what)
     if isinstance(exc, _NO_SERVER) or type(exc) is ConnectionError:
         return ServerUnreachable(
             f"no Ollama server answers at {url}, asked to {what}: {_cause(exc)}",
@@ -76,7 +95,34 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
         )
     return ServerError(
         f"{url} went away while asked to {what}: {_cause(exc)}",
-        hint="the server's own log says more; then repeat the command",
+        hint="start it again if it ended (its own log says why), then repeat the command",
+    )
+
+
+def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
+    """What TLS itself said, where that is at the root."""
+    while exc is not None and not isinstance(exc, ssl.SSLError):
+        exc = exc.__cause__ or exc.__context__
+    return exc
+
+
+def _not_trusted(tls: ssl.SSLError, url: str, what: str) -> ServerUnreachable:
+    """A server that may be another than it says; nothing was sent there."""
+    if not isinstance(tls, ssl.SSLCertVerificationError):
+        return ServerUnreachable(
+            f"no TLS can be spoken with {url}, asked to {what}: {_cause(tls)}",
+            hint="does it speak https at that port? Else http://, through an ssh tunnel "
+            "(docs/servers.md)",
+        )
+    hint = _CERTIFICATE_HINTS.get(
+        tls.verify_code,
+        'if its authority is one of your own: ca = "FILE.pem" for the target or [runtime] in '
+        "deployq.toml, or SSL_CERT_FILE=FILE.pem",
+    )
+    return ServerUnreachable(
+        f"{url} is not trusted, so it was not asked to {what}; its certificate: "
+        f"{tls.verify_message}",
+        hint=hint,
     )
 
 

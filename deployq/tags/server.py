@@ -16,11 +16,12 @@ from deployq.errors import (
     ServerUnreachable,
 )
 from deployq.tags import records
+from deployq.tags.access import Access
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.records import Loaded, Shown, TagRecord, expect
 from deployq.tags.refusal import Refusal
 from deployq.tags.versions import version_numbers
-from deployq.tags.wire import Wire, mapped
+from deployq.tags.wire import Wire
 from deployq.types import Answer, Json, Message, Progress, Turn, no_progress
 
 OLDEST = (0, 30)
@@ -36,6 +37,7 @@ class Server:
         connect_timeout_seconds: to get a connection.
         timeout_seconds: for answers that need no model.
         generate_timeout_seconds: for those that load or run one, and for a create.
+        access: who asks, and whose certificates count.
 
     Every method raises `ServerUnreachable`, `ServerRefused` (with the server's own words),
     `ServerTimeout`, or `ServerError` for an answer that makes no sense.
@@ -48,9 +50,13 @@ class Server:
         connect_timeout_seconds: float = 5,
         timeout_seconds: float = 60,
         generate_timeout_seconds: float = 300,
+        access: Access | None = None,
     ) -> None:
         self._wire = Wire(
-            url, connect_timeout_seconds=connect_timeout_seconds, timeout_seconds=timeout_seconds
+            url,
+            connect_timeout_seconds=connect_timeout_seconds,
+            timeout_seconds=timeout_seconds,
+            access=access,
         )
         self.url = self._wire.url
         self.timeout_seconds = timeout_seconds
@@ -128,20 +134,19 @@ class Server:
             return status == 200
 
     def upload_blob(self, path: Path, digest: str, progress: Progress = no_progress) -> bool:
-        """Upload a file unless the server has it; whether there was something to upload.
+        """Upload a file that the server was said not to have; False: by now it has it anyway.
 
         Raises:
             ServerRefused: among others, the file's content no longer has that digest.
         """
-        if self.has_blob(digest):
-            return False
         try:
             with self._mapped(f"take blob {path.name}", self.generate_timeout_seconds):
                 self._wire.post_file(_blob(digest), path, progress, self.generate_timeout_seconds)
         except ServerUnreachable:
-            # A server that got the blob from someone else meanwhile closes without reading.
+            # A server that has the blob (from someone else, meanwhile) closes without reading.
             if not self.has_blob(digest):
                 raise
+            return False
         return True
 
     def create(
@@ -290,7 +295,7 @@ class Server:
     # ------------------------------------------------------------ underneath
 
     def _mapped(self, what: str, timeout_seconds: float | None = None) -> Any:
-        return mapped(self.url, what, timeout_seconds or self.timeout_seconds)
+        return self._wire.mapped(what, timeout_seconds or self.timeout_seconds)
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return self._wire.call(method, path, body, self.timeout_seconds)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import requests
 
 from deployq.errors import ArtifactError
+from deployq.tags.access import Access
 from deployq.tags.refusal import Refusal
 from deployq.types import Progress
 
@@ -17,13 +19,14 @@ def post_file(
     file: Path,
     progress: Progress,
     *,
-    headers: Mapping[str, str],
+    access: Access,
     trust_env: bool,
     timeouts_seconds: tuple[float, float],
 ) -> None:
     """Upload a file.
 
     Args:
+        access: who asks, and whose certificates count.
         trust_env: whether a proxy of the environment may be used.
         timeouts_seconds: to get a connection, and for the server to take or say a bit.
 
@@ -33,14 +36,32 @@ def post_file(
     """
     with requests.Session() as session, _Reader(file, progress) as reader:
         session.trust_env = trust_env
+        session.auth = _auth(access)
+        session.verify = _authorities(access)
         response = session.post(
             url,
             data=reader,
-            headers={"Content-Type": "application/octet-stream", **headers},
+            headers={"Content-Type": "application/octet-stream"},
             timeout=timeouts_seconds,
         )
     if not response.ok:
         raise Refusal.read(response.text, response.status_code)
+
+
+def _auth(access: Access) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Sets the header, or none: requests would take one from a .netrc instead."""
+
+    def authorized(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(access.headers)
+        return request
+
+    return authorized
+
+
+def _authorities(access: Access) -> str | bool:
+    """The same authorities as for all other requests, which requests would look up elsewhere."""
+    named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+    return str(access.ca) if access.ca else named or True
 
 
 class _Reader:
@@ -68,8 +89,9 @@ class _Reader:
         return iter(self.read, b"")
 
     def read(self, size: int = -1) -> bytes:
-        # http.client asks for 16 KiB at a time: too little for a fast disk.
-        chunk = self._file.read(max(size, 1 << 20) if size >= 0 else -1)
+        # http.client asks for 16 KiB at a time: too little for a fast disk. Over a slow line more
+        # than this would make the progress jump.
+        chunk = self._file.read(max(size, 1 << 18) if size >= 0 else -1)
         self._done += len(chunk)
         self._progress(self._name, self._done, self._total, "bytes")
         return chunk

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import os
 import ssl
 import time
-import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,36 +14,47 @@ from typing import Any
 import httpx
 
 from deployq import tags
+from deployq.addresses import is_local, is_plain_remote, url_of
 from deployq.errors import ConfigError
+from deployq.tags.access import Access, environment_access
 from deployq.tags.refusal import Refusal, words_of
 from deployq.types import Progress
 
-DEFAULT_PORT = 11434
-_SCHEME_PORTS = {"http": 80, "https": 443}
-
 
 class Wire:
-    """The connections to one server; a key is never sent in the clear to another machine.
+    """The connections to one server; a secret is never sent in the clear to another machine.
 
     Args:
         url: its address; without a scheme or a port it is http and Ollama's own.
+        access: who asks; without a secret in it, the key of OLLAMA_API_KEY does.
 
     Raises:
-        ConfigError: `url` is no address.
+        ConfigError: `url` is no address, has a secret in it, or is plain http to another machine
+            and there is a secret to send; the file of authorities can't be used.
     """
 
-    def __init__(self, url: str, *, connect_timeout_seconds: float, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout_seconds: float,
+        timeout_seconds: float,
+        access: Access | None = None,
+    ) -> None:
         self._connect_timeout_seconds = connect_timeout_seconds
         self._default_timeout = self._timeout(timeout_seconds)
+        base = url_of(url)
+        self.access = _allowed(access or Access(), base)
+        self._trust_env = not is_local(base)  # a proxy is for other machines
+        self._verify = _authorities(base, self.access.ca)
         try:
-            base = base_url(url)
             self._http = httpx.Client(
                 base_url=base,
-                headers={"Accept": "application/json", **_key(base)},
+                headers={"Accept": "application/json", **self.access.headers},
                 timeout=self._default_timeout,
                 follow_redirects=True,
-                trust_env=self._trust_env(base),
-                verify=_no_authorities() if base.startswith("http:") and is_local(base) else True,
+                trust_env=self._trust_env,
+                verify=self._verify,
             )
         except (ValueError, httpx.InvalidURL) as exc:
             raise ConfigError(
@@ -54,8 +63,8 @@ class Wire:
 
     @property
     def url(self) -> str:
-        """The address, without a trailing slash or credentials."""
-        return str(self._http.base_url.copy_with(userinfo=b"")).rstrip("/")
+        """The address, without a trailing slash."""
+        return str(self._http.base_url).rstrip("/")
 
     def close(self) -> None:
         """Close the connections."""
@@ -105,8 +114,8 @@ class Wire:
             self.url + path,
             file,
             progress,
-            headers=_key(self.url),
-            trust_env=self._trust_env(self.url),
+            access=self.access,
+            trust_env=self._trust_env,
             timeouts_seconds=(self._connect_timeout_seconds, timeout_seconds),
         )
 
@@ -121,9 +130,12 @@ class Wire:
             client.delete(name)
 
     def _ollama(self) -> Any:
-        url = str(self._http.base_url)
         return tags.ollama_client(
-            url, headers=_key(url), trust_env=self._trust_env(url), timeout=self._default_timeout
+            str(self._http.base_url),
+            headers=self.access.headers,
+            trust_env=self._trust_env,
+            timeout=self._default_timeout,
+            verify=self._verify,
         )
 
     @contextlib.contextmanager
@@ -140,45 +152,56 @@ class Wire:
     def _timeout(self, seconds: float) -> httpx.Timeout:
         return httpx.Timeout(seconds, connect=min(seconds, self._connect_timeout_seconds))
 
-    @staticmethod
-    def _trust_env(url: str) -> bool:
-        return not is_local(url)  # a proxy is for other machines
+    @contextlib.contextmanager
+    def mapped(self, what: str, timeout_seconds: float) -> Iterator[None]:
+        """Turns whatever goes wrong inside into a ServerError that says what was asked of whom."""
+        try:
+            yield
+        except tags.FOREIGN as exc:  # looked up, and so imported, only if something was raised
+            error = tags.translate(exc, self.url, what, timeout_seconds)
+            error.message = self.access.hide(error.message)
+            error.args = (error.message,)
+            raise error from exc
 
 
-@contextlib.contextmanager
-def mapped(url: str, what: str, timeout_seconds: float) -> Iterator[None]:
-    """Turns whatever goes wrong inside into a ServerError that says what was asked of whom."""
-    try:
-        yield
-    except tags.FOREIGN as exc:  # looked up, and so imported, only if something was raised
-        raise tags.translate(exc, url, what, timeout_seconds) from exc
+def _allowed(access: Access, base: str) -> Access:
+    """The access that is used: the given one, else the environment's."""
+    if not access.authorization:
+        return environment_access(base, os.environ, access.ca)
+    if is_plain_remote(base):
+        raise ConfigError(
+            f"{base} is plain http on another machine: its secret would be read on the way there",
+            hint="https, or an ssh tunnel: docs/servers.md",
+        )
+    return access
 
 
-def is_local(url: str) -> bool:
-    """Whether an address is on this machine."""
-    split = urllib.parse.urlsplit(url if "://" in url else f"//{url}")
-    host = split.hostname or "localhost"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified
+def _authorities(base: str, ca: Path | None) -> ssl.SSLContext | bool:
+    """Whose certificates count; True: those of SSL_CERT_FILE, or the usual."""
+    if base.startswith("http:") and is_local(base):
+        return _no_authorities()
+    named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+    # Said here for what goes to this machine, too, where the environment's proxies don't count.
+    file = ca or (Path(named) if named else None)
+    return True if file is None else authorities_of(file)
 
 
-def base_url(address: str) -> str:
-    """The URL of an address as Ollama's own clients read it.
-
-    The default port is 11434, or the scheme's own where one is written.
+def authorities_of(file: Path) -> ssl.SSLContext:
+    """Trusts the certificates of this file or folder alone.
 
     Raises:
-        ValueError: it is none.
+        ConfigError: there are none.
     """
-    split = urllib.parse.urlsplit(address if "://" in address else f"//{address}", "http")
-    port = split.port or (_SCHEME_PORTS.get(split.scheme) if "://" in address else DEFAULT_PORT)
-    user, at, _ = split.netloc.rpartition("@")
-    host = split.hostname or "127.0.0.1"
-    shown = f"[{host}]" if ":" in host else host
-    return f"{split.scheme}://{user}{at}{shown}:{port}{split.path}".rstrip("/")
+    try:
+        if file.is_dir():
+            return ssl.create_default_context(capath=str(file))
+        return ssl.create_default_context(cafile=str(file))
+    except (ssl.SSLError, OSError) as exc:
+        why = "there is no certificate in it" if isinstance(exc, ssl.SSLError) else exc.strerror
+        raise ConfigError(
+            f"{file} can't be used as certificate authority: {why}",
+            hint="it is a PEM file: -----BEGIN CERTIFICATE----- ...",
+        ) from exc
 
 
 def _no_authorities() -> ssl.SSLContext:
@@ -188,10 +211,3 @@ def _no_authorities() -> ssl.SSLContext:
     to do.
     """
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _key(url: str) -> dict[str, str]:
-    """The header with the user's key, where it may go there."""
-    key = os.environ.get("OLLAMA_API_KEY", "").strip()
-    may = is_local(url) or url.startswith("https:")
-    return {"Authorization": f"Bearer {key}"} if key and may else {}

@@ -66,6 +66,7 @@ from .plan import (
     TargetPlan as TargetPlan,
 )
 from .protocols import (
+    AddressedRuntime as AddressedRuntime,
     Answerer as Answerer,
     Backend as Backend,
     CheckingConverter as CheckingConverter,

@@ -38,3 +38,4 @@ class Explanation:
     file: tuple[Term, ...]
     kv_cache: tuple[Term, ...]
     compute: tuple[Term, ...]
+    weights: tuple[Term, ...] = ()

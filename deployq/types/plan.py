@@ -12,11 +12,16 @@ from deployq.types.source import ModelInfo
 
 @dataclass(frozen=True)
 class Memory:
-    """Predicted memory of a loaded model, in bytes."""
+    """Predicted memory of a loaded model, in bytes.
+
+    On a card, `host_bytes` is what lies in the machine's main memory beside it, and counts in no
+    other figure.
+    """
 
     weights_bytes: int
     kv_cache_bytes: int
     compute_bytes: int
+    host_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:

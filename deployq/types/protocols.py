@@ -143,6 +143,17 @@ class Runtime(Protocol):
 
 
 @runtime_checkable
+class AddressedRuntime(Protocol):
+    """A runtime whose server runs already, at `url`; it may want a secret that deployq has."""
+
+    name: str
+    url: str
+
+    def health(self) -> Health: ...
+    def start(self, folder: Path) -> AbstractContextManager[Endpoint]: ...
+
+
+@runtime_checkable
 class PrivateRuntime(Protocol):
     """A runtime that starts a server of its own (`private`), on a port of choice."""
 

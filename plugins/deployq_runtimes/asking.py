@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 
@@ -26,6 +27,25 @@ def version_at(url: str, timeout_seconds: float) -> str | None:
         return None
     version = content.get("version") if isinstance(content, dict) else None
     return version if isinstance(version, str) else None
+
+
+def answers_at(url: str, timeout_seconds: float) -> bool:
+    """Whether a server stands there at all: one that wants a key, or whose certificate is unknown.
+
+    It was asked without a key and with the system's certificate authorities; deployq has more.
+    """
+    if not url.startswith(_ALLOWED):
+        return False
+    opener = _DIRECT if _on_this_machine(url) else urllib.request.build_opener()
+    try:
+        opener.open(f"{url.rstrip('/')}/api/version", timeout=timeout_seconds).close()
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as exc:
+        return isinstance(exc.reason, ssl.SSLError)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    return True
 
 
 def _on_this_machine(url: str) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deployq import Endpoint, Health, ServerUnreachable
-from deployq_runtimes.probe import version_at
+from deployq import ConfigError, Endpoint, Health, ServerUnreachable
+from deployq_runtimes.probe import answers_at, version_at
 
 DEFAULT_PORT = 11434
 _SCHEME_PORTS = {"http": 80, "https": 443}
@@ -25,11 +25,17 @@ class Ollama:
 
     def __init__(self, host: str | None = None, env: Mapping[str, str] | None = None) -> None:
         self.env: Mapping[str, str] = os.environ if env is None else env
-        self.url = server_url(self.env.get("OLLAMA_HOST", "") if host is None else host)
+        given = self.env.get("OLLAMA_HOST", "") if host is None else host
+        self._has_secret = "@" in given
+        self.url = server_url(_without_user(given))
 
     def health(self) -> Health:
         """Does it answer?"""
+        if self._has_secret:
+            return Health(False, detail=_NOT_IN_THERE, hint=_WITHOUT)
         version = version_at(self.url)
+        if version is None and answers_at(self.url):
+            return Health(False, detail=f"{self.url} does not tell its version", hint=_KEY_HINT)
         if version is None:
             return Health(False, detail=f"nothing answers at {self.url}", hint=_HINT)
         return Health(True, version=version, detail=self.url)
@@ -40,18 +46,35 @@ class Ollama:
 
     @contextlib.contextmanager
     def start(self, folder: Path | None = None) -> Iterator[Endpoint]:  # noqa: ARG002
-        """The endpoint, once the server has told its version; `folder` is not needed.
+        """The endpoint, once something answers; `folder` is not needed.
+
+        Its version is "" where it wants a key first: deployq has it and asks.
 
         Raises:
             ServerUnreachable: nothing answers.
+            ConfigError: OLLAMA_HOST has a secret in it.
         """
+        if self._has_secret:
+            raise ConfigError(_NOT_IN_THERE, hint=_WITHOUT)
         version = version_at(self.url)
-        if version is None:
+        if version is None and not answers_at(self.url):
             raise ServerUnreachable(f"no Ollama answers at {self.url}", hint=_HINT)
-        yield Endpoint(self.url, self.name, version, models_dir(self.url, self.env))
+        yield Endpoint(self.url, self.name, version or "", models_dir(self.url, self.env))
 
 
+_NOT_IN_THERE = "OLLAMA_HOST has a user or a password in it, which would be shown and written down"
+_WITHOUT = 'set it without, and auth = "env:NAME" under [runtime] in deployq.toml'
+_KEY_HINT = (
+    "is it an Ollama? Where a key or a certificate is wanted: auth and ca under [runtime] in "
+    "deployq.toml"
+)
 _HINT = "start it (ollama serve), set OLLAMA_HOST, or use --runtime embedded"
+
+
+def _without_user(host: str) -> str:
+    """Such an address is refused; till then, nothing that shows it shows a secret."""
+    scheme, found, rest = host.rpartition("://")
+    return scheme + found + rest.rpartition("@")[2]
 
 
 def server_url(host: str) -> str:

@@ -19,6 +19,13 @@ def version_at(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | None:
     return version
 
 
+def answers_at(url: str, timeout_seconds: float = PROBE_SECONDS) -> bool:
+    """Whether a server stands there at all, be it one that wants a key or a certificate."""
+    asking = importlib.import_module("deployq_runtimes.asking")
+    found: bool = asking.answers_at(url, timeout_seconds)
+    return found
+
+
 def last_lines(log: Path, count: int = 12, limit_bytes: int = 64 << 10) -> str:
     """The last lines of a log, for an error message; empty where there is none."""
     try:

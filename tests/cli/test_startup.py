@@ -58,6 +58,13 @@ def test_a_plan_as_json_imports_no_more_than_it_uses(tmp_path: Path) -> None:
         assert unused not in modules
 
 
+def test_a_plan_as_a_table_is_drawn_without_rich_s_console(tmp_path: Path) -> None:
+    write_tiny_llama(tmp_path / "tiny-f16.gguf")
+    modules = imported(tmp_path, "plan", "tiny-f16.gguf", "--targets", "laptop,4090")
+    assert "deployq.report.plan_view" in modules
+    assert not modules & {"rich.console", "rich.table", "rich.text", "rich.style", "rich.progress"}
+
+
 def test_a_plugin_loads_only_what_it_names(tmp_path: Path) -> None:
     program = (
         "import sys; from deployq import Backend, hookimpl\n"

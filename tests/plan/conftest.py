@@ -25,6 +25,7 @@ class Oracle:
     """One published model: what is read from its header, and what the tools said of it."""
 
     info: ModelInfo
+    hparams: dict[str, Any]
     sizes: dict[str, Any]
     memory: list[dict[str, Any]]
 
@@ -42,6 +43,6 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Oracle]:
             gzip.decompress((ORACLE / f"headers/{name}.f16.header.gguf.gz").read_bytes())
         )
         os.truncate(file, said["sizes"]["F16"]["file_bytes"])
-        return Oracle(inspect(file), said["sizes"], said["memory"])
+        return Oracle(inspect(file), said["hparams"], said["sizes"], said["memory"])
 
     return load

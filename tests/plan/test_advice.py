@@ -50,7 +50,7 @@ def test_room_for_a_larger_context(llama: ModelInfo) -> None:
     assert said(plan, "room for a context") == (
         "Q4_K_M has room for a context of up to 8192, all that it was trained for"
     )
-    tight = planned(llama, 5.2, "Q4_K_M", n_ctx=2048)
+    tight = planned(llama, 5.2, "Q4_K_M", n_ctx=2048, kind="ram")
     n_ctx = int(said(tight, "room for a context").rsplit(" ", 1)[-1])
     assert n_ctx == tight.candidates[0].max_context
     assert predict(llama, own_size(llama, "Q4_K_M"), n_ctx).total_bytes <= 5.2 * GIB
@@ -80,7 +80,7 @@ def test_a_smaller_cache_type_is_offered_where_it_saves_the_day(llama: ModelInfo
     assert planned(llama, 5.3, "Q4_K_M", cache_type="q8_0").chosen == "Q4_K_M"
 
 
-@pytest.mark.parametrize("gib", [24.0, 5.0])
+@pytest.mark.parametrize("gib", [24.0, 4.7])
 def test_it_is_not_offered_where_it_helps_nobody(llama: ModelInfo, gib: float) -> None:
     assert not [s for s in planned(llama, gib, "Q4_K_M").advice if "would fit" in s]
 
@@ -111,7 +111,6 @@ def test_a_goal_s_worse_quants_are_not_offered_shared(llama: ModelInfo) -> None:
 
 
 def test_a_card_that_misses_no_more_than_the_embedding(llama: ModelInfo) -> None:
-    plan = planned(llama, 5.0, "Q4_K_M", n_ctx=2560)
-    assert plan.chosen is None
-    assert "all 33 layers would fit" in said(plan, "may still run wholly on the card")
-    assert not [s for s in plan.advice if "shared with RAM" in s]
+    """281 MiB of Q4_K_M never go there: it runs wholly on a card that is smaller than the file."""
+    assert planned(llama, 5.0, "Q4_K_M", n_ctx=2560).chosen == "Q4_K_M"
+    assert planned(llama, 5.0, "Q4_K_M", n_ctx=2560, kind="ram").chosen is None

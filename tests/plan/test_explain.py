@@ -11,12 +11,14 @@ from deployq.plan.disk import Place
 from deployq.plan.explain import explain, tensor_groups
 from deployq.plan.planner import make_plan
 from deployq.plan.quants import own_size
-from deployq.types import Explanation, ModelInfo, Target
+from deployq.types import Explanation, MemoryKind, ModelInfo, Target
 from tests.plan.conftest import MODELS, Oracle
 
 
-def explained(info: ModelInfo, quant: str, cache_type: str = "f16") -> Explanation:
-    target = Target("box", "ram", 1 << 37, 0, 4096, cache_type, quants=(quant,))
+def explained(
+    info: ModelInfo, quant: str, cache_type: str = "f16", kind: MemoryKind = "ram"
+) -> Explanation:
+    target = Target("box", kind, 1 << 38, 0, 4096, cache_type, quants=(quant,))
     plan = make_plan("m", info, [target], lambda q: own_size(info, q), artifacts=Place(1 << 50))
     return explain(plan, plan.targets[0], quant)
 
@@ -32,10 +34,23 @@ def test_terms_add_up(
     assert sum(term.term_bytes for term in one.file) == size.file_bytes
     assert sum(term.term_bytes for term in one.kv_cache) == memory.kv_cache_bytes
     assert sum(term.term_bytes for term in one.compute) == memory.compute_bytes
+    assert sum(term.term_bytes for term in one.weights) == memory.weights_bytes
     assert all(term.term_bytes > 0 for term in (*one.file, *one.kv_cache, *one.compute))
     assert sum(group.tensors for group in one.groups) == len(info.tensors)
     assert sum(group.n_elements for group in one.groups) == info.n_params
     assert not [term for term in one.kv_cache if term.what == "more"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_terms_add_up_on_a_card(oracle: Callable[[str], Oracle], model: str) -> None:
+    info = oracle(model).info
+    one = explained(info, "Q4_K_M", kind="vram")
+    memory = one.candidate.memory
+    assert sum(term.term_bytes for term in one.weights) == memory.weights_bytes
+    tied = not any(tensor.name == "output.weight" for tensor in info.tensors)
+    taken, *copied = one.weights[1:]
+    assert (taken.what, taken.term_bytes) == ("embeddings", -memory.host_bytes)
+    assert [term.term_bytes for term in copied] == [memory.host_bytes] * tied
 
 
 def test_roles_and_types(oracle: Callable[[str], Oracle]) -> None:

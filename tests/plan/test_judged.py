@@ -15,15 +15,22 @@ from tests.plan.judged import CASES, FOLDER, judged
 
 MIB = 1 << 20
 
-# Compute buffers that are off by more than 3 %, and how far: whether a freed block is large enough
-# for the next value is decided by ggml's allocator, and differs with the cache type.
+# Compute buffers that are off by more than 3 % somewhere, and how far. Except for the last two,
+# one sequence at up to 8192 tokens with an f16 cache is right; with quantized caches, or at 32768
+# tokens, ggml's allocator finds a freed block large enough for the next value, or doesn't, and
+# the buffer has a row more or less of each. Several sequences through Mamba 2 (falcon-h1,
+# nemotron) keep more than one state each. step-3.5's recipe has no feed-forward part.
 FURTHER_OFF = {
-    "afmoe-mini": 0.05, "command-r-35b": 0.07, "exaone-moe": 0.05, "falcon-h1-1.5b": 0.13,
-    "gemma-4-e4b": 0.05, "granite-4-h-micro": 0.11, "kimi-linear-48b": 0.08,
-    "mimo-v2-flash": 0.17, "minimax-m2": 0.16, "nemotron-h-8b": 0.04, "plamo2-1b": 0.07,
-    "qwen1.5-moe-a2.7b": 0.08, "qwen3-next-80b": 0.09, "qwen3-vl-30b-a3b": 0.09,
-    "qwen3-vl-8b": 0.11, "qwen3.5-35b-a3b": 0.11, "qwen3.5-4b": 0.11, "smallthinker-4b": 0.06,
-    "stablelm-2-12b": 0.07, "step-3.5": 0.14,
+    "afmoe-mini": 0.05, "command-r-35b": 0.07, "exaone-moe": 0.05, "gemma-4-e4b": 0.05,
+    "granite-4-h-micro": 0.06, "mimo-v2-flash": 0.17, "minimax-m2": 0.16, "plamo2-1b": 0.06,
+    "qwen1.5-moe-a2.7b": 0.08, "qwen3-next-80b": 0.05, "qwen3-vl-8b": 0.11,
+    "qwen3.5-35b-a3b": 0.05, "smallthinker-4b": 0.06, "stablelm-2-12b": 0.07,
+    "nemotron-h-8b": 0.04, "nemotron-3-nano": 0.09, "falcon-h1-1.5b": 0.13, "step-3.5": 0.14,
+}  # fmt: skip
+
+# The usual case, one sequence at up to 8192 tokens with an f16 cache, is within 1 % but for these.
+USUAL_FURTHER_OFF = {
+    "falcon-h1-1.5b": 0.02, "granite-4-h-tiny": 0.03, "mamba2-370m": 0.02, "step-3.5": 0.14,
 }  # fmt: skip
 
 
@@ -46,6 +53,8 @@ def test_sizes_and_memory(tmp_path: Path, name: str) -> None:
         else:
             assert found.total_bytes / MIB == pytest.approx(true, rel=0.03), said
             assert abs(compute_off) < FURTHER_OFF.get(name, 0.03), said
+            if (said["cache_type"], said["n_seq"]) == ("f16", 1) and said["n_ctx"] <= 8192:
+                assert abs(compute_off) < USUAL_FURTHER_OFF.get(name, 0.01), said
 
 
 def test_every_kind_of_memory_is_among_the_cases() -> None:

@@ -40,7 +40,7 @@ def target(
 ) -> Target:
     return Target(
         name=name,
-        kind="vram",
+        kind="ram",
         memory_bytes=int(gib * GIB),
         reserve_bytes=0,
         n_ctx=n_ctx,

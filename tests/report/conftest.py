@@ -10,27 +10,39 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
+from deployq.report.lines import Sheet, wrapped, written
+
 GOLDEN = Path(__file__).resolve().parent.parent / "data" / "golden"
-Golden = Callable[[str, RenderableType, int], None]
+Golden = Callable[..., None]
 
 
-def rendered(renderable: RenderableType, width: int) -> str:
+View = RenderableType | Sheet
+
+
+def rendered(view: View, width: int) -> str:
     """What a plain console of that width shows, without the blanks at the ends of lines."""
-    console = Console(file=StringIO(), width=width, no_color=True, highlight=False)
-    console.print(renderable)
-    assert isinstance(console.file, StringIO)
-    lines = console.file.getvalue().splitlines()
+    if callable(view):
+        lines = [written(part) for line in view(width) for part in wrapped(line, width)]
+    else:
+        lines = _printed(view, width).splitlines()
     assert max(map(len, lines)) <= width
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
+def _printed(renderable: RenderableType, width: int) -> str:
+    console = Console(file=StringIO(), width=width, no_color=True, highlight=False)
+    console.print(renderable)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
 @pytest.fixture
 def golden() -> Golden:
-    """Compare a renderable at some width with tests/data/golden/NAME-WIDTH.txt."""
+    """Compare views at some width with tests/data/golden/NAME-WIDTH.txt."""
 
-    def compare(name: str, renderable: RenderableType, width: int) -> None:
+    def compare(name: str, width: int, *views: View) -> None:
         file = GOLDEN / f"{name}-{width}.txt"
-        text = rendered(renderable, width)
+        text = "".join(rendered(view, width) for view in views)
         if os.environ.get("DEPLOYQ_UPDATE_GOLDEN"):
             file.write_text(text, encoding="utf-8")
         assert text == file.read_text(encoding="utf-8")

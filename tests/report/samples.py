@@ -179,6 +179,7 @@ EXPLAINED = Explanation(
     ),
     kv_cache=(Term("attention", "32 layers × 8192 cells × (1024 of a key × 16 bits + more)", GIB),),
     compute=(Term("output", "128,256 tokens of the vocabulary × 4 bytes", 164 * MIB),),
+    weights=(Term("weights", "the file without its 0 bytes of header", SIZES[0].file_bytes),),
 )
 
 

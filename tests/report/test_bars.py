@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployq.report.bars import PARTS, legend, memory_bar, shares
+from deployq.report.lines import text_of
 from deployq.types import Memory, Target
 
 GIB = 1 << 30
@@ -20,7 +21,7 @@ def test_a_bar_never_contradicts_the_verdict(
 ) -> None:
     used = Memory(weights, kv, compute)
     target = Target("t", "ram", memory, min(memory, reserve), 1)
-    bar = memory_bar(used, target, width).plain
+    bar = text_of(memory_bar(used, target, width))
     assert len(bar) == width
     assert bar.count("│") == 1
     left, right = bar.split("│")
@@ -43,10 +44,10 @@ def test_shares_add_up_and_are_near(sizes: list[int], cells: int) -> None:
 
 def test_parts_in_their_order() -> None:
     bar = memory_bar(Memory(4 * GIB, 2 * GIB, GIB), Target("t", "ram", 10 * GIB, 2 * GIB, 1), 11)
-    assert bar.plain == "████▒▒+·│//"
+    assert text_of(bar) == "████▒▒+·│//"
 
 
 def test_every_part_has_a_character_of_its_own_in_the_legend() -> None:
     assert len({part.character for part in PARTS}) == len(PARTS)
     shown = "█ weights   ▒ KV cache   + compute   · free   │ budget   / reserve   > beyond"
-    assert legend().plain == shown
+    assert text_of(legend()) == shown

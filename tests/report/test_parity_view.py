@@ -58,7 +58,7 @@ REPORT = ParityReport(
 
 @pytest.mark.parametrize("width", [60, 100, 160])
 def test_golden(golden: Golden, width: int) -> None:
-    golden("parity", parity_view(REPORT), width)
+    golden("parity", width, parity_view(REPORT))
 
 
 def test_both_sides_stand_beside_each_other_where_there_is_room() -> None:

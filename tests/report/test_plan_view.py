@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployq.report.plan_view import plan_view
+from deployq.report.judged_view import judged_view
+from deployq.report.plan_view import plan_view, remarks_view
 from deployq.types import DiskPlan, Memory, TargetPlan
 from tests.report import samples
 from tests.report.conftest import Golden, rendered
@@ -14,7 +15,8 @@ from tests.report.conftest import Golden, rendered
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_plan_reads_as_it_should(golden: Golden, width: int) -> None:
-    golden("plan", plan_view(samples.PLAN), width)
+    plan = samples.PLAN
+    golden("plan", width, plan_view(plan), judged_view(plan.judged), remarks_view(plan))
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140, 200])

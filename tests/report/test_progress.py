@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import pty
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
 from deployq.report.progress import TerminalProgress, amount
+from tests.terminals import terminal
 
 
-def off_terminal(work: Callable[[TerminalProgress], None], *, quiet: bool = False) -> str:
+def off_terminal(
+    work: Callable[[TerminalProgress], None], *, quiet: bool = False, line_seconds: float = 30
+) -> str:
     out = StringIO()
-    with TerminalProgress(Console(file=out), quiet=quiet) as progress:
+    with TerminalProgress(Console(file=out), quiet=quiet, line_seconds=line_seconds) as progress:
         work(progress)
     return out.getvalue()
-
-
-@contextmanager
-def terminal(environ: dict[str, str] | None = None) -> Iterator[tuple[Console, Callable[[], str]]]:
-    """A console on a pseudo-terminal, and what was written to it, read to its end."""
-    master, slave = pty.openpty()
-    seen: list[bytes] = []
-
-    def read() -> None:
-        while True:
-            try:
-                chunk = os.read(master, 65536)
-            except OSError:  # Linux ends a pty's output with EIO
-                return
-            if not chunk:
-                return
-            seen.append(chunk)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    file = os.fdopen(slave, "w")
-
-    def text() -> str:
-        file.close()
-        reader.join(10)
-        return b"".join(seen).decode()
-
-    environ = {"TERM": "xterm-256color", "COLUMNS": "100", **(environ or {})}
-    try:
-        yield Console(file=file, _environ=environ), text
-    finally:
-        if not file.closed:
-            text()
-        os.close(master)
 
 
 def two_tasks(progress: TerminalProgress) -> None:
@@ -70,6 +37,24 @@ def test_off_a_terminal_a_finished_task_is_a_line() -> None:
         "Q4_K_M: 291 tensors",
         "upload task-api:q4_k_m: 4.0 MiB",
     ]
+    assert lines[1].endswith("/s"), "bytes have a rate"
+
+
+def test_off_a_terminal_a_long_task_says_now_and_then_how_far_it_is() -> None:
+    name = f"upload {'very-long-' * 6}name:q4_k_m on 192.168.1.20"
+
+    def work(progress: TerminalProgress) -> None:
+        progress(name, 2**20, 9 * 2**20, "bytes")
+        time.sleep(0.5)
+        progress(name, 2 * 2**20, 9 * 2**20, "bytes")
+        progress(name, 3 * 2**20, 9 * 2**20, "bytes")
+
+    (line,) = off_terminal(work, line_seconds=0.4).splitlines()
+    assert re.fullmatch(
+        r"upload very-long-\S+…\S+ on 192\.168\.1\.20: 2\.0 MiB/9\.0 MiB, "
+        r"[12](\.\d)? MiB/s, \d\.\d s left",
+        line,
+    ), line
 
 
 def test_an_unfinished_task_is_no_line() -> None:

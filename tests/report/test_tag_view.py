@@ -8,7 +8,7 @@ from tests.report.conftest import Golden
 
 
 def test_list_reads_as_it_should(golden: Golden) -> None:
-    golden("list", tags_table(samples.HELD), 80)
+    golden("list", 80, tags_table(samples.HELD))
 
 
 def test_the_document_holds_every_tag() -> None:

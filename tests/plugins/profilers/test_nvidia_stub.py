@@ -121,6 +121,23 @@ def test_no_card_or_no_driver(detect: Detect, env: dict[str, int]) -> None:
     assert detect(**env) == "None"
 
 
+def test_it_keeps_to_the_contract(library: Path) -> None:
+    """With two cards, of which one falls off the bus in the end."""
+    script = (
+        "import os; from deployq.testing import check_profiler; "
+        "from deployq_profilers.nvidia import Nvidia; "
+        "check_profiler(Nvidia(), lose=lambda: os.environ.update(STUB_CARDS='1')); print('kept')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"LD_LIBRARY_PATH": str(library), "STUB_CARDS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("kept\n", "")
+
+
 def test_without_the_library_pynvml_is_not_imported() -> None:
     if Path("/proc/driver/nvidia/version").exists():
         pytest.skip("there is a driver here")

@@ -10,7 +10,7 @@ from deployq_runtimes.ollama import models_dir, server_url
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployq import Endpoint, ServerUnreachable
+from deployq import ConfigError, Endpoint, ServerUnreachable
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,18 @@ def test_nothing_there_is_told_with_a_way_out() -> None:
         pass
     assert "OLLAMA_HOST" in caught.value.hint
     assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize("host", ["https://me:hunter2@box", "hunter2@box:1", "http://a:hu/nter2@b"])
+def test_a_secret_in_ollama_host_is_refused_and_not_repeated(host: str) -> None:
+    runtime = Ollama(env={"OLLAMA_HOST": host})
+    health = runtime.health()
+    assert not health.ok
+    with pytest.raises(ConfigError) as caught, runtime.start():
+        pass
+    said = f"{health} {caught.value} {caught.value.hint} {runtime.url}"
+    assert "nter2" not in said
+    assert 'auth = "env:NAME"' in caught.value.hint
 
 
 def test_models_dir_only_where_it_can_be_told(tmp_path: Path) -> None:

@@ -1,8 +1,4 @@
-"""Contract checks for plugin authors: call them from your own tests, with your own plugin.
-
-def test_my_backend(tmp_path):
-    check_backend(MyBackend(), Path("model-f16.gguf"), tmp_path)
-"""
+"""The contract of `deployq.Backend`, as checks for its author's own tests."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deployq.errors import BackendError
+from deployq.testing.must import must as _must
 from deployq.types import Backend, QuantizeJob, no_progress
 
 _QUANT_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
@@ -136,12 +133,6 @@ def _must_refuse(what: str, names: str, attempt: Callable[[], None]) -> None:
         _must(names in exc.message, f"its error for {what} does not name {names}: {exc.message}")
     else:
         raise AssertionError(f"it took {what} without an error")
-
-
-def _must(condition: bool, message: str) -> None:
-    # not `assert`: python -O would turn the contract off
-    if not condition:
-        raise AssertionError(message)
 
 
 def _files(folder: Path) -> list[Path]:
