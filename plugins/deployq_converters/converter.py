@@ -23,7 +23,7 @@ from deployq_converters.environment import Place, find_python, find_script, scri
 NEEDED = ("torch", "transformers", "sentencepiece", "numpy")
 _PACKAGES = (*NEEDED, "peft", "safetensors")
 _MERGED = "merged"
-REVISION = "r1"
+REVISION = "r2"
 """Counts what of the runner changes its output: part of what an artifact is made from."""
 
 

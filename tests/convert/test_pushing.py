@@ -56,7 +56,7 @@ def test_what_each_trainer_leaves(push: Pushing, folder: str, told: str) -> None
     ran = push(folder, "TUNED", f'base = "{push.project.made / "base"}"')
     assert ran.code == 0, ran.err
     assert any(told in note for note in ran.json["plan"]["notes"])
-    assert "merged into its base" in told or "sampled matrices are base + scaled BA" in ran.err
+    assert folder != "trl" or "sampled matrices are base + scaled BA" in ran.err
 
 
 @pytest.mark.parametrize("kind", ["dora", "rslora"])
@@ -68,7 +68,7 @@ def test_other_kinds_of_adapters(push: Pushing, kind: str) -> None:
 
 def test_an_adapter_with_a_token_of_its_own(push: Pushing) -> None:
     ran = push("tokens", "TUNED")
-    assert ran.code in (0, 4), ran.err
+    assert ran.code == 4, ran.err  # one answer of four is another one
     assert "embedding resized from" in ran.err
     results = ran.json["targets"][0]["tags"][0]["verification"]["results"]
     assert [result["passed"] for result in results] == [False, True, True, True]
@@ -103,7 +103,7 @@ def test_what_can_not_work_is_stopped_before(
 
 
 def test_a_pre_tokenizer_named_by_hand_is_held_against_the_training(push: Pushing) -> None:
-    wrong = push("bpe", "BASE", 'pre_tokenizer = "bloom"')
+    wrong = push("bpe", "BASE", 'pre_tokenizer = "llama-bpe"')
     assert wrong.code == 1, wrong.err
     assert "splits" in wrong.err
     right = push("bpe", "BASE", 'pre_tokenizer = "gpt-2"')

@@ -31,19 +31,29 @@ def load(script: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[script.stem] = module
     spec.loader.exec_module(module)
-    _score_by_merges()
+    _complete_vocabulary()
     return module
 
 
-def _score_by_merges() -> None:
-    """Give a SentencePiece BPE that was saved as tokenizer.json alone the order of its merges.
+def _complete_vocabulary() -> None:
+    """Say of a SentencePiece BPE that was saved as tokenizer.json alone what the scripts leave out.
 
-    The scripts leave every score the same there ("Placeholder for actual logic"), and llama.cpp
-    then merges in another order than in training. A score is used to compare results of merges.
+    They leave every score the same ("Placeholder for actual logic"), so that llama.cpp merges in
+    another order than in training; and they take special tokens from the tokenizer's list of them
+    alone, which adding a token may have overwritten.
     """
     vocab = getattr(sys.modules.get("gguf"), "LlamaHfVocab", None)
     if vocab is not None:
         vocab.get_token_score = _merge_score
+        vocab.get_token_type = _token_type_by(vocab.get_token_type)
+
+
+def _token_type_by(by_list: Callable[..., Any]) -> Callable[..., Any]:
+    def get_token_type(self: Any, token_id: int, text: bytes, special_ids: set[int]) -> Any:
+        added = self.tokenizer.added_tokens_decoder.get(token_id)
+        return by_list(self, token_id, text, special_ids | {token_id} if added else special_ids)
+
+    return get_token_type
 
 
 def _merge_score(self: Any, token_id: int) -> float:
