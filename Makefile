@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VERSION ?= 0.34.4
 WORKERS ?= auto
+SELECT ?=
 
 # llama.cpp's tools, if they have to be built, and Ollama binaries for the tests.
 export DEPLOYQ_TOOLS_DIR ?= $(CURDIR)/.deployq/tools
@@ -34,7 +35,7 @@ test-convert: $(VENV)/dev.stamp tools
 	@$(BIN)/python tests/install_ollama.py $(VERSION) $(OLLAMA_DIR)/$(VERSION)
 	@$(BIN)/deployq tools install convert --yes
 	DEPLOYQ_TEST_OLLAMA=$(OLLAMA_DIR)/$(VERSION)/bin/ollama \
-		$(BIN)/python -m pytest -m convert --durations=15
+		$(BIN)/python -m pytest -m convert -k "$(SELECT)" --durations=15
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check

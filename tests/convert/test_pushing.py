@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployq import inspect
+from deployq import Endpoint, inspect
+from deployq.tags.versions import keeps_weights
 from tests.convert.conftest import SAMPLE, Pushing
 
 pytestmark = [pytest.mark.convert, pytest.mark.tools, pytest.mark.timeout(900)]
@@ -79,6 +80,19 @@ def test_several_files_make_the_same_weights(push: Pushing) -> None:
     ran = push("sharded", "BASE")
     assert ran.code == 0, ran.err
     assert len(list((push.project.made / "sharded").glob("*.safetensors"))) > 1
+
+
+def test_an_adapter_attached_to_its_base(push: Pushing, real_ollama: Endpoint) -> None:
+    """Servers before 0.34.1 take it; newer ones can't, and nothing is quantized for them."""
+    ran = push("trl", "TUNED", 'adapter = "attach"')
+    if not keeps_weights(real_ollama.version):
+        assert ran.code == 0, ran.err
+        shown = push.project.run("show", "m:laptop", "--host", push.url, "--modelfile").out
+        assert "ADAPTER" in shown
+        return
+    assert ran.code == 5, ran.err
+    assert "takes no LoRA adapters" in ran.err
+    assert 'adapter = "merge"' in ran.err
 
 
 # ---------------------------------------------------------------- refused

@@ -51,7 +51,10 @@ def _complete_vocabulary() -> None:
 def _token_type_by(by_list: Callable[..., Any]) -> Callable[..., Any]:
     def get_token_type(self: Any, token_id: int, text: bytes, special_ids: set[int]) -> Any:
         added = self.tokenizer.added_tokens_decoder.get(token_id)
-        return by_list(self, token_id, text, special_ids | {token_id} if added else special_ids)
+        if added is None:
+            return by_list(self, token_id, text, special_ids)
+        kinds = sys.modules["gguf"].TokenType
+        return kinds.CONTROL if added.special else kinds.USER_DEFINED
 
     return get_token_type
 
