@@ -11,8 +11,10 @@ from deployq.cli.complain import complain
 from deployq.cli.plan import draw_plan, show_plan
 from deployq.cli.shared import (
     can_ask,
+    ci_options,
     json_option,
     quants_option,
+    require_one_form,
     runtime_option,
     session_of,
     show_json,
@@ -49,6 +51,7 @@ from deployq.plan.quants import parse_quants
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
 @click.option("-y", "--yes", is_flag=True, help="Don't ask, whatever the plan warns of.")
+@ci_options
 @json_option
 @click.pass_context
 def command(
@@ -68,6 +71,8 @@ def command(
     jobs: int,
     yes: bool,
     as_json: bool,
+    as_markdown: bool,
+    junit: Path | None,
 ) -> None:
     """Plan, quantize, register and verify MODEL on its targets.
 
@@ -83,6 +88,7 @@ def command(
       deployq push outputs/ --targets laptop
       deployq push task-api --dry-run
     """
+    require_one_form(as_json, as_markdown)
     overrides = Overrides(
         quants=parse_quants(",".join(quants)) if quants else (),
         base=Path(base).expanduser() if base else None,
@@ -104,8 +110,12 @@ def command(
         tags = session.config.tags
         fit, parity = require_fit or tags.require_fit, require_parity or tags.require_parity
         pushed = push(session, prepared, Options(jobs, allow_requantize, locked, fit, parity))
+    if junit:
+        report.write_text(junit, report.push_junit(pushed))
     if as_json:
         show_json(report.report_document(pushed))
+    elif as_markdown:
+        click.echo(report.push_markdown(pushed), nl=False)
     else:
         report.show(report.push_summary(pushed, next_commands(session, pushed)))
     failed: dict[tuple[str, str], list[str]] = {}
