@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from deployq.errors import ConfigError
 from deployq.settings import (
+    GateSettings,
     ModelSettings,
     PathSettings,
     PluginSettings,
@@ -43,6 +44,7 @@ class Config:
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     tags: TagSettings = field(default_factory=TagSettings)
     plugins: PluginSettings = field(default_factory=PluginSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -52,6 +54,7 @@ SECTIONS: Mapping[str, type] = {
     "runtime": RuntimeSettings,
     "tags": TagSettings,
     "plugins": PluginSettings,
+    "gate": GateSettings,
 }
 NAMED_SECTIONS: Mapping[str, type] = {"models": ModelSettings, "targets": TargetSettings}
 
@@ -88,6 +91,7 @@ def parse_config(text: str, folder: Path, file: Path | None = None) -> Config:
         runtime=reader.record(RuntimeSettings, tables.get("runtime", {}), "runtime"),
         tags=reader.record(TagSettings, tables.get("tags", {}), "tags"),
         plugins=reader.record(PluginSettings, tables.get("plugins", {}), "plugins"),
+        gate=reader.record(GateSettings, tables.get("gate", {}), "gate"),
         origins=origins,
     )
 

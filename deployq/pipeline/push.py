@@ -14,6 +14,7 @@ from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerError
 from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.deploy import Order, deploy
+from deployq.pipeline.escalation import as_settled
 from deployq.pipeline.jobs import (
     Built,
     Options,
@@ -179,6 +180,7 @@ def _orders(
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
     """What one server shall get: each quant tag once, and an alias for each target."""
     held, session, subject = site.server.tags(), work.session, work.subject
+    plans = [as_settled(work, site, plan) for plan in plans]
     quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
     tags = {quant: wanted_tag(session, subject, quant) for quant in quants}
     aliases = {
