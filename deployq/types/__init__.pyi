@@ -110,6 +110,17 @@ from .report import (
     TagReport as TagReport,
     TargetReport as TargetReport,
 )
+from .run import (
+    Run as Run,
+    RunAgreement as RunAgreement,
+    RunAnswer as RunAnswer,
+    RunFit as RunFit,
+    RunKind as RunKind,
+    RunPrompt as RunPrompt,
+    RunTag as RunTag,
+    RunTarget as RunTarget,
+    Standing as Standing,
+)
 from .source import ModelInfo as ModelInfo, TensorInfo as TensorInfo
 from .together import Share as Share, TogetherPlan as TogetherPlan
 from .storage import (

@@ -1,0 +1,237 @@
+"""Quality against size: a point per tag with its interval, and which sizes fit each target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from deployq.report.page_scales import Scale, size_scale, ticks
+from deployq.report.svg import Svg
+from deployq.report.wording import one_line
+from deployq.types import Estimate, RunTag, RunTarget
+from deployq.units import format_bytes
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_TOP, _LANE, _LETTER = 26, 22, 7.0
+CAP = 4.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a chart shows: a figure of a tag, how it is written, and the lines to hold it against.
+
+    `limits` are values with a name; `cap` is the largest value that is drawn in its place.
+    """
+
+    key: str
+    name: str
+    title: str
+    figure: Callable[[RunTag], Estimate | None]
+    written: Callable[[float], str]
+    better: str
+    limits: tuple[tuple[float, str], ...] = ()
+    cap: float | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One tag on a chart."""
+
+    tag: RunTag
+    size: float
+    estimate: Estimate
+
+
+def chart(
+    measure: Measure, tags: Sequence[RunTag], targets: Sequence[RunTarget], width: float
+) -> Markup:
+    """The chart of one measure, `width` pixels wide; "" where no tag has the figure."""
+    power = _unit(tags)
+    points = [
+        Point(tag, tag.file_bytes / 1024**power, estimate)
+        for tag in tags
+        if tag.file_bytes and (estimate := measure.figure(tag)) is not None
+    ]
+    return _Chart(measure, points, targets, width, power).draw() if points else Markup("")
+
+
+def _unit(tags: Sequence[RunTag]) -> int:
+    most, power = max((tag.file_bytes for tag in tags), default=0), 0
+    while most >= 1024 and power < len(_UNITS) - 1:
+        most, power = most // 1024, power + 1
+    return power
+
+
+@dataclass
+class _Chart:
+    measure: Measure
+    points: Sequence[Point]
+    targets: Sequence[RunTarget]
+    width: float
+    power: int
+
+    def __post_init__(self) -> None:
+        narrow = self.width < 500
+        self.left, self.right = (52.0 if narrow else 64.0), self.width - (10 if narrow else 20)
+        self.bottom = _TOP + (190.0 if narrow else 250.0)
+        lanes = len(self.targets) * _LANE
+        height = self.bottom + 44 + (lanes + 26 if lanes else 0)
+        self.x = size_scale([1], self.left, self.right)  # replaced just below
+        sizes = [point.size for point in self.points]
+        self.x = size_scale(sizes, self.left, self.right)
+        self.y = self._y_scale()
+        self.svg = Svg(self.width, height, self.measure.title, self._spoken(), "chart")
+        self.taken: list[tuple[float, float, float]] = []
+
+    def draw(self) -> Markup:
+        self._axes()
+        self._lanes()
+        self._limits()
+        ordered = sorted(self.points, key=lambda point: -point.size)
+        places = [
+            (self.x(p.size), self.y(p.estimate.value)) for p in ordered if self._inside(p)
+        ]
+        if len(places) > 1:
+            self.svg.path(places, "way")
+        for point in ordered:
+            self._whisker(point)
+        for point in ordered:
+            self._dot(point)
+        return self.svg.markup()
+
+    # ------------------------------------------------------------ the frame
+
+    def _y_scale(self) -> Scale:
+        found = [e for p in self.points for e in _ends(p.estimate)]
+        found += [value for value, _ in self.measure.limits]
+        low, high = min(found), max(found)
+        if self.measure.cap is not None:
+            high = min(high, self.measure.cap)
+        room = (high - low or abs(high) or 1.0) * 0.08
+        top = min(high + room, 1.0) if high <= 1.0 and self.measure.better == "higher" else (
+            high + room
+        )
+        return Scale(low - room, top, self.bottom, _TOP + 14)
+
+    def _axes(self) -> None:
+        svg, unit = self.svg, _UNITS[self.power]
+        svg.text(self.left, 14, f"{self.measure.name} ({self.measure.better} is better)", "axis")
+        for value in ticks(self.y, 6):
+            at = self.y(value)
+            svg.line(self.left, at, self.right, at, "grid")
+            svg.text(self.left - 8, at + 4, self.measure.written(value), "tick", "end")
+        svg.line(self.left, self.bottom, self.right, self.bottom, "base")
+        for value in ticks(self.x, int((self.right - self.left) / 58)):
+            at = self.x(value)
+            svg.line(at, self.bottom, at, self.bottom + 4, "base")
+            svg.text(at, self.bottom + 18, f"{value:g}", "tick", "middle")
+        svg.text(self.right, self.bottom + 34, f"size of the file, {unit}", "axis", "end")
+
+    def _lanes(self) -> None:
+        """Below the axis, per target: the sizes that its memory has room for."""
+        if not self.targets:
+            return
+        top = self.bottom + 44
+        self.svg.text(self.left, top + 4, "sizes that fit", "axis")
+        for number, target in enumerate(self.targets):
+            self._lane(target, top + 14 + number * _LANE)
+
+    def _lane(self, target: RunTarget, top: float) -> None:
+        svg, limit = self.svg, (target.file_limit_bytes or 0) / 1024**self.power
+        end = self.x(limit) if limit > self.x.low else self.left
+        svg.box(self.left, top, self.right - self.left, 14, "lane")
+        svg.box(self.left, top, end - self.left, 14, "room")
+        if self.x.has(limit):
+            svg.line(end, _TOP + 14, end, top + 14, "budget")
+        said = f"{one_line(target.name, 24)}: "
+        said += f"up to {format_bytes(target.file_limit_bytes)}" if limit > 0 else "nothing fits"
+        if limit > self.x.high:
+            said += " →"
+        svg.text(self.left + 6, top + 11, said, "lanename")
+
+    def _limits(self) -> None:
+        for value, name in self.measure.limits:
+            if self.y.has(value):
+                at = self.y(value)
+                self.svg.line(self.left, at, self.right, at, "limit")
+                self.svg.text(self.right, at - 4, name, "limitname", "end")
+
+    # ------------------------------------------------------------ the points
+
+    def _inside(self, point: Point) -> bool:
+        return self.y.has(point.estimate.value)
+
+    def _whisker(self, point: Point) -> None:
+        estimate, at = point.estimate, self.x(point.size)
+        if estimate.low is None or estimate.high is None:
+            return
+        top, bottom = self.y(estimate.high), self.y(estimate.low)
+        if estimate.low > self.y.high:
+            return
+        self.svg.line(at, top, at, bottom, "whisker")
+        for end, shown in ((top, self.y.has(estimate.high)), (bottom, True)):
+            if shown:
+                self.svg.line(at - 4, end, at + 4, end, "whisker")
+
+    def _dot(self, point: Point) -> None:
+        at, height = self.x(point.size), self.y(point.estimate.value)
+        name, kind = point.tag.quant, point.tag.standing
+        if not self._inside(point):
+            above = _TOP + 14
+            self.svg.path([(at - 5, above + 7), (at, above), (at + 5, above + 7)], f"away {kind}")
+            name = f"{name} {self.measure.written(point.estimate.value)}"
+            height = above
+        elif kind == "bad":
+            for turn in (1, -1):
+                self.svg.line(at - 5, height - 5 * turn, at + 5, height + 5 * turn, "cross")
+        else:
+            self.svg.dot(at, height, 5, kind)
+        self._label(at, height, name, kind)
+
+    def _label(self, at: float, height: float, name: str, kind: str) -> None:
+        """Beside a point, where no other label is yet."""
+        half = len(name) * _LETTER / 2
+        middle = min(max(at, self.left + half), self.right - half)
+        for down in (-12, 20, -26, 34, -40, 48):
+            place = height + down
+            if place < _TOP or place > self.bottom - 3:
+                continue
+            if all(abs(middle - x) > half + h or abs(place - y) > 13 for x, y, h in self.taken):
+                break
+        self.taken.append((middle, place, half))
+        self.svg.text(middle, place, name, f"name {kind}", "middle")
+
+    def _spoken(self) -> str:
+        said = []
+        for point in sorted(self.points, key=lambda p: -p.size):
+            low, high = point.estimate.low, point.estimate.high
+            written = self.measure.written
+            interval = "" if low is None or high is None else f" ({written(low)} to {written(high)})"
+            said.append(
+                f"{point.tag.quant}, {format_bytes(point.tag.file_bytes)}: "
+                f"{written(point.estimate.value)}{interval}"
+            )
+        return "; ".join(said)
+
+
+def _ends(estimate: Estimate) -> list[float]:
+    ends = (estimate.value, estimate.low, estimate.high)
+    return [end for end in ends if end is not None]
+
+
+# ---------------------------------------------------------------- an interval in a table's cell
+
+
+def whisker(estimate: Estimate, scale: Scale, kind: str, limit: float | None = None) -> Markup:
+    """A figure and its interval on one line, 16 pixels high; the numbers stand beside it."""
+    low = estimate.value if estimate.low is None else estimate.low
+    high = estimate.value if estimate.high is None else estimate.high
+    svg = Svg(scale.end + 6, 14, "", kind="spark")
+    svg.line(scale.start, 7, scale.end, 7, "grid")
+    if limit is not None and scale.has(limit):
+        svg.line(scale(limit), 1, scale(limit), 13, "limit")
+    svg.line(scale(low), 7, scale(high), 7, f"whisker {kind}")
+    svg.dot(scale(estimate.value), 7, 3.5, kind)
+    return svg.markup()
