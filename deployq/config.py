@@ -85,7 +85,7 @@ def parse_config(text: str, folder: Path, file: Path | None = None) -> Config:
         folder=folder,
         file=file,
         paths=reader.record(PathSettings, top, ""),
-        models=reader.named(ModelSettings, tables.get("models", {}), "models"),
+        models=reader.models(tables.get("models", {})),
         targets=reader.named(TargetSettings, tables.get("targets", {}), "targets"),
         tools=reader.record(ToolSettings, tables.get("tools", {}), "tools"),
         runtime=reader.record(RuntimeSettings, tables.get("runtime", {}), "runtime"),
@@ -117,6 +117,19 @@ class _Reader:
                 )
             found[name] = self.record(cls, table, where)
         return found
+
+    def models(self, tables: Mapping[str, Any]) -> dict[str, ModelSettings]:
+        """The models; a server would take names that differ in letter case alone for one."""
+        seen: dict[str, str] = {}
+        for name in tables:
+            other = seen.setdefault(name.lower(), name)
+            if other != name:
+                raise ConfigError(
+                    f"{self.shown}: models {other!r} and {name!r} would get the same tags: "
+                    "a server ignores letter case",
+                    hint="give one of them another name",
+                )
+        return self.named(ModelSettings, tables, "models")
 
     def record(self, cls: type[S], table: Mapping[str, Any], where: str) -> S:
         options = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject
-from deployq.proof.agreement import AskerFor, record
+from deployq.proof.agreement import AskerFor, noise, record
 from deployq.proof.baseline import BaselineStore, finished
 from deployq.proof.suites import Suite
 from deployq.proof.tracing import GREEDY, TOP_LOGPROBS, Asked, Asker
@@ -89,14 +89,16 @@ def record_baseline(
     key = key_of(site, subject, suite, quant, device_of(site, tag))
     if (kept := store.get(key)) is not None:
         return kept
+    askers = asker_for(session, site, tag, f"{subject.suite.name} {quant}")
     answers = record(
-        asker_for(session, site, tag, f"{subject.suite.name} {quant}"),
+        askers,
         suite.prompts,
         store.unfinished(key),
         session.progress,
         lambda prompt: _chats(session, site, tag, prompt),
     )
-    store.save(finished(key, suite.name, tag, answers))
+    own = noise(askers, by_name(suite), answers, session.progress)
+    store.save(finished(key, suite.name, tag, answers, own))
     kept = store.get(key)
     assert kept is not None, "it was just saved"
     return kept

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from deployq.addresses import url_of
 from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerError
 from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
@@ -102,7 +103,7 @@ def _require_names(prepared: Prepared) -> None:
                 f"target {name!r}: its alias would be the tag of the quant {name.upper()}",
                 hint="give the target another name in deployq.toml",
             )
-        other = seen.setdefault((host, name.lower()), name)
+        other = seen.setdefault((host and url_of(host), name.lower()), name)
         if other != name:
             raise ConfigError(
                 f"targets {other!r} and {name!r} want one alias: a server ignores letter case",

@@ -21,7 +21,7 @@ from deployq.digests import sha256_bytes
 from deployq.errors import ArtifactError, DiskError
 from deployq.proof.following import Seams
 from deployq.proof.journal import Journal, pack_answer, unpack_answer
-from deployq.types import Baseline, BaselineKey, TracedAnswer
+from deployq.types import Baseline, BaselineKey, Noise, TracedAnswer
 
 SCHEMA = 1
 SUFFIX = ".jsonl.gz"
@@ -33,7 +33,13 @@ def key_digest(key: BaselineKey) -> str:
     return sha256_bytes(json.dumps(dataclasses.asdict(key), sort_keys=True))
 
 
-def finished(key: BaselineKey, suite: str, tag: str, answers: Iterable[TracedAnswer]) -> Baseline:
+def finished(
+    key: BaselineKey,
+    suite: str,
+    tag: str,
+    answers: Iterable[TracedAnswer],
+    noise: Iterable[Noise] = (),
+) -> Baseline:
     """A baseline of these answers, with the digest of its content."""
     kept = tuple(answers)
     content = json.dumps([pack_answer(answer) for answer in kept], sort_keys=True)
@@ -45,6 +51,7 @@ def finished(key: BaselineKey, suite: str, tag: str, answers: Iterable[TracedAns
         recorded=datetime.now(UTC).isoformat(timespec="seconds"),
         digest=sha256_bytes(key_digest(key) + sha256_bytes(content)),
         full_precision=key.quant.upper() in FULL_PRECISION,
+        noise=tuple(noise),
     )
 
 
@@ -55,20 +62,18 @@ class BaselineStore:
         self.folder = root / "baselines"
 
     def get(self, key: BaselineKey) -> Baseline | None:
-        """The baseline of exactly this key."""
+        """The baseline of exactly this key; one that is damaged is not there."""
         path = self._path(key)
-        return read_baseline(path) if path.exists() else None
+        return _whole(path) if path.exists() else None
 
     def find(self, model_digest: str, suite_digest: str) -> list[Baseline]:
         """Every baseline of a model and suite, wherever it was recorded; the newest first.
 
         Those in full precision come before those that stand in for it.
         """
-        found = [
-            read_baseline(path)
-            for path in sorted(self.folder.glob(f"*{SUFFIX}"))
-            if _is_of(_header(path), model_digest, suite_digest)
-        ]
+        paths = sorted(self.folder.glob(f"*{SUFFIX}"))
+        mine = (path for path in paths if _is_of(_header(path), model_digest, suite_digest))
+        found = [baseline for path in mine if (baseline := _whole(path)) is not None]
         return sorted(found, key=lambda b: (b.full_precision, b.recorded), reverse=True)
 
     def save(self, baseline: Baseline) -> Path:
@@ -139,6 +144,7 @@ def write_baseline(path: Path, baseline: Baseline) -> Path:
         **{f.name: getattr(baseline, f.name) for f in dataclasses.fields(baseline)},
         "key": dataclasses.asdict(baseline.key),
         "answers": len(baseline.answers),
+        "noise": [dataclasses.asdict(one) for one in baseline.noise],
     }
     lines = [header, *map(pack_answer, baseline.answers)]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -157,7 +163,8 @@ def read_baseline(path: Path) -> Baseline:
         header = lines[0]
         key = BaselineKey(**header["key"])
         answers = [unpack_answer(line) for line in lines[1:]]
-        found = finished(key, header["suite"], header["tag"], answers)
+        noise = [Noise(**one) for one in header["noise"]]
+        found = finished(key, header["suite"], header["tag"], answers, noise)
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as exc:
         raise ArtifactError(
             f"{path} is no baseline: {exc}", hint="record it again, or copy the file again"
@@ -169,6 +176,13 @@ def read_baseline(path: Path) -> Baseline:
             hint="record it again, or copy the file again",
         )
     return dataclasses.replace(found, recorded=header["recorded"])
+
+
+def _whole(path: Path) -> Baseline | None:
+    try:
+        return read_baseline(path)
+    except ArtifactError:
+        return None  # it is recorded again
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -68,6 +68,7 @@ def summarize(
         perplexity_ratio=ratio_estimate(excess, counts, confidence=confidence, exponential=True),
         by_position=tuple(stretches(p for one in found for p in one.positions)),
         noise=tuple(noise),
+        noise_floor=max((one.kl for one in (*noise, *baseline.noise)), default=0.0),
         cost=_cost(baseline, found),
         stand_in=baseline.stand_in,
         unanswered=tuple(unanswered),

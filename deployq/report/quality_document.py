@@ -71,6 +71,7 @@ def _baseline(baseline: Baseline) -> Document:
         "full_precision": baseline.full_precision,
         "prompts": len(baseline.answers),
         "tokens": sum(len(answer.steps) for answer in baseline.answers),
+        "noise": [dataclasses.asdict(one) for one in baseline.noise],
         **dataclasses.asdict(baseline.key),
     }
 

@@ -84,6 +84,8 @@ def _agreement(found: Agreement) -> Document:
         "perplexity_ratio": estimate_figures(found.perplexity_ratio),
         "by_position": [dataclasses.asdict(one) for one in found.by_position],
         "noise": [dataclasses.asdict(one) for one in found.noise],
+        "noise_floor": _number(found.noise_floor),
+        "differs": found.differs,
         "cost": dataclasses.asdict(found.cost),
         "stand_in": found.stand_in,
         "unanswered": list(found.unanswered),

@@ -118,9 +118,17 @@ def _footing(evidence: Sequence[Evidence]) -> Iterator[RenderableType]:
                 yield Text(f"! {one.quality.quant}: {plain(rule.reason)}", style="yellow")
         if one.why:
             yield Text(f"{BAD} {one.quality.quant}: {plain(one.why)}")
+    if alike := _within_noise(evidence):
+        yield Text(alike)
     if noise := noise_text([e.quality.agreement for e in evidence if e.quality.agreement]):
         yield Text(noise, style="dim")
     yield Text(LEGEND, style="dim")
+
+
+def _within_noise(evidence: Sequence[Evidence]) -> str:
+    """Which tags are no further from full precision than noise is; "" where none is."""
+    alike = [e.quality.quant for e in evidence if (a := e.quality.agreement) and not a.differs]
+    return f"within the noise, so no difference: {', '.join(alike)}" if alike else ""
 
 
 def noise_text(agreements: Sequence[Agreement]) -> str:
@@ -153,6 +161,8 @@ def quality_markdown(report: QualityReport) -> str:
     lines += [*markdown_table(report.evidence), ""]
     lines += [f"- **{e.quality.quant}**: {escaped(e.why)}" for e in report.evidence if e.why]
     lines += [f"- {escaped(remark)}" for remark in report.remarks]
+    if alike := _within_noise(report.evidence):
+        lines.append(f"- {alike}")
     lines += ["", escaped(LEGEND), "", f"Measured in {seconds_text(report.seconds)}."]
     return "\n".join(lines) + "\n"
 

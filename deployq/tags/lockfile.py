@@ -116,6 +116,11 @@ class Lockfile:
         """The entry of a tag on a host."""
         return self.entries.get((tag.lower(), host))
 
+    def manifest_digest(self, tag: str, host: str) -> str | None:
+        """What a tag on a host was pushed as; None: it has no entry."""
+        entry = self.find(tag, host)
+        return entry.manifest_digest if entry else None
+
     def generation(self, tag: str, host: str, manifest_digest: str) -> LockEntry | None:
         """What is known of one content of a tag, the present or an earlier one."""
         key = (tag.lower(), host)

@@ -98,6 +98,22 @@ class TracedAnswer:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """How far a tag is from itself when asked again; nothing below it is a difference.
+
+    `cached`: asked again at once, the prompt in the cache; `fresh`: after an unload, in the
+    order of the first time.
+    """
+
+    state: Literal["cached", "fresh"]
+    prompts: int
+    positions: int
+    same_top: float
+    kl: float
+    kl_most: float
+
+
+@dataclass(frozen=True)
 class BaselineKey:
     """What a baseline depends on; two of equal keys are one.
 
@@ -118,7 +134,7 @@ class BaselineKey:
 class Baseline:
     """The full-precision answers to a suite. `digest` is the hex sha256 of its content.
 
-    `noise` is how far the baseline is from itself, asked again.
+    `noise` is how far it is from itself, asked again; not part of the digest.
     """
 
     key: BaselineKey
@@ -128,6 +144,7 @@ class Baseline:
     recorded: str
     digest: str = ""
     full_precision: bool = True
+    noise: tuple[Noise, ...] = ()
 
     @property
     def stand_in(self) -> str:
@@ -215,22 +232,6 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Noise:
-    """How far a tag is from itself when asked again; nothing below it is a difference.
-
-    `cached`: asked again at once, the prompt in the cache; `fresh`: after an unload, in the
-    order of the first time.
-    """
-
-    state: Literal["cached", "fresh"]
-    prompts: int
-    positions: int
-    same_top: float
-    kl: float
-    kl_most: float
-
-
-@dataclass(frozen=True)
 class Cost:
     """What measuring took; `plain_tokens` is what plainly generating the same answers takes."""
 
@@ -245,7 +246,8 @@ class Agreement:
     """How one tag agrees with the baseline over a suite.
 
     `kl` is a lower bound of the mean KL divergence in nats per token: the likeliest tokens
-    that both name, and one bucket for the rest. `perplexity` is that of the baseline's answers
+    that both name, and one bucket for the rest; `noise_floor` is the noise of the tag or of the
+    baseline in the same unit, whichever is more. `perplexity` is that of the baseline's answers
     under the tag, `baseline_perplexity` under the baseline itself, at the same positions.
     """
 
@@ -262,9 +264,15 @@ class Agreement:
     perplexity_ratio: Estimate
     by_position: tuple[Stretch, ...] = ()
     noise: tuple[Noise, ...] = ()
+    noise_floor: float = 0.0
     cost: Cost = field(default_factory=Cost)
     stand_in: str = ""
     unanswered: tuple[str, ...] = ()
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is further from the baseline than either is from itself."""
+        return self.kl.value > self.noise_floor
 
     @property
     def left_out(self) -> int:

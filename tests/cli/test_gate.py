@@ -95,6 +95,7 @@ def here(
     prompts = [f'[[prompts]]\nname = "p{n}"\nuser = "{text}"\n' for n, text in enumerate(TEXTS)]
     (tmp_path / "six.toml").write_text("threshold = 0\n" + SUITE + "\n".join(prompts))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEPLOYQ_CACHE_DIR", str(tmp_path / "cache"))
     found = Here(tmp_path, capsys)
     yield found
     for tag in found.tags():

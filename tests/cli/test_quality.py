@@ -55,6 +55,8 @@ def project(
     prompts = [f'[[prompts]]\nname = "p{n}"\nuser = "{text}"\n' for n, text in enumerate(TEXTS)]
     (tmp_path / "six.toml").write_text(SUITE + "\n".join(prompts))
     monkeypatch.chdir(tmp_path)
+    # A command hands its cache down in the environment, which the next one here would find.
+    monkeypatch.setenv("DEPLOYQ_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deployq.errors import ServerTimeout
+from deployq.errors import ArtifactError, ServerTimeout
 from deployq.proof import tracing
 from deployq.proof.agreement import AskerFor, Job, Measured, measure, noise, record
 from deployq.proof.baseline import BaselineStore, finished, read_baseline
@@ -247,6 +247,11 @@ def test_a_recording_is_kept_by_content_and_travels(baseline: Baseline, tmp_path
     assert there.find("m" * 64, "x" * 64) == []
     assert path.stat().st_size < 60_000
     assert read_baseline(path) == kept
+    path.write_bytes(path.read_bytes()[:-40])
+    assert store.get(KEY) is None  # it is recorded again
+    assert store.find("m" * 64, "s" * 64) == []
+    with pytest.raises(ArtifactError, match="is no baseline"):
+        there.take(path)
 
 
 def test_perplexity_is_that_of_the_baselines_answers(baseline: Baseline, lab: Server) -> None:

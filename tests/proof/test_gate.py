@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -123,10 +124,20 @@ def test_one_answer_less_that_is_json() -> None:
 
 
 def test_agreement_only_where_it_is_asked_for() -> None:
-    found = quality([0.0] * 5, same=0.8)
+    found = quality([0.01] * 5, same=0.8)
     assert "agreement" not in statuses(judge_quality(found, Rules()))
     assert statuses(judge_quality(found, Rules(agreement=0.85)))["agreement"] == "fail"
     assert statuses(judge_quality(found, Rules(agreement=0.75)))["agreement"] == "pass"
+
+
+def test_what_is_within_the_noise_is_no_difference() -> None:
+    found = quality([0.01] * 5, same=0.8)
+    assert found.agreement is not None
+    assert found.agreement.differs
+    noisy = replace(found, agreement=replace(found.agreement, noise_floor=0.02))
+    (rule,) = (r for r in judge_quality(noisy, Rules(agreement=0.85)).rules if r.value == 0.8)
+    assert rule.status == "pass"
+    assert "within the noise" in rule.reason
 
 
 def test_what_is_not_sure_says_how_many_prompts_would_be() -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
 
 from deployq import report
 from deployq.types import (
@@ -27,6 +31,7 @@ from deployq.types import (
 )
 from tests.report.samples import answer, passed, prompt
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = BaselineKey("m" * 64, "s" * 64, "F16", {}, "0.34.4", "ollama", "cpu")
 ANSWER = TracedAnswer("good-0", "<s>", "{}", "stop", (), 9, 0, 2, 0.1, 0.1)
 BASELINE = Baseline(KEY, "suite", "t:f16", (ANSWER,), "2026-11-25T00:00:00Z", "d" * 64)
@@ -97,6 +102,19 @@ def test_the_document_says_all_of_it_as_json() -> None:
     names = {p["name"]: (p["ok"], p["baseline_ok"]) for p in tag["checks"]["prompts"]}
     assert names["lost"] == (False, True)
     assert names["both"] == (False, False)
+
+
+def test_documents_keep_their_published_schema() -> None:
+    """What other programs read: no key may go, and none changes its type."""
+    schema = json.loads((ROOT / "docs" / "schemas" / "quality.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    found = Recommendation("laptop", None, "nothing holds", (evidence(False),), ("Q2_K",))
+    quality = report.quality_document(quality_report(holds=False))
+    for document in (quality, report.recommendations_document("t", [found])):
+        jsonschema.validate(document, schema)
+    del quality["tags"][0]["agreement"]["noise_floor"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(quality, schema)
 
 
 def test_a_recommendation_names_what_was_judged() -> None:
