@@ -49,6 +49,7 @@ from .types import (
     QuantSize as QuantSize,
     Report as Report,
     ReportFormat as ReportFormat,
+    Run as Run,
     Runtime as Runtime,
     StepResult as StepResult,
     Target as Target,

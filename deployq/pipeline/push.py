@@ -27,10 +27,12 @@ from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
 from deployq.pipeline.projects import remember_project
 from deployq.pipeline.render import render_tag
+from deployq.pipeline.runs import write_page
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
+from deployq.report.documents import report_document
 from deployq.report.runs import new_run_dir, write_report
 from deployq.source.inspect import require_gguf
 from deployq.tags.lockfile import Lockfile
@@ -65,6 +67,7 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
         run_dir=work.run_dir,
     )
     write_report(work.run_dir, report)
+    write_page(work.run_dir, report_document(report))
     session.plugins.hook.deployq_push_finished(report=report)
     return report
 

@@ -13,7 +13,7 @@ from deployq.report.run_markdown import run_markdown
 from deployq.types import ReportFormat, Run
 
 
-@dataclass(frozen=True)
+@dataclass
 class Format:
     """A format made of a function."""
 
@@ -22,6 +22,7 @@ class Format:
     write: Callable[[Run], str]
 
     def render(self, run: Run) -> str:
+        """The run's text in this format."""
         return self.write(run)
 
 

@@ -23,7 +23,7 @@ from deployq.report.page_matrix import Row, matrix
 from deployq.report.page_measures import measures, nats, percent
 from deployq.report.page_tables import figures, positions
 from deployq.report.page_text import attribute, visible
-from deployq.report.page_verdict import headline
+from deployq.report.page_verdict import against, headline
 from deployq.report.wording import count, seconds_text
 from deployq.types import Noise, Run, RunTag
 from deployq.units import format_bytes
@@ -61,6 +61,7 @@ def _frame(run: Run) -> dict[str, Any]:
         "confidence": percent(_confidence(run)),
         "noise": [_noise(one) for one in _worst(run.tags)],
         "cost": _cost(run.tags),
+        "against": against,
     }  # fmt: skip
 
 

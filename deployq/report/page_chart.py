@@ -78,7 +78,6 @@ class _Chart:
         self.bottom = _TOP + (190.0 if narrow else 250.0)
         lanes = len(self.targets) * _LANE
         height = self.bottom + 44 + (lanes + 26 if lanes else 0)
-        self.x = size_scale([1], self.left, self.right)  # replaced just below
         sizes = [point.size for point in self.points]
         self.x = size_scale(sizes, self.left, self.right)
         self.y = self._y_scale()
@@ -90,13 +89,12 @@ class _Chart:
         self._lanes()
         self._limits()
         ordered = sorted(self.points, key=lambda point: -point.size)
-        places = [
-            (self.x(p.size), self.y(p.estimate.value)) for p in ordered if self._inside(p)
-        ]
+        places = [(self.x(p.size), self.y(p.estimate.value)) for p in ordered if self._inside(p)]
         if len(places) > 1:
             self.svg.path(places, "way")
         for point in ordered:
             self._whisker(point)
+            self._guard(point)
         for point in ordered:
             self._dot(point)
         return self.svg.markup()
@@ -110,8 +108,10 @@ class _Chart:
         if self.measure.cap is not None:
             high = min(high, self.measure.cap)
         room = (high - low or abs(high) or 1.0) * 0.08
-        top = min(high + room, 1.0) if high <= 1.0 and self.measure.better == "higher" else (
-            high + room
+        top = (
+            min(high + room, 1.0)
+            if high <= 1.0 and self.measure.better == "higher"
+            else (high + room)
         )
         return Scale(low - room, top, self.bottom, _TOP + 14)
 
@@ -139,14 +139,15 @@ class _Chart:
             self._lane(target, top + 14 + number * _LANE)
 
     def _lane(self, target: RunTarget, top: float) -> None:
-        svg, limit = self.svg, (target.file_limit_bytes or 0) / 1024**self.power
+        svg, room = self.svg, target.file_limit_bytes or 0
+        limit = room / 1024**self.power
         end = self.x(limit) if limit > self.x.low else self.left
         svg.box(self.left, top, self.right - self.left, 14, "lane")
         svg.box(self.left, top, end - self.left, 14, "room")
         if self.x.has(limit):
             svg.line(end, _TOP + 14, end, top + 14, "budget")
         said = f"{one_line(target.name, 24)}: "
-        said += f"up to {format_bytes(target.file_limit_bytes)}" if limit > 0 else "nothing fits"
+        said += f"up to {format_bytes(room)}" if room > 0 else "nothing fits"
         if limit > self.x.high:
             said += " →"
         svg.text(self.left + 6, top + 11, said, "lanename")
@@ -175,6 +176,13 @@ class _Chart:
             if shown:
                 self.svg.line(at - 4, end, at + 4, end, "whisker")
 
+    def _guard(self, point: Point) -> None:
+        """No label on a point, nor on its whisker."""
+        at = self.x(point.size)
+        ends = [self.y(end) for end in _ends(point.estimate)]
+        steps = range(int(min(ends)), int(max(ends)) + 1, 8)
+        self.taken += [(at, step + 4.0, 5.0) for step in steps]
+
     def _dot(self, point: Point) -> None:
         at, height = self.x(point.size), self.y(point.estimate.value)
         name, kind = point.tag.quant, point.tag.standing
@@ -188,32 +196,44 @@ class _Chart:
                 self.svg.line(at - 5, height - 5 * turn, at + 5, height + 5 * turn, "cross")
         else:
             self.svg.dot(at, height, 5, kind)
-        self._label(at, height, name, kind)
+        self._label(point, at, height, name)
 
-    def _label(self, at: float, height: float, name: str, kind: str) -> None:
-        """Beside a point, where no other label is yet."""
+    def _label(self, point: Point, at: float, height: float, name: str) -> None:
+        """Above a point and its whisker, below them, or beside; where nothing is written yet."""
+        high, low = point.estimate.high, point.estimate.low
+        away = not self._inside(point)
+        top = height if high is None or away else min(height, self.y(high))
+        bottom = height + 6 if low is None or away else max(height, self.y(low))
         half = len(name) * _LETTER / 2
-        middle = min(max(at, self.left + half), self.right - half)
-        for down in (-12, 20, -26, 34, -40, 48):
-            place = height + down
-            if place < _TOP or place > self.bottom - 3:
-                continue
-            if all(abs(middle - x) > half + h or abs(place - y) > 13 for x, y, h in self.taken):
-                break
+        places = [(at, top - 9), (at, bottom + 17), (at - half - 10, height + 4)]
+        places += [(at + half + 10, height + 4), (at, top - 23), (at, bottom + 31)]
+        middle, place = next((p for p in places if self._free(*p, half)), places[0])
+        middle = min(max(middle, self.left + half), self.right - half)
         self.taken.append((middle, place, half))
-        self.svg.text(middle, place, name, f"name {kind}", "middle")
+        self.svg.text(middle, place, name, f"name {point.tag.standing}", "middle")
+
+    def _free(self, middle: float, place: float, half: float) -> bool:
+        if not _TOP - 2 <= place <= self.bottom - 3:
+            return False
+        if middle - half < self.left - 4:
+            return False
+        return all(abs(middle - x) > half + h or abs(place - y) > 13 for x, y, h in self.taken)
 
     def _spoken(self) -> str:
-        said = []
-        for point in sorted(self.points, key=lambda p: -p.size):
-            low, high = point.estimate.low, point.estimate.high
-            written = self.measure.written
-            interval = "" if low is None or high is None else f" ({written(low)} to {written(high)})"
-            said.append(
-                f"{point.tag.quant}, {format_bytes(point.tag.file_bytes)}: "
-                f"{written(point.estimate.value)}{interval}"
-            )
-        return "; ".join(said)
+        """The chart for whoever does not see it."""
+        return "; ".join(
+            f"{point.tag.quant}, {format_bytes(point.tag.file_bytes)}: "
+            f"{with_interval(point.estimate, self.measure.written)}"
+            for point in sorted(self.points, key=lambda p: -p.size)
+        )
+
+
+def with_interval(estimate: Estimate, written: Callable[[float], str]) -> str:
+    """A figure in words: "95.8 % (94.1 % to 97.2 %)"."""
+    value = written(estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} ({written(estimate.low)} to {written(estimate.high)})"
 
 
 def _ends(estimate: Estimate) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Literal
 from markupsafe import Markup
 
 from deployq.report.page_text import excerpt, visible
-from deployq.report.word_diff import word_diff
+from deployq.report.word_diff import Mark, word_diff
 from deployq.report.wording import count
 from deployq.types import Run, RunAnswer, RunPrompt, RunTag, Verdict
 
@@ -138,11 +138,11 @@ def _said(
         who = [*(["full precision"] if full and prompt.baseline is not None else [])]
         who += [tag.quant for tag, _ in members]
         failed = members[0][1].failed if members and not ok else ()
-        html, note = _answered(text, reference, limit)
+        html, note = answered(text, reference, limit)
         yield Said(tuple(who), ok, html, note, tuple(_short(v) for v in failed))
 
 
-def _answered(text: str | None, reference: str | None, limit: int) -> tuple[Markup, str]:
+def answered(text: str | None, reference: str | None, limit: int) -> tuple[Markup, str]:
     if text is None:
         return Markup(""), "no answer in time"
     if not text:
@@ -150,16 +150,15 @@ def _answered(text: str | None, reference: str | None, limit: int) -> tuple[Mark
     if reference is None or text == reference:
         return _shortened(text, limit), ""
     found = word_diff(reference, text, limit)
-    html = Markup("").join(
-        Markup("<{0}>{1}</{0}>").format(Markup(_ELEMENTS[p.mark]), visible(p.text))
-        if p.mark != "same"
-        else visible(p.text)
-        for p in found.parts
-    )
+    html = Markup("").join(_PARTS[part.mark].format(visible(part.text)) for part in found.parts)
     return _with_rest(html, found.before, found.after), f"{count(found.changed, 'word')} changed"
 
 
-_ELEMENTS = {"gone": "del", "new": "ins"}
+_PARTS: dict[Mark, Markup] = {
+    "same": Markup("{}"),
+    "gone": Markup("<del>{}</del>"),
+    "new": Markup("<ins>{}</ins>"),
+}
 
 
 def _shortened(text: str, limit: int) -> Markup:

@@ -32,9 +32,9 @@ class Scale:
         return self.low <= value <= self.high
 
 
-def size_scale(sizes: Sequence[int], start: float, end: float) -> Scale:
-    """File sizes in bytes, with some room on both sides."""
-    least, most = max(min(sizes), 1), max(sizes)
+def size_scale(sizes: Sequence[float], start: float, end: float) -> Scale:
+    """File sizes, in any unit, with some room on both sides."""
+    least, most = max(min(sizes), 1e-9), max(sizes)
     if most / least > LOG_FROM:
         return Scale(least / 1.12, most * 1.12, start, end, log=True)
     room = max((most - least) * 0.12, most * 0.05)

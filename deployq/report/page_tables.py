@@ -23,6 +23,7 @@ from deployq.types import Estimate, Run, RunTag, Stretch
 from deployq.units import format_bytes
 
 SPARK = 72.0
+_NO_PICTURE = Markup("")
 HEAT = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.999)
 
 
@@ -32,7 +33,7 @@ class Figure:
 
     value: str
     interval: str = ""
-    spark: Markup = Markup("")
+    spark: Markup = _NO_PICTURE
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _estimates(
             yield Figure(NOTHING)
             continue
         scale = Scale(min(ends), max(ends), 4, SPARK)
-        spark = whisker(estimate, scale, tag.standing, limit) if len(known) > 1 else Markup("")
+        spark = whisker(estimate, scale, tag.standing, limit) if len(known) > 1 else _NO_PICTURE
         yield Figure(written(estimate.value), _interval(estimate, written), spark)
 
 

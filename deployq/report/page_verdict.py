@@ -95,3 +95,15 @@ def _are(tags: Sequence[RunTag]) -> str:
 
 def _do(tags: Sequence[RunTag]) -> str:
     return "does" if len(tags) == 1 else "do"
+
+
+def against(tag: RunTag) -> list[str]:
+    """What speaks against a tag, a line each: the gate's rules, then what the losses come to."""
+    rules = [f"{rule.rule}: {rule.reason}" for rule in tag.gate if rule.status == "fail"]
+    losses = [
+        f"{one.what}: {one.call} at a margin of {one.margin:.0%} "
+        f"and {one.loss.confidence:.0%} confidence"
+        for one in tag.decisions
+        if one.call != "not worse"
+    ]
+    return [*rules, *losses] or [tag.why]

@@ -73,6 +73,7 @@ def _checks(verification: Verification, baseline: Verification | None) -> Docume
 
 def _agreement(found: Agreement) -> Document:
     return {
+        "baseline_digest": found.baseline_digest,
         "compared": found.compared,
         "scored": found.scored,
         "left_out": found.left_out,

@@ -49,11 +49,8 @@ def _baseline(baseline: Document) -> Iterator[tuple[str, str]]:
         return
     yield "source digest", baseline["model_digest"]
     yield "suite digest", baseline["suite_digest"]
-    yield (
-        "baseline",
-        f"{baseline['quant']}, {baseline['prompts']} prompts, {baseline['tokens']} tokens, "
-        f"recorded {baseline['recorded']}",
-    )
+    amount = f"{baseline['prompts']} prompts, {baseline['tokens']} tokens"
+    yield "baseline", f"{baseline['quant']}, {amount}, recorded {baseline['recorded']}"
     yield "baseline digest", baseline["digest"]
     yield "engine", f"{baseline['engine']} {baseline['server']} on {baseline['device']}"
     options = baseline["options"]

@@ -85,6 +85,8 @@ def _answer(judged: Document, found: Document | None) -> RunAnswer:
         failed=tuple(Verdict(check, False, why) for check, why in judged["failed"].items()),
         tokens=judged.get("tokens"),
         seconds=judged.get("seconds"),
+        positions=agreed.get("positions", 0),
+        same_top=agreed.get("same_top", 0),
         scored=agreed.get("scored", 0),
         kl=agreed.get("kl"),
         excess_nll=agreed.get("excess_nll"),
@@ -123,6 +125,8 @@ def _agreement(found: Document) -> RunAgreement:
         perplexity_ratio=_estimate(found["perplexity_ratio"]),
         by_position=tuple(Stretch(**one) for one in found["by_position"]),
         noise=tuple(Noise(**one) for one in found["noise"]),
+        noise_floor=found.get("noise_floor", 0.0),
+        differs=found.get("differs", True),
         requests=cost["requests"],
         tokens=cost["tokens"],
         plain_tokens=cost["plain_tokens"],
@@ -146,6 +150,4 @@ def _decision(found: Document) -> Decision:
 
 
 def _rule(found: Document) -> GateRule:
-    return GateRule(
-        found["rule"], found["status"], found["reason"], found["value"], found["limit"]
-    )
+    return GateRule(found["rule"], found["status"], found["reason"], found["value"], found["limit"])

@@ -12,6 +12,13 @@ from .base import (
     SourceFormat as SourceFormat,
     StepStatus as StepStatus,
 )
+from .comparison import (
+    ChangeVerdict as ChangeVerdict,
+    Comparison as Comparison,
+    FigureChange as FigureChange,
+    FigureName as FigureName,
+    TagChange as TagChange,
+)
 from .explanation import Explanation as Explanation, TensorGroup as TensorGroup, Term as Term
 from .generations import (
     Generation as Generation,

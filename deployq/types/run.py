@@ -32,8 +32,9 @@ class RunPrompt:
 class RunAnswer:
     """What a tag answered to a prompt, and how it agrees with the baseline's answer there.
 
-    `kl` (a lower bound, nats) and `excess_nll` (nats that the baseline's tokens cost more than
-    in full precision) are means over the `scored` tokens.
+    Of `positions` tokens `same_top` stay the likeliest. `kl` (a lower bound, nats) and
+    `excess_nll` (nats that the baseline's tokens cost more than in full precision) are means
+    over the `scored` tokens.
     """
 
     prompt: str
@@ -43,6 +44,8 @@ class RunAnswer:
     failed: tuple[Verdict, ...] = ()
     tokens: int | None = None
     seconds: float | None = None
+    positions: int = 0
+    same_top: int = 0
     scored: int = 0
     kl: float | None = None
     excess_nll: float | None = None
@@ -63,6 +66,8 @@ class RunAgreement:
     perplexity_ratio: Estimate
     by_position: tuple[Stretch, ...] = ()
     noise: tuple[Noise, ...] = ()
+    noise_floor: float = 0.0
+    differs: bool = True
     requests: int = 0
     tokens: int = 0
     plain_tokens: int = 0

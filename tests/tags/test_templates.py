@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from deployq.errors import ModelfileError
+from deployq.files import template_dir
 from deployq.tags.modelfile import parse
 from deployq.tags.templates import (
-    template_dir,
     context,
     environment,
     render_modelfile,
