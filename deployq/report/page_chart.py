@@ -82,7 +82,7 @@ class _Chart:
         self.x = size_scale(sizes, self.left, self.right)
         self.y = self._y_scale()
         self.svg = Svg(self.width, height, self.measure.title, self._spoken(), "chart")
-        self.taken: list[tuple[float, float, float]] = []
+        self.taken: list[tuple[float, float, float, float]] = []  # middles and halves
 
     def draw(self) -> Markup:
         self._axes()
@@ -180,8 +180,9 @@ class _Chart:
         """No label on a point, nor on its whisker."""
         at = self.x(point.size)
         ends = [self.y(end) for end in _ends(point.estimate)]
-        steps = range(int(min(ends)), int(max(ends)) + 1, 8)
-        self.taken += [(at, step + 4.0, 5.0) for step in steps]
+        middle, half = (max(ends) + min(ends)) / 2, (max(ends) - min(ends)) / 2
+        self.taken.append((at, middle, 5, half))
+        self.taken.append((at, self.y(point.estimate.value), 7, 5))
 
     def _dot(self, point: Point) -> None:
         at, height = self.x(point.size), self.y(point.estimate.value)
@@ -205,11 +206,13 @@ class _Chart:
         top = height if high is None or away else min(height, self.y(high))
         bottom = height + 6 if low is None or away else max(height, self.y(low))
         half = len(name) * _LETTER / 2
-        places = [(at, top - 9), (at, bottom + 17), (at - half - 10, height + 4)]
+        places = [(at, top - 9), (at, bottom + 18), (at - half - 10, height + 4)]
         places += [(at + half + 10, height + 4), (at, top - 23), (at, bottom + 31)]
+        sides = (at - half - 10, at + half + 10)
+        places += [(side, height + 4 + 13 * n) for n in range(1, 14) for side in sides]
         middle, place = next((p for p in places if self._free(*p, half)), places[0])
         middle = min(max(middle, self.left + half), self.right - half)
-        self.taken.append((middle, place, half))
+        self.taken.append((middle, place - 4, half, 6))
         self.svg.text(middle, place, name, f"name {point.tag.standing}", "middle")
 
     def _free(self, middle: float, place: float, half: float) -> bool:
@@ -217,7 +220,10 @@ class _Chart:
             return False
         if middle - half < self.left - 4:
             return False
-        return all(abs(middle - x) > half + h or abs(place - y) > 13 for x, y, h in self.taken)
+        return all(
+            abs(middle - x) > half + across or abs(place - 4 - y) > 6 + down
+            for x, y, across, down in self.taken
+        )
 
     def _spoken(self) -> str:
         """The chart for whoever does not see it."""
