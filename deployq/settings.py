@@ -21,6 +21,8 @@ CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq
 _SECRET_SOURCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|keyring:[^\s/]+(/\S+)?")
 Convert = Callable[[Any, Path], Any]
 OwnTemplate = Literal["model"]
+Suite = Literal["suite"]
+SUITE: Suite = "suite"
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -44,6 +46,11 @@ def _text(value: Any, folder: Path) -> str:  # noqa: ARG001  (every converter ha
 def _path(value: Any, folder: Path) -> Path:
     """A path; a relative one is relative to the file that names it."""
     return folder / Path(_text(value, folder)).expanduser()
+
+
+def _imatrix(value: Any, folder: Path) -> Path | Suite:
+    """A file, or the word that has one made from the suite."""
+    return SUITE if value == SUITE else _path(value, folder)
 
 
 def _address(value: Any, folder: Path) -> str:
@@ -256,6 +263,11 @@ class ModelSettings:
         "Ollama parameters of every tag",
         sample="{ temperature = 0.2, num_ctx = 4096 }",
         default=dict,
+    )
+    imatrix: Path | Suite | None = option(
+        _imatrix,
+        'an importance matrix to quantize with (GGUF); "suite": made from the suite\'s prompts',
+        sample='"suite"',
     )
     license: str | None = option(_text, "the licence text of every tag", sample='"Apache-2.0"')
     gate: GateSettings = option(

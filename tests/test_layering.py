@@ -23,7 +23,7 @@ HOMES = {  # third-party library -> the parts that may import it
     "pynvml": (),
     "jsonschema": ("proof",),
     "jsonpath": ("proof",),
-    "numpy": ("proof",),
+    "numpy": ("artifacts", "proof"),
     "rapidfuzz": ("proof",),
 }
 # A part may import the parts on its line and on every line below it.

@@ -11,7 +11,14 @@ import click
 
 from deployq import plan as planning
 from deployq import report
-from deployq.cli.shared import json_option, quants_option, session_of, show_json, targets_option
+from deployq.cli.shared import (
+    imatrix_option,
+    json_option,
+    quants_option,
+    session_of,
+    show_json,
+    targets_option,
+)
 from deployq.errors import ConfigError
 from deployq.pipeline.prepare import Prepared, prepare
 from deployq.pipeline.resolve import Overrides
@@ -38,6 +45,7 @@ class Shown:
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @targets_option
 @quants_option
+@imatrix_option
 @click.option("--memory", metavar="SIZE", help="A machine with this memory, e.g. 24GB.")
 @click.option("--kind", type=click.Choice(get_args(MemoryKind)), help="Of that memory.")
 @click.option("--context", "n_ctx", type=click.IntRange(1), help="Context in tokens.")
@@ -110,6 +118,7 @@ def _overrides(given: Mapping[str, Any]) -> Overrides:
         cache_type=_cache_type(given["cache_type"]),
         memory_bytes=parse_bytes(memory) if memory else None,
         kind=given["kind"],
+        imatrix=given["imatrix"],
     )
 
 

@@ -12,6 +12,7 @@ from deployq.cli.plan import draw_plan, show_plan
 from deployq.cli.shared import (
     can_ask,
     ci_options,
+    imatrix_option,
     json_option,
     quants_option,
     require_one_form,
@@ -32,6 +33,7 @@ from deployq.plan.quants import parse_quants
 @click.argument("model")
 @targets_option
 @quants_option
+@imatrix_option
 @click.option("--backend", metavar="NAME", help="What quantizes; default: any that can.")
 @runtime_option
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
@@ -57,6 +59,7 @@ def command(
     model: str,
     targets: tuple[str, ...],
     quants: tuple[str, ...],
+    imatrix: str | None,
     backend: str | None,
     runtime: str | None,
     dry_run: bool,
@@ -83,7 +86,7 @@ def command(
       deployq push task-api --dry-run
     """
     require_one_form(as_json, as_markdown)
-    overrides = Overrides(quants=parse_quants(",".join(quants)) if quants else ())
+    overrides = Overrides(quants=parse_quants(",".join(quants)) if quants else (), imatrix=imatrix)
     with session_of(ctx, plugins__backend=backend, runtime__name=runtime) as session:
         prepared = prepare(
             session,

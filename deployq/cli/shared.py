@@ -90,6 +90,15 @@ def quants_option(function: F) -> F:
     )(function)
 
 
+def imatrix_option(function: F) -> F:
+    """Add `--imatrix`."""
+    return click.option(
+        "--imatrix",
+        metavar="suite|FILE|none",
+        help="Importance matrix to quantize with: made from the suite, or a GGUF file.",
+    )(function)
+
+
 def config_of(ctx: click.Context, **options: str | None) -> Config:
     """The configuration of this command; `options` are `section__key` = value or None."""
     config = load_config(ctx.obj["config_file"], os.environ)

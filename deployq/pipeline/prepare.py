@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+from deployq import pipeline
 from deployq.artifacts.store import ArtifactStore, artifact_key
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, ToolMissing
 from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
+from deployq.pipeline.matrices import header_bytes, uses_imatrix, with_imatrix
 from deployq.pipeline.resolve import Model, Overrides, resolve_model, resolve_targets
 from deployq.pipeline.session import Session
 from deployq.pipeline.stores import place_of, server_stores
+from deployq.plan.catalogue import CATALOGUE
 from deployq.plan.planner import make_plan
 from deployq.plan.quants import own_size
 from deployq.plugins import pick
@@ -47,11 +50,11 @@ def prepare(
         ConfigError: an unknown model, target or quant.
         SourceError: the model can't be used.
     """
-    model = resolve_model(session.config, name)
+    model = with_imatrix(resolve_model(session.config, name), overrides.imatrix)
     info = inspect(model.source)
     require_full_precision(info, allow_requantize)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
-    size_of = sizer(session, info, judge != "nothing")
+    size_of = sizer(session, info, judge != "nothing", model)
     artifacts = place_of(session.cache_dir)
     plan = make_plan(
         model.name,
@@ -60,7 +63,8 @@ def prepare(
         size_of,
         artifacts=artifacts,
         stores=server_stores(session, {target.host for target in resolved}, artifacts),
-        cached=_cached(session, info),
+        cached=_cached(session, model, info),
+        imatrix=model.settings.imatrix is not None,
     )
     if judge != "nothing":
         judged = judge_plan(session, plan, judge)
@@ -68,12 +72,19 @@ def prepare(
     return Prepared(model, info, plan, size_of)
 
 
-def sizer(session: Session, info: ModelInfo, judge: bool) -> Callable[[str], QuantSize]:
-    """Exact size per quant: by deployq's own rules, or a judge's where it is asked and can tell."""
+def sizer(
+    session: Session, info: ModelInfo, judge: bool, model: Model | None = None
+) -> Callable[[str], QuantSize]:
+    """Exact size per quant: by deployq's own rules, or a judge's where it is asked and can tell.
+
+    Of a quant that is made with the model's importance matrix, by deployq's own rules.
+    """
     judges = able_judges(session) if judge else []
 
     @cache
     def size_of(quant: str) -> QuantSize:
+        if model is not None and uses_imatrix(model, quant):
+            return own_size(info, quant, header_bytes(model))
         return ask_size(judges, info, quant) or own_size(info, quant)
 
     return size_of
@@ -93,19 +104,24 @@ def source_digest(session: Session, info: ModelInfo) -> str:
     return digests[0] if len(digests) == 1 else sha256_bytes("\n".join(digests))
 
 
-def _cached(session: Session, info: ModelInfo) -> frozenset[str]:
+def _cached(session: Session, model: Model, info: ModelInfo) -> frozenset[str]:
     """Quants whose artifact is in the store already; empty while the source was never hashed."""
     known = [session.digests.known(file) for file in info.files]
     if None in known:
         return frozenset()
     digest = source_digest(session, info)
     store = ArtifactStore(session.cache_dir)
+    keys = {
+        quant: pipeline.imatrix_key(session, model, digest, quant)
+        for quant in CATALOGUE
+        if uses_imatrix(model, quant)
+    }
     return frozenset(
         quant
         for backend in session.backends().values()
         if (health := backend.health()).ok
         for quant in backend.quants()
-        if store.get(artifact_key(digest, quant, backend.name, health.version))
+        if store.get(artifact_key(digest, quant, backend.name, health.version, keys.get(quant, "")))
     )
 
 

@@ -38,7 +38,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the command line says of every target; None or empty: nothing."""
+    """What the command line says of every target; None or empty: nothing.
+
+    `imatrix` is the model's: "suite", a file, or "none".
+    """
 
     quants: tuple[str, ...] = ()
     goal: Goal | None = None
@@ -46,6 +49,7 @@ class Overrides:
     cache_type: str | None = None
     memory_bytes: int | None = None
     kind: MemoryKind | None = None
+    imatrix: str | None = None
 
 
 def resolve_model(config: Config, name: str) -> Model:

@@ -48,6 +48,7 @@ class _Planning:
     types_of: Callable[[str], Sequence[str]]
     lookups_of: Callable[[str], Lookups]
     speed_of: SpeedOf
+    imatrix: bool = False
 
     def memory_for(self, target: Target) -> MemoryOf:
         """A quant's memory on a target: of a card, what lies on it."""
@@ -85,6 +86,7 @@ def make_plan(
     stores: Mapping[str | None, ServerStore] | None = None,
     cached: frozenset[str] = frozenset(),
     memory_of: MemoryOf | None = None,
+    imatrix: bool = False,
 ) -> Plan:
     """Weigh every candidate against every target and choose.
 
@@ -97,6 +99,7 @@ def make_plan(
         stores: by a target's host, where that server keeps its models.
         cached: quants whose artifact is there already.
         memory_of: (size, n_ctx, cache type) -> memory; None: from the header.
+        imatrix: the model has an importance matrix.
 
     Raises:
         ConfigError: a quant that was asked for needs an importance matrix, or is more precise
@@ -111,6 +114,7 @@ def make_plan(
         types_of,
         cache(lambda quant: lookups(info, types_of(quant))),
         estimator(info, types_of),
+        imatrix,
     )
     plans = tuple(_plan_target(planning, target) for target in targets)
     disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached)
@@ -166,11 +170,11 @@ def _plan_target(planning: _Planning, target: Target) -> TargetPlan:
 def _asked(planning: _Planning, target: Target) -> list[QuantSize]:
     """The sizes of the quants that a target names, each checked."""
     for name in target.quants:
-        if CATALOGUE[name].needs_imatrix:
+        if CATALOGUE[name].needs_imatrix and not planning.imatrix:
             raise ConfigError(
-                f"target {target.name!r}: {name} needs an importance matrix, "
-                "which this version does not make",
-                hint="choose one that needs none, such as Q2_K or Q3_K_M",
+                f"target {target.name!r}: {name} needs an importance matrix",
+                hint='write imatrix = "suite" (or a file) for the model, or give --imatrix suite; '
+                "Q2_K and Q3_K_M need none",
             )
         if exceeds(name, planning.info.dtype):
             raise ConfigError(

@@ -177,6 +177,7 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
     n_ctx_train = first.metadata.get(f"{architecture}.context_length")
     template = first.metadata.get("tokenizer.chat_template")
     projector = projector_bytes(first.path)
+    header = _output_header_bytes(first, tensors)
     return ModelInfo(
         path=first.path,
         files=tuple(header.path for header in headers),
@@ -186,7 +187,8 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
         quantized=any(TYPES[tensor.type].quantized for tensor in tensors),
         n_params=sum(tensor.n_elements for tensor in tensors),
         n_ctx_train=n_ctx_train if isinstance(n_ctx_train, int) else None,
-        header_bytes=_output_header_bytes(first, tensors),
+        header_bytes=padded(header, GGUF_ALIGNMENT),
+        header_padding=padded(header, GGUF_ALIGNMENT) - header,
         file_bytes=sum(header.file_bytes for header in headers),
         metadata=first.metadata,
         array_lengths={key: array.count for key, array in first.arrays.items()},
@@ -221,16 +223,16 @@ def _main_type(tensors: Iterable[TensorInfo]) -> str:
 
 
 def _output_header_bytes(header: Header, tensors: Iterable[TensorInfo]) -> int:
-    """Bytes before tensor data in the file that llama-quantize writes.
+    """Bytes before tensor data in the file that llama-quantize writes, not padded yet.
 
     It keeps every metadata entry, sets two as 32-bit values, drops those of a split, joins the
-    tensors, drops trailing dimensions of 1, and pads to 32 whatever the source did (seen by
+    tensors, drops trailing dimensions of 1, and pads them to 32 whatever the source did (seen by
     running b11434 on headers with other alignments).
     """
     kept = {k: n for k, n in header.entry_bytes.items() if k not in (*_SET_KEYS, *_SPLIT_KEYS)}
     entries = sum(kept.values()) + sum(8 + len(key) + 4 + 4 for key in _SET_KEYS)
     infos = sum(8 + len(t.name.encode()) + 4 + 8 * _n_dims(t.shape) + 4 + 8 for t in tensors)
-    return padded(4 + 4 + 8 + 8 + entries + infos, GGUF_ALIGNMENT)
+    return 4 + 4 + 8 + 8 + entries + infos
 
 
 def _n_dims(shape: Sequence[int]) -> int:

@@ -32,12 +32,25 @@ from .guide import (
     GuideFit as GuideFit,
     GuideSize as GuideSize,
 )
+from .importance import Imatrix as Imatrix, ImatrixFacts as ImatrixFacts
 from .machines import (
     Bandwidth as Bandwidth,
     Card as Card,
     Hardware as Hardware,
     Speed as Speed,
     Target as Target,
+)
+from .measuring import (
+    BenchReport as BenchReport,
+    Comparison as Comparison,
+    MeasuredRow as MeasuredRow,
+    MeasureReport as MeasureReport,
+    MeterText as MeterText,
+    Samples as Samples,
+    SpeedOptions as SpeedOptions,
+    Speeds as Speeds,
+    TextOptions as TextOptions,
+    TextScore as TextScore,
 )
 from .parity import (
     Conversation as Conversation,
@@ -69,7 +82,10 @@ from .protocols import (
     AddressedRuntime as AddressedRuntime,
     Answerer as Answerer,
     Backend as Backend,
+    Calibrator as Calibrator,
     CheckType as CheckType,
+    ComparingMeter as ComparingMeter,
+    Completer as Completer,
     Converter as Converter,
     Judge as Judge,
     MeasuringProfiler as MeasuringProfiler,
@@ -79,6 +95,7 @@ from .protocols import (
     Progress as Progress,
     ReportFormat as ReportFormat,
     Runtime as Runtime,
+    SpeedMeter as SpeedMeter,
     StoringRuntime as StoringRuntime,
     Tracer as Tracer,
     no_progress as no_progress,

@@ -12,6 +12,7 @@ class QuantizeJob:
 
     `source` is a full-precision GGUF (the first part of a split one), `output` a path in an
     existing folder where nothing stands yet. `threads` None means: the backend's default.
+    `imatrix` is an importance matrix (GGUF) to quantize with.
     """
 
     source: Path
@@ -19,13 +20,15 @@ class QuantizeJob:
     output: Path
     threads: int | None = None
     allow_requantize: bool = False
+    imatrix: Path | None = None
 
 
 @dataclass(frozen=True)
 class Artifact:
     """A finished, read-only GGUF in the store.
 
-    `key` is the sha256 of what went into it, `digest` the sha256 (hex) of its bytes.
+    `key` is the sha256 of what went into it, `digest` the sha256 (hex) of its bytes,
+    `imatrix_digest` that of the importance matrix it was quantized with, if there was one.
     """
 
     path: Path
@@ -37,3 +40,4 @@ class Artifact:
     backend_version: str
     seconds: float = 0.0
     reused: bool = False
+    imatrix_digest: str = ""

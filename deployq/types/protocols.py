@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deployq.types.artifacts import QuantizeJob
     from deployq.types.base import Json
     from deployq.types.machines import Hardware
+    from deployq.types.measuring import Comparison, MeterText, SpeedOptions, Speeds, TextOptions
     from deployq.types.plan import Memory, QuantSize
     from deployq.types.quality import Piece
     from deployq.types.run import Run
@@ -106,6 +107,68 @@ class Meter(Protocol):
 
     def health(self) -> Health: ...
     def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement: ...
+
+
+@runtime_checkable
+class ComparingMeter(Protocol):
+    """A meter that scores several files on one text against full precision (KL divergence).
+
+    `compare` may write below `folder`, which is empty and has to hold all that it needs: a
+    `DiskError` is raised before anything is run where it doesn't.
+    """
+
+    name: str
+    unit: str
+
+    def health(self) -> Health: ...
+    def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement: ...
+    def compare(
+        self,
+        baseline: Path,
+        artifacts: Mapping[str, Path],
+        text: MeterText,
+        options: TextOptions,
+        folder: Path,
+        progress: Progress,
+    ) -> Comparison: ...
+
+
+@runtime_checkable
+class SpeedMeter(Protocol):
+    """A meter of speed, load time and memory; no text is read for it."""
+
+    name: str
+    unit: str
+
+    def health(self) -> Health: ...
+    def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement: ...
+    def speeds(
+        self, artifacts: Mapping[str, Path], options: SpeedOptions, folder: Path, progress: Progress
+    ) -> Mapping[str, Speeds]: ...
+
+
+@runtime_checkable
+class Calibrator(Protocol):
+    """Makes an importance matrix of a full-precision GGUF: which weights a text leans on."""
+
+    name: str
+
+    def health(self) -> Health: ...
+    def calibrate(
+        self, gguf: Path, text: MeterText, output: Path, options: TextOptions, progress: Progress
+    ) -> None: ...
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """Continues raw prompts from a GGUF file, greedily and with no server of the user's."""
+
+    name: str
+
+    def health(self) -> Health: ...
+    def complete(
+        self, gguf: Path, prompts: Sequence[str], n_ctx: int, n_predict: int, progress: Progress
+    ) -> Sequence[str]: ...
 
 
 @runtime_checkable

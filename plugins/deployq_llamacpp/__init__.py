@@ -1,14 +1,29 @@
-"""llama.cpp's own tools as plugins: the backend `llamacpp` and the judge `llama-quantize`."""
+"""llama.cpp's own tools as plugins.
+
+The backend `llamacpp` (quantize), the judge `llama-quantize` (exact sizes, memory), the meters
+`perplexity` and `speed`, the calibrator `llama-imatrix`, and the completer `llama-server`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deployq import Backend, Judge, hookimpl
+from deployq import Backend, Calibrator, Completer, Judge, Meter, hookimpl
 from deployq_llamacpp.backend import LlamaCppBackend
+from deployq_llamacpp.completer import LlamaCppCompleter
+from deployq_llamacpp.imatrix import LlamaCppCalibrator
 from deployq_llamacpp.judge import LlamaCppJudge
+from deployq_llamacpp.perplexity import Perplexity
+from deployq_llamacpp.speed import Speed
 
-__all__ = ["LlamaCppBackend", "LlamaCppJudge"]
+__all__ = [
+    "LlamaCppBackend",
+    "LlamaCppCalibrator",
+    "LlamaCppCompleter",
+    "LlamaCppJudge",
+    "Perplexity",
+    "Speed",
+]
 
 
 @hookimpl
@@ -19,3 +34,18 @@ def deployq_backends() -> Iterable[Backend]:
 @hookimpl
 def deployq_judges() -> Iterable[Judge]:
     return (LlamaCppJudge(),)
+
+
+@hookimpl
+def deployq_meters() -> Iterable[Meter]:
+    return (Perplexity(), Speed())
+
+
+@hookimpl
+def deployq_calibrators() -> Iterable[Calibrator]:
+    return (LlamaCppCalibrator(),)
+
+
+@hookimpl
+def deployq_completers() -> Iterable[Completer]:
+    return (LlamaCppCompleter(),)
