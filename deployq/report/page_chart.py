@@ -22,7 +22,8 @@ CAP = 4.0
 class Measure:
     """What a chart shows: a figure of a tag, how it is written, and the lines to hold it against.
 
-    `limits` are values with a name; `cap` is the largest value that is drawn in its place.
+    `limits` are values with a name, `line` the class of their lines; what is beyond `cap` is drawn
+    at the edge.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Measure:
     better: str
     limits: tuple[tuple[float, str], ...] = ()
     cap: float | None = None
+    line: str = "limit"
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,15 @@ class _Chart:
     def draw(self) -> Markup:
         self._axes()
         self._lanes()
-        self._limits()
         ordered = sorted(self.points, key=lambda point: -point.size)
+        for point in ordered:
+            self._guard(point)
+        self._limits()
         places = [(self.x(p.size), self.y(p.estimate.value)) for p in ordered if self._inside(p)]
         if len(places) > 1:
             self.svg.path(places, "way")
         for point in ordered:
             self._whisker(point)
-            self._guard(point)
         for point in ordered:
             self._dot(point)
         return self.svg.markup()
@@ -153,11 +156,18 @@ class _Chart:
         svg.text(self.left + 6, top + 11, said, "lanename")
 
     def _limits(self) -> None:
+        """What the figures are held to, each named at an end of its line where there is room."""
         for value, name in self.measure.limits:
-            if self.y.has(value):
-                at = self.y(value)
-                self.svg.line(self.left, at, self.right, at, "limit")
-                self.svg.text(self.right, at - 4, name, "limitname", "end")
+            if not self.y.has(value):
+                continue
+            at, half = self.y(value), len(name) * _LETTER / 2
+            self.svg.line(self.left, at, self.right, at, self.measure.line)
+            places = [
+                (x, at + down) for down in (-5, 14) for x in (self.right - half, self.left + half)
+            ]
+            middle, place = next((p for p in places if self._free(*p, half)), places[0])
+            self.taken.append((middle, place - 4, half, 6))
+            self.svg.text(middle, place, name, f"{self.measure.line}name", "middle")
 
     # ------------------------------------------------------------ the points
 

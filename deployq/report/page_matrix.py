@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from deployq.report.page_text import excerpt, visible
 from deployq.report.word_diff import Mark, word_diff
-from deployq.report.wording import count
 from deployq.types import Run, RunAnswer, RunPrompt, RunTag, Verdict
 
 Outcome = Literal["pass", "lost", "fail", "gained", "none"]
@@ -151,7 +150,7 @@ def answered(text: str | None, reference: str | None, limit: int) -> tuple[Marku
         return _shortened(text, limit), ""
     found = word_diff(reference, text, limit)
     html = Markup("").join(_PARTS[part.mark].format(visible(part.text)) for part in found.parts)
-    return _with_rest(html, found.before, found.after), f"{count(found.changed, 'word')} changed"
+    return _with_rest(html, found.before, found.after), found.said
 
 
 _PARTS: dict[Mark, Markup] = {

@@ -42,6 +42,7 @@ def _all(run: Run) -> Iterator[Measure]:
         percent,
         "higher",
         _baseline(run),
+        line="reference",
     )
 
 
@@ -87,7 +88,7 @@ def percent(value: float) -> str:
 def signed_percent(value: float) -> str:
     """`0.05` as "+5 %"."""
     text = _trimmed(100 * value)
-    return f"{text} %" if value <= 0 else f"+{text} %"
+    return f"+{text} %" if value > 0 and text != "0" else f"{text} %"
 
 
 def nats(value: float) -> str:

@@ -53,7 +53,7 @@ def ticks(scale: Scale, most: int) -> list[float]:
 
 def _step(raw: float) -> float:
     power = 10 ** math.floor(math.log10(raw))
-    return float(power * next(n for n in (1, 2, 2.5, 5, 10) if n * power >= raw * (1 - 1e-9)))
+    return float(power * next(n for n in (1, 2, 5, 10) if n * power >= raw * (1 - 1e-9)))
 
 
 def _log_ticks(scale: Scale, most: int) -> list[float]:

@@ -53,17 +53,18 @@ def _recommendation(run: Run) -> Headline:
 
 def _push(run: Run) -> Headline:
     failed = [target for target in run.targets if not target.ok]
-    if not failed:
-        tags = f"{count(len(run.tags), 'tag')} on {count(len(run.targets), 'target')}"
-        moved = [target for target in run.targets if target.planned]
-        if moved:
-            said = "; ".join(_moved(target) for target in moved)
-            return Headline("warn", f"Pushed {tags}: {said}", _basis(run))
-        return Headline("good", f"Pushed: {tags}", _basis(run))
-    names = ", ".join(target.name for target in failed)
-    rest = len(run.targets) - len(failed)
-    also = f"; {count(rest, 'other target')} done" if rest else ""
-    return Headline("bad", f"Not pushed to {names}{also}", _basis(run))
+    if failed:
+        names = ", ".join(target.name for target in failed)
+        rest = len(run.targets) - len(failed)
+        also = f"; {count(rest, 'other target')} done" if rest else ""
+        return Headline("bad", f"Not pushed to {names}{also}", _basis(run))
+    own = [tag for tag in run.tags if not tag.alias_of]
+    kept = [tag for tag in own if tag.status != "skipped"]
+    gone = [tag for tag in own if tag.status == "skipped" and tag.holds is False]
+    said = [f"Pushed {_listed(kept)}" if kept else "Nothing was to be pushed"]
+    said += [f"{_listed(gone)} {_do(gone)} not hold"] if gone else []
+    said += [_moved(target) for target in run.targets if target.planned]
+    return Headline("warn" if len(said) > 1 else "good", "; ".join(said), _basis(run))
 
 
 def _moved(target: RunTarget) -> str:

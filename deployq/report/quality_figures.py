@@ -48,7 +48,6 @@ def _checks(verification: Verification, baseline: Verification | None) -> Docume
         "suite": verification.suite,
         "passed": verification.passed,
         "total": len(verification.results),
-        "tokens_per_second": _number(verification.tokens_per_second),
         "baseline_passed": baseline.passed if baseline else None,
         "prompts": [
             {

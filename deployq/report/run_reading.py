@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from deployq.report.run_facts import run_facts
@@ -42,7 +43,7 @@ def read_run(document: Document, name: str = "") -> Run:
         exit_code=document.get("exit_code"),
         targets=tuple(_targets(document, plan, kind, tags)),
         tags=tags,
-        prompts=tuple(_prompts(document, kind)),
+        prompts=tuple(_prompts(document, kind, {tag.tag for tag in tags})),
         baseline_quant=baseline.get("quant"),
         baseline_digest=baseline.get("digest")
         or next((a["baseline_digest"] for a in agreements if a.get("baseline_digest")), None),
@@ -67,25 +68,17 @@ def _tag_documents(document: Document, kind: RunKind) -> Iterator[Document]:
 
 
 def _tags(document: Document, kind: RunKind, bits: Mapping[str, float]) -> tuple[RunTag, ...]:
-    """Every tag once; an alias only where it was asked and answered otherwise than its tag."""
+    """Every tag once; an alias only where it failed a prompt, for it has its tag's weights."""
     read = report_tag if kind == "push" else quality_tag
     found: dict[str, RunTag] = {}
     verdicts = _verdicts(document) if kind == "push" else {}
     for one in _tag_documents(document, kind):
         tag = read(one, bits.get(one["quant"]), verdicts.get(one["tag"]))
-        if tag.alias_of and (not tag.answers or _same(tag, found.get(tag.alias_of))):
+        if tag.alias_of and all(answer.ok for answer in tag.answers):
             continue
         if tag.tag not in found or (tag.answers and not found[tag.tag].answers):
             found[tag.tag] = tag
     return tuple(sorted(found.values(), key=lambda tag: -tag.file_bytes))
-
-
-def _same(one: RunTag, other: RunTag | None) -> bool:
-    if other is None:
-        return False
-    return [(a.prompt, a.ok, a.text) for a in one.answers] == [
-        (a.prompt, a.ok, a.text) for a in other.answers
-    ]
 
 
 def _verdicts(document: Document) -> dict[str, Document]:
@@ -98,14 +91,14 @@ def _verdicts(document: Document) -> dict[str, Document]:
     return found
 
 
-def _prompts(document: Document, kind: RunKind) -> Iterator[RunPrompt]:
+def _prompts(document: Document, kind: RunKind, tags: AbstractSet[str]) -> Iterator[RunPrompt]:
     """The prompts in the suite's order, with what the baseline answered where it is known."""
     asked: dict[str, tuple[Message, ...]] = {
         one["name"]: tuple(Message(m["role"], m["content"]) for m in one["messages"])
         for one in document.get("prompts") or ()
     }
     baseline: dict[str, tuple[str | None, bool | None]] = {}
-    for one in _tag_documents(document, kind):
+    for one in (one for one in _tag_documents(document, kind) if one["tag"] in tags):
         for judged in _judged(one):
             known = (judged.get("baseline_answer"), judged.get("baseline_ok"))
             if known != (None, None) or judged["name"] not in baseline:

@@ -21,7 +21,10 @@ Document = Mapping[str, Any]
 
 
 def quality_tag(one: Document, bits: float | None, verdict: Document | None = None) -> RunTag:
-    """A tag of quality.json or recommendation.json."""
+    """A tag of quality.json or recommendation.json.
+
+    Its speed is left out: answers with log probabilities, streamed, are no benchmark.
+    """
     del verdict  # a judgement has its own
     return RunTag(
         tag=one["tag"],
@@ -69,7 +72,6 @@ def _figures(quality: Document) -> dict[str, Any]:
     return {
         "passed": checks["passed"],
         "total": checks["total"],
-        "tokens_per_second": checks.get("tokens_per_second"),
         "answers": tuple(_answer(p, found.get(p["name"])) for p in checks["prompts"]),
         "agreement": _agreement(agreement) if agreement else None,
     }

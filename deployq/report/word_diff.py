@@ -10,6 +10,7 @@ from itertools import takewhile
 from typing import Literal
 
 from deployq.report.page_text import Excerpt, excerpt
+from deployq.report.wording import count
 
 Mark = Literal["same", "gone", "new"]
 _WORDS = re.compile(r"\w+|\s+|[^\w\s]")
@@ -26,7 +27,7 @@ class Part:
 
 @dataclass(frozen=True)
 class WordDiff:
-    """An answer with the words that differ from a reference; `changed` counts them."""
+    """An answer with what differs from a reference: `changed` words, signs and spaces."""
 
     parts: tuple[Part, ...]
     before: int = 0
@@ -36,6 +37,13 @@ class WordDiff:
     def changed(self) -> int:
         marked = [len(_WORDS.findall(p.text)) for p in self.parts if p.mark != "same"]
         return sum(marked)
+
+    @property
+    def said(self) -> str:
+        """How much differs, in words."""
+        text = "".join(p.text + " " for p in self.parts if p.mark != "same")
+        words = len(re.findall(r"\w+", text))
+        return f"{count(words, 'word')} changed" if words else "signs or spaces changed"
 
 
 def word_diff(reference: str, answer: str, limit: int) -> WordDiff:
