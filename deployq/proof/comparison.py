@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from deployq.proof.statistics import CONFIDENCE, paired_difference, paired_shares
 from deployq.types import (
     ChangeVerdict,
-    Comparison,
     Estimate,
     FigureChange,
     Run,
     RunAnswer,
+    RunComparison,
     RunTag,
     TagChange,
 )
@@ -26,11 +26,11 @@ Pair = tuple[RunAnswer, RunAnswer]
 QUALITY = frozenset({"checks", "same token", "KL", "perplexity"})
 
 
-def compare_runs(before: Run, after: Run, confidence: float = CONFIDENCE) -> Comparison:
+def compare_runs(before: Run, after: Run, confidence: float = CONFIDENCE) -> RunComparison:
     """What changed for the quants that both runs have."""
     old, new = ({tag.quant: tag for tag in run.tags if not tag.alias_of} for run in (before, after))
     tags = [_tag(old[quant], new[quant], confidence) for quant in old if quant in new]
-    return Comparison(
+    return RunComparison(
         before,
         after,
         tuple(tags),

@@ -15,7 +15,7 @@ from deployq.report.comparison_words import (
 )
 from deployq.report.page import LIMITS, MOST_BYTES, render
 from deployq.report.page_matrix import Said, answered
-from deployq.types import Comparison, RunAnswer, TagChange, Verdict
+from deployq.types import RunAnswer, RunComparison, TagChange, Verdict
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Rewritten:
     after: Said
 
 
-def comparison_page(found: Comparison) -> str:
+def comparison_page(found: RunComparison) -> str:
     """The page: verdict, a table per tag, and the answers that changed."""
     for limit in LIMITS:
         html = render(
@@ -47,7 +47,7 @@ def comparison_page(found: Comparison) -> str:
     return html
 
 
-def _rewritten(found: Comparison, tag: TagChange, limit: int) -> Iterator[Rewritten]:
+def _rewritten(found: RunComparison, tag: TagChange, limit: int) -> Iterator[Rewritten]:
     """Lost ones first, then gained ones, then the rest."""
     old, new = (
         {one.prompt: one for t in run.tags if t.quant == tag.quant for one in t.answers}

@@ -18,13 +18,13 @@ from deployq.report.comparison_words import (
     value_text,
 )
 from deployq.report.wording import plain
-from deployq.types import ChangeVerdict, Comparison, TagChange
+from deployq.types import ChangeVerdict, RunComparison, TagChange
 
 STYLES: dict[ChangeVerdict, str] = {"better": "green", "worse": "red", "same": "dim"}
 NAMES_SHOWN = 5
 
 
-def comparison_view(found: Comparison) -> RenderableType:
+def comparison_view(found: RunComparison) -> RenderableType:
     """A table per tag, worst first in words."""
     title = Text.assemble(
         (f"{CHANGE_MARKS[found.verdict]} ", STYLES[found.verdict]),
@@ -41,7 +41,7 @@ def comparison_view(found: Comparison) -> RenderableType:
     return Group(*parts, *(Text(f"! {plain(r)}", style="yellow") for r in found.remarks))
 
 
-def comparison_document(found: Comparison) -> dict[str, Any]:
+def comparison_document(found: RunComparison) -> dict[str, Any]:
     """What `deployq compare --json` prints."""
     return {
         "schema": 1,
@@ -59,7 +59,7 @@ def comparison_document(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _run(found: Comparison, side: str) -> dict[str, Any]:
+def _run(found: RunComparison, side: str) -> dict[str, Any]:
     run = found.before if side == "before" else found.after
     return {"run": run.name, "kind": run.kind, "model": run.model, "started": run.started}
 

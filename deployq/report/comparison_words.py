@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from deployq.report.page_measures import nats, percent, signed_percent
 from deployq.report.wording import BAD, GOOD, plain
-from deployq.types import ChangeVerdict, Comparison, FigureChange, Run
+from deployq.types import ChangeVerdict, FigureChange, Run, RunComparison
 from deployq.units import format_bytes
 
 CHANGE_MARKS: dict[ChangeVerdict, str] = {"better": GOOD, "worse": BAD, "same": "="}
 
 
-def change_verdict(found: Comparison) -> str:
+def change_verdict(found: RunComparison) -> str:
     """The verdict on two runs, in a sentence."""
     if not found.tags:
         return "no quant is in both runs"

@@ -14,9 +14,9 @@ from .base import (
 )
 from .comparison import (
     ChangeVerdict as ChangeVerdict,
-    Comparison as Comparison,
     FigureChange as FigureChange,
     FigureName as FigureName,
+    RunComparison as RunComparison,
     TagChange as TagChange,
 )
 from .explanation import Explanation as Explanation, TensorGroup as TensorGroup, Term as Term

@@ -44,7 +44,7 @@ class TagChange:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """What changed from `before` to `after`; `remarks` say what limits the comparison.
 
     `gone` and `added` are quants that only one of them has.
