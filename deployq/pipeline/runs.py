@@ -63,7 +63,7 @@ def load_run(path: Path) -> Run:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return completed(read_run(document, path.resolve().parent.name))
+        return completed(read_run(document, _name(path)))
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
@@ -130,6 +130,11 @@ def _runs(folder: Path) -> dict[str, Path]:
 
 def _document(folder: Path) -> Path | None:
     return next((p for name in DOCUMENTS if (p := folder / name).is_file()), None)
+
+
+def _name(path: Path) -> str:
+    """A run is called as its folder; a document that lies about elsewhere, as its file."""
+    return path.resolve().parent.name if path.name in DOCUMENTS else path.stem
 
 
 def _not_found(wanted: str, begun: list[str], runs: Mapping[str, Path], folder: Path) -> str:

@@ -23,6 +23,7 @@ from deployq.types import (
 )
 
 Pair = tuple[RunAnswer, RunAnswer]
+ORDER: tuple[ChangeVerdict, ...] = ("worse", "better", "same")
 QUALITY = frozenset({"checks", "same token", "KL", "perplexity"})
 
 
@@ -33,7 +34,7 @@ def compare_runs(before: Run, after: Run, confidence: float = CONFIDENCE) -> Run
     return RunComparison(
         before,
         after,
-        tuple(tags),
+        tuple(sorted(tags, key=lambda tag: ORDER.index(tag.verdict))),
         gone=tuple(quant for quant in old if quant not in new),
         added=tuple(quant for quant in new if quant not in old),
         remarks=tuple(_remarks(before, after)),
@@ -83,8 +84,10 @@ def _figures(
 
 
 def _size(before: int, after: int) -> FigureChange:
-    difference = Estimate(float(after - before))
-    return FigureChange("size", before, after, difference, _sign(after - before))
+    """Some runs count a tag's template and parameters, too: a thousandth is no difference."""
+    same = abs(after - before) <= before / 1000
+    verdict: ChangeVerdict = "same" if same else "worse" if after > before else "better"
+    return FigureChange("size", before, after, Estimate(float(after - before)), verdict)
 
 
 def _checks(pairs: Sequence[Pair], confidence: float) -> FigureChange:
@@ -185,10 +188,6 @@ def _call(loss: Estimate) -> ChangeVerdict:
     if loss.low is None or loss.high is None:
         return "same"
     return "worse" if loss.low > 0 else "better" if loss.high < 0 else "same"
-
-
-def _sign(loss: float) -> ChangeVerdict:
-    return "worse" if loss > 0 else "better" if loss < 0 else "same"
 
 
 def _negated(estimate: Estimate) -> Estimate:

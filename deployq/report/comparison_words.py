@@ -45,7 +45,7 @@ def value_text(one: FigureChange, value: float) -> str:
 def difference_text(one: FigureChange) -> str:
     """A difference with its interval: `-12.5 points [-26 … -1.1]`."""
     if one.figure == "size":
-        return "" if one.before == one.after else signed_percent(one.after / one.before - 1)
+        return "" if one.verdict == "same" else signed_percent(one.after / one.before - 1)
     low, high = one.difference.low, one.difference.high
     value = _signed(one, one.difference.value)
     if low is None or high is None:
