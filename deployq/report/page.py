@@ -22,7 +22,7 @@ from deployq.report.page_chart import chart
 from deployq.report.page_matrix import Row, matrix
 from deployq.report.page_measures import measures, nats, percent
 from deployq.report.page_tables import figures, positions
-from deployq.report.page_text import attribute, visible
+from deployq.report.page_text import attribute, named
 from deployq.report.page_verdict import against, headline
 from deployq.report.wording import count, seconds_text
 from deployq.types import Noise, Run, RunTag
@@ -129,5 +129,5 @@ def _environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {"visible": visible, "attribute": attribute, "bytes": format_bytes}
+    env.filters |= {"visible": named, "attribute": attribute, "bytes": format_bytes}
     return env

@@ -196,7 +196,7 @@ class _Chart:
 
     def _dot(self, point: Point) -> None:
         at, height = self.x(point.size), self.y(point.estimate.value)
-        name, kind = point.tag.quant, point.tag.standing
+        name, kind = one_line(point.tag.quant, 20), point.tag.standing
         if not self._inside(point):
             above = _TOP + 14
             self.svg.path([(at - 5, above + 7), (at, above), (at + 5, above + 7)], f"away {kind}")

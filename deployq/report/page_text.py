@@ -6,12 +6,16 @@ of the direction of writing, or a megabyte of one letter.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from html import escape
 
 from markupsafe import Markup
 
-# Joiners are part of words and of emoji; between other signs they hide.
+NAME_CHARACTERS = 500
+_MARKS = 3
+"""So many marks may stand on one letter; a pile of them runs over the lines around it."""
+# Part of words and of emoji; between other signs they hide.
 _JOINERS = "\u200c\u200d"
 
 
@@ -43,9 +47,16 @@ def visible(text: str) -> Markup:
     return Markup("".join(parts))  # noqa: S704  (every part is escaped)
 
 
+def named(text: str) -> Markup:
+    """A name or a reason, `visible`, cut where no honest one would be so long."""
+    found = excerpt(text, NAME_CHARACTERS)
+    return visible(found.text + (f"… ({found.after:,} more characters)" if found.after else ""))
+
+
 def attribute(text: str) -> str:
     """A text on one line for an attribute; the template's autoescaping escapes it."""
-    return "".join(run for _, run in _runs(text.replace("\n", " ")))
+    line = excerpt(text, NAME_CHARACTERS).text.replace("\n", " ")
+    return "".join(run for _, run in _runs(line))
 
 
 def _runs(text: str) -> list[tuple[bool, str]]:
@@ -65,6 +76,9 @@ def _runs(text: str) -> list[tuple[bool, str]]:
 
 def _shown(text: str, place: int) -> bool:
     character = text[place]
+    if unicodedata.combining(character):
+        before = text[max(0, place - _MARKS) : place]
+        return len(before) < _MARKS or not all(map(unicodedata.combining, before))
     if character in "\n\t" or character.isprintable():
         return True
     around = text[max(0, place - 1) : place] + text[place + 1 : place + 2]

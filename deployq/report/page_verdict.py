@@ -61,10 +61,17 @@ def _push(run: Run) -> Headline:
     own = [tag for tag in run.tags if not tag.alias_of]
     kept = [tag for tag in own if tag.status != "skipped"]
     gone = [tag for tag in own if tag.status == "skipped" and tag.holds is False]
-    said = [f"Pushed {_listed(kept)}" if kept else "Nothing was to be pushed"]
+    said = [_kept(kept)]
     said += [f"{_listed(gone)} {_do(gone)} not hold"] if gone else []
     said += [_moved(target) for target in run.targets if target.planned]
     return Headline("warn" if len(said) > 1 else "good", "; ".join(said), _basis(run))
+
+
+def _kept(tags: Sequence[RunTag]) -> str:
+    if not tags:
+        return "Nothing was to be pushed"
+    unchanged = all(tag.status == "unchanged" for tag in tags)
+    return f"{'Unchanged:' if unchanged else 'Pushed'} {_listed(tags)}"
 
 
 def _moved(target: RunTarget) -> str:

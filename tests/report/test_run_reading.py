@@ -44,6 +44,13 @@ def test_a_push() -> None:
     assert "models/llama-3-8b-f16.gguf" in dict(run.facts)["source"]
 
 
+def test_a_push_that_did_nothing() -> None:
+    run = report.read_run(stored(report.report_document(samples.QUIET)), "x")
+    page = seen(report.run_page(run)).text
+    assert "Unchanged: Q8_0, Q6_K, Q5_K_M and Q4_K_M" in page
+    assert "Nothing was asked in this run" in page
+
+
 def test_a_report_of_an_older_deployq() -> None:
     """Without kinds, prompts and answers of those that passed."""
     document = stored(report.report_document(samples.BAD))

@@ -57,3 +57,10 @@ def test_a_visible_text_holds_no_markup_and_nothing_hidden(text: str) -> None:
 def test_excerpts_count_what_they_leave_out() -> None:
     found = excerpt("abcdef", 3, 2)
     assert (found.text, found.before, found.after) == ("cde", 2, 1)
+
+
+def test_a_pile_of_marks_is_written_out() -> None:
+    """One that runs over the lines above and below would hide what is there."""
+    html = str(visible("e\u0301 z" + "\u0301" * 40))
+    assert html.startswith("e\u0301 z\u0301\u0301\u0301<i")
+    assert html.count("\\u0301") == 37
