@@ -17,6 +17,7 @@ from deployq.cli.shared import (
     quants_option,
     session_of,
     show_json,
+    source_options,
     targets_option,
 )
 from deployq.errors import ConfigError
@@ -43,6 +44,7 @@ class Shown:
 
 @click.command()
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@source_options
 @targets_option
 @quants_option
 @imatrix_option
@@ -75,8 +77,8 @@ def command(
 ) -> None:
     """Show which quant of MODEL fits which target, and why. Nothing is built.
 
-    MODEL is a name from deployq.toml or the path of a full-precision GGUF. Exit code 3 if nothing
-    fits a target.
+    MODEL is a name from deployq.toml, a full-precision GGUF, the folder that a training left, or
+    hf:ORG/NAME. Exit code 3 if nothing fits a target.
 
     \b
     Examples:
@@ -119,6 +121,8 @@ def _overrides(given: Mapping[str, Any]) -> Overrides:
         memory_bytes=parse_bytes(memory) if memory else None,
         kind=given["kind"],
         imatrix=given["imatrix"],
+        base=Path(given["base"]).expanduser() if given["base"] else None,
+        allow=given["allow"],
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deployq.errors import PluginError
+from deployq.pipeline.convert import made_ready
 from deployq.pipeline.machine import detect, main_hardware
 from deployq.pipeline.measure import (
     PERPLEXITY,
@@ -20,7 +21,6 @@ from deployq.pipeline.measure import (
 from deployq.pipeline.prepare import Prepared, source_digest
 from deployq.pipeline.session import Session
 from deployq.pipeline.texts import TextSource, meter_text
-from deployq.source.inspect import require_gguf
 from deployq.types import (
     BenchReport,
     ComparingMeter,
@@ -53,7 +53,7 @@ def bench(
         PluginError: there is no such meter, or it is none for speeds.
         DeployqError: as for `measure_text`.
     """
-    require_gguf(prepared.info)
+    prepared = made_ready(session, prepared)
     used = meter_called(session, meter)
     if not isinstance(used, SpeedMeter):
         raise PluginError(f"meter {meter!r} measures no speeds", hint="deployq plugins")

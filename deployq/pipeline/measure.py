@@ -13,6 +13,7 @@ from typing import cast
 from deployq.errors import DiskError, ToolMissing
 from deployq.ggml import tensor_bytes
 from deployq.pipeline.building import artifacts_of
+from deployq.pipeline.convert import made_ready
 from deployq.pipeline.matrices import uses_imatrix, with_imatrix
 from deployq.pipeline.prepare import Prepared, sizer, source_digest
 from deployq.pipeline.session import Session
@@ -20,7 +21,6 @@ from deployq.pipeline.texts import TextSource, meter_text
 from deployq.plan.catalogue import CATALOGUE
 from deployq.plugins import pick
 from deployq.settings import SUITE
-from deployq.source.inspect import require_gguf
 from deployq.types import (
     Artifact,
     ComparingMeter,
@@ -50,10 +50,10 @@ def measure_text(
 
     Raises:
         ConfigError, SuiteError: no text, or an unknown meter.
-        SourceError: the model was not converted yet, or the text is too short.
+        SourceError: the model can't be converted, or the text is too short.
         DiskError, ToolMissing, BackendError, ArtifactError: it can't be done here.
     """
-    require_gguf(prepared.info)
+    prepared = made_ready(session, prepared)
     used = meter_called(session, meter)
     digest = source_digest(session, prepared.info)
     text = meter_text(session, prepared.model, prepared.info, digest, source)

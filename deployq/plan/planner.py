@@ -85,6 +85,7 @@ def make_plan(
     artifacts: Place,
     stores: Mapping[str | None, ServerStore] | None = None,
     cached: frozenset[str] = frozenset(),
+    conversions: Sequence[tuple[str, int]] = (),
     memory_of: MemoryOf | None = None,
     imatrix: bool = False,
 ) -> Plan:
@@ -98,6 +99,7 @@ def make_plan(
         artifacts: where artifacts go, and what is free there.
         stores: by a target's host, where that server keeps its models.
         cached: quants whose artifact is there already.
+        conversions: what is written before anything is quantized, with its bytes.
         memory_of: (size, n_ctx, cache type) -> memory; None: from the header.
         imatrix: the model has an importance matrix.
 
@@ -117,7 +119,7 @@ def make_plan(
         imatrix,
     )
     plans = tuple(_plan_target(planning, target) for target in targets)
-    disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached)
+    disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached, conversions)
     warnings = (
         *info.warnings,
         *_bound_warnings(planning),
@@ -127,7 +129,7 @@ def make_plan(
         *(shortage(fs) for fs in disk.filesystems if fs.needed_bytes > fs.free_bytes),
     )
     cards = any(plan.target.kind != "ram" for plan in plans)
-    notes = (*filter(None, [info.estimate]), *([CPU_FIGURES] if cards else []))
+    notes = (*info.notes, *filter(None, [info.estimate]), *([CPU_FIGURES] if cards else []))
     return Plan(model, info, plans, disk, warnings, bool(planning.bound), notes)
 
 

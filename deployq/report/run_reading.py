@@ -143,7 +143,7 @@ def _targets(
 ) -> Iterator[RunTarget]:
     planned = {one["name"]: one for one in plan.get("targets") or ()}
     told = {one["name"]: one for one in document.get("targets") or ()}
-    for name in dict.fromkeys((*told, *planned)):
+    for name in told or planned:
         if name in planned:
             outcome = _outcome(told.get(name), planned[name], kind, tuple(tags))
             yield RunTarget(**_budget(planned[name]), **outcome)

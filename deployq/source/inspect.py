@@ -55,16 +55,6 @@ def inspect(path: Path) -> ModelInfo:
         raise SourceError(f"{path}: can't be read: {exc.strerror or exc}") from exc
 
 
-def require_gguf(info: ModelInfo) -> None:
-    """Refuse what was not converted yet: it can be planned, but not built.
-
-    Raises:
-        SourceError: it is a Hugging Face model.
-    """
-    if info.format != "gguf":
-        raise _not_converted(info.path)
-
-
 def require_full_precision(info: ModelInfo, allow_requantize: bool) -> None:
     """Refuse a source that is quantized already: each further loss adds to the first.
 
@@ -99,23 +89,18 @@ def _gguf_in(folder: Path) -> Path:
 
 
 def _refuse_hugging_face(folder: Path) -> None:
-    """Say how to get from what training left to what this version takes."""
+    """Say how to get from what training left to what can be inspected."""
     if (folder / "adapter_config.json").exists():
         raise SourceError(
-            f"{folder}: is a LoRA adapter; this version takes a full-precision GGUF",
-            hint="merge it into its base (PEFT: merge_and_unload, save_pretrained), "
-            "convert the result with llama.cpp's convert_hf_to_gguf.py, and give that file",
+            f"{folder}: is a LoRA adapter, which is a model only on its base",
+            hint=f"deployq push {folder} --base BASE",
         )
     if (folder / "config.json").exists() or any(folder.glob("*.safetensors")):
-        raise _not_converted(folder)
-
-
-def _not_converted(folder: Path) -> SourceError:
-    return SourceError(
-        f"{folder}: is a Hugging Face model; this version takes a full-precision GGUF",
-        hint=f"python convert_hf_to_gguf.py {folder} --outtype f16 "
-        f"--outfile {folder.name}-f16.gguf (the script of llama.cpp), then give that file",
-    )
+        lacks = "weights" if (folder / "config.json").exists() else "config.json"
+        raise SourceError(
+            f"{folder}: is half a Hugging Face model: it has no {lacks}",
+            hint="save it again: model.save_pretrained() writes both",
+        )
 
 
 def _first_part(file: Path) -> Path:

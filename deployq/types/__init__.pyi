@@ -1,7 +1,14 @@
 """Where each record and protocol of `deployq.types` stands; imported when it is asked for."""
 
 from .answers import Endpoint as Endpoint, Health as Health, Measurement as Measurement
-from .artifacts import Artifact as Artifact, QuantizeJob as QuantizeJob
+from .artifacts import (
+    Artifact as Artifact,
+    ConvertJob as ConvertJob,
+    Finding as Finding,
+    Part as Part,
+    QuantizeJob as QuantizeJob,
+    SourceCheck as SourceCheck,
+)
 from .base import (
     BandwidthSource as BandwidthSource,
     Fit as Fit,
@@ -83,6 +90,7 @@ from .protocols import (
     Answerer as Answerer,
     Backend as Backend,
     Calibrator as Calibrator,
+    CheckingConverter as CheckingConverter,
     CheckType as CheckType,
     ComparingMeter as ComparingMeter,
     Completer as Completer,

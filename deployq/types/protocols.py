@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deployq.types.answers import Endpoint, Health, Measurement
-    from deployq.types.artifacts import QuantizeJob
+    from deployq.types.artifacts import ConvertJob, QuantizeJob, SourceCheck
     from deployq.types.base import Json
     from deployq.types.machines import Hardware
     from deployq.types.measuring import Comparison, MeterText, SpeedOptions, Speeds, TextOptions
@@ -47,13 +47,34 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Converter(Protocol):
-    """Turns a source into a full-precision GGUF."""
+    """Turns a source into a full-precision GGUF.
+
+    `accepts` looks at files alone and is cheap. `convert` writes the job's `output`, or raises
+    `BackendError` and leaves no file; what it returns are notes for people.
+    """
 
     name: str
 
-    def accepts(self, source: Path) -> bool: ...
     def health(self) -> Health: ...
-    def convert(self, source: Path, output: Path, dtype: str, progress: Progress) -> None: ...
+    def accepts(self, source: Path) -> bool: ...
+    def convert(self, job: ConvertJob, progress: Progress) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class CheckingConverter(Protocol):
+    """A converter that can also look at a source before it is converted, and at its tokenizer.
+
+    `check` says what is wrong with a job's tokenizer, architecture and chat template, and gives the
+    ids of some texts by the source's own tokenizer, without a BOS, special tokens recognised. What
+    the tokenizer becomes, a GGUF without weights, it writes to the job's `output`.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def accepts(self, source: Path) -> bool: ...
+    def check(self, job: ConvertJob, texts: Sequence[str]) -> SourceCheck: ...
+    def convert(self, job: ConvertJob, progress: Progress) -> Sequence[str]: ...
 
 
 @runtime_checkable

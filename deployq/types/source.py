@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from deployq.types.artifacts import Part
 from deployq.types.base import Scalar, SourceFormat
 
 
@@ -39,7 +40,8 @@ class ModelInfo:
     weights. `format` is "huggingface" for a folder that was never converted: `tensors` and
     `metadata` are then those that its GGUF would have, and `estimate` says what of it is no more
     than an estimate. `projector_bytes` are the weights of a projector for images or sound beside
-    the model. `warnings` name what is odd.
+    the model. `warnings` name what is odd, `notes` say what was chosen among several things, and
+    why. `parts` are registered with it.
     """
 
     path: Path
@@ -65,3 +67,5 @@ class ModelInfo:
     projector_bytes: int = 0
     header_padding: int = 0
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
