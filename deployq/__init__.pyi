@@ -57,6 +57,7 @@ from .types import (
     QuantSize as QuantSize,
     Report as Report,
     ReportFormat as ReportFormat,
+    Run as Run,
     Runtime as Runtime,
     Samples as Samples,
     SpeedMeter as SpeedMeter,

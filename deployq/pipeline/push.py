@@ -29,6 +29,7 @@ from deployq.pipeline.servers import connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.unchanged import has_nothing_to_do, unchanged_targets
 from deployq.plan.catalogue import CATALOGUE
+from deployq.report.documents import report_document
 from deployq.report.runs import new_run_dir, write_report
 from deployq.tags.lockfile import Lockfile
 from deployq.types import Report, StepResult, TagReport, TargetPlan, TargetReport
@@ -63,6 +64,8 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
         run_dir=work.run_dir,
     )
     write_report(work.run_dir, report)
+    if not unchanged(report):  # such a push is done in no time; `deployq report` writes the page
+        pipeline.write_page(work.run_dir, report_document(report))
     session.plugins.hook.deployq_push_finished(report=report)
     return report
 
@@ -186,6 +189,12 @@ def _lost_target(work: Work, plan: TargetPlan, error: DeployqError) -> TargetRep
         hint=error.hint,
         exit_code=error.exit_code,
     )
+
+
+def unchanged(report: Report) -> bool:
+    """Whether there was nothing to do."""
+    tags = (tag for t in report.targets for tag in (*t.tags, *filter(None, [t.alias])))
+    return report.exit_code == 0 and all(tag.status == "unchanged" for tag in tags)
 
 
 def failures(report: Report) -> Iterable[TagReport]:

@@ -19,6 +19,13 @@ from .base import (
     SourceFormat as SourceFormat,
     StepStatus as StepStatus,
 )
+from .comparison import (
+    ChangeVerdict as ChangeVerdict,
+    FigureChange as FigureChange,
+    FigureName as FigureName,
+    RunComparison as RunComparison,
+    TagChange as TagChange,
+)
 from .explanation import Explanation as Explanation, TensorGroup as TensorGroup, Term as Term
 from .generations import (
     Generation as Generation,
@@ -134,6 +141,17 @@ from .report import (
     StepResult as StepResult,
     TagReport as TagReport,
     TargetReport as TargetReport,
+)
+from .run import (
+    Run as Run,
+    RunAgreement as RunAgreement,
+    RunAnswer as RunAnswer,
+    RunFit as RunFit,
+    RunKind as RunKind,
+    RunPrompt as RunPrompt,
+    RunTag as RunTag,
+    RunTarget as RunTarget,
+    Standing as Standing,
 )
 from .source import ModelInfo as ModelInfo, TensorInfo as TensorInfo
 from .together import Share as Share, TogetherPlan as TogetherPlan

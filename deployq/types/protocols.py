@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deployq.types.measuring import Comparison, MeterText, SpeedOptions, Speeds, TextOptions
     from deployq.types.plan import Memory, QuantSize
     from deployq.types.quality import Piece
-    from deployq.types.report import Report
+    from deployq.types.run import Run
     from deployq.types.verification import Answer, Message, Prompt, Verdict
 
 
@@ -243,12 +243,12 @@ class StoringRuntime(Protocol):
 
 
 class ReportFormat(Protocol):
-    """Writes a report in some format."""
+    """Writes a run in some format; `suffix` is that of its files, dot included."""
 
     name: str
     suffix: str
 
-    def render(self, report: Report) -> str: ...
+    def render(self, run: Run) -> str: ...
 
 
 class Tracer(Protocol):
