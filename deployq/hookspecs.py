@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Backend,
         CheckType,
         Converter,
+        Engine,
         Json,
         Judge,
         Meter,
@@ -71,6 +72,12 @@ def deployq_meters() -> Iterable[Meter]:
 @hookspec
 def deployq_runtimes() -> Iterable[Runtime]:
     """Ways to get an Ollama endpoint."""
+    return ()
+
+
+@hookspec
+def deployq_engines() -> Iterable[Engine]:
+    """Ways to run a GGUF file directly, with no Ollama in between."""
     return ()
 
 

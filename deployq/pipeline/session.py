@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from deployq.config import Config
 from deployq.digests import DigestCache
 from deployq.plugins import Named, Plugins, load_plugins
-from deployq.types import Backend, Judge, Profiler, Progress, Runtime, no_progress
+from deployq.types import Backend, Engine, Judge, Profiler, Progress, Runtime, no_progress
 
 N = TypeVar("N", bound=Named)
 
@@ -66,6 +66,9 @@ class Session:
 
     def backends(self) -> dict[str, Backend]:
         return cast("dict[str, Backend]", self.plugins.named("deployq_backends"))
+
+    def engines(self) -> dict[str, Engine]:
+        return cast("dict[str, Engine]", self.plugins.named("deployq_engines"))
 
     def judges(self) -> dict[str, Judge]:
         return cast("dict[str, Judge]", self.plugins.named("deployq_judges"))

@@ -12,6 +12,15 @@ from .base import (
     SourceFormat as SourceFormat,
     StepStatus as StepStatus,
 )
+from .diagnosis import (
+    Cause as Cause,
+    Confidence as Confidence,
+    Diagnosis as Diagnosis,
+    Evidence as Evidence,
+    Ruling as Ruling,
+    Rung as Rung,
+    RungName as RungName,
+)
 from .explanation import Explanation as Explanation, TensorGroup as TensorGroup, Term as Term
 from .generations import (
     Generation as Generation,
@@ -64,12 +73,14 @@ from .protocols import (
     Backend as Backend,
     CheckType as CheckType,
     Converter as Converter,
+    Engine as Engine,
     Judge as Judge,
     MeasuringProfiler as MeasuringProfiler,
     Meter as Meter,
     PrivateRuntime as PrivateRuntime,
     Profiler as Profiler,
     Progress as Progress,
+    RawModel as RawModel,
     ReportFormat as ReportFormat,
     Runtime as Runtime,
     StoringRuntime as StoringRuntime,

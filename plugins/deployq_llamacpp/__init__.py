@@ -1,14 +1,16 @@
-"""llama.cpp's own tools as plugins: the backend `llamacpp` and the judge `llama-quantize`."""
+"""llama.cpp's own tools as plugins: a backend (`llamacpp`), a judge (`llama-quantize`) and an
+engine (`llama-server`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deployq import Backend, Judge, hookimpl
+from deployq import Backend, Engine, Judge, hookimpl
 from deployq_llamacpp.backend import LlamaCppBackend
+from deployq_llamacpp.engine import LlamaServer
 from deployq_llamacpp.judge import LlamaCppJudge
 
-__all__ = ["LlamaCppBackend", "LlamaCppJudge"]
+__all__ = ["LlamaCppBackend", "LlamaCppJudge", "LlamaServer"]
 
 
 @hookimpl
@@ -19,3 +21,8 @@ def deployq_backends() -> Iterable[Backend]:
 @hookimpl
 def deployq_judges() -> Iterable[Judge]:
     return (LlamaCppJudge(),)
+
+
+@hookimpl
+def deployq_engines() -> Iterable[Engine]:
+    return (LlamaServer(),)
