@@ -20,7 +20,6 @@ CAUSES: dict[RungName, Cause] = {
     "full precision": "quantization",
     "llama.cpp": "runtime",
 }
-_FULL: tuple[RungName, ...] = ("full precision", "llama.cpp")
 
 
 def rule(failed: Sequence[str], rungs: Sequence[Rung], evidence: Sequence[Evidence]) -> Ruling:
@@ -49,13 +48,27 @@ def _cause(name: str, rungs: Sequence[Rung], evidence: Sequence[Evidence]) -> Ca
     damaged = _proven(evidence, "damaged weights")
     passed = next((rung for rung in rungs[1:] if name in rung.passed), None)
     if passed is not None:
-        cause = CAUSES[passed.name]
-        return "damaged weights" if damaged and passed.name in _FULL else cause
+        return _named(name, passed, rungs, evidence)
     if damaged:
         return "damaged weights"
-    if not any(name in rung.asked for rung in rungs if rung.name in _FULL):
+    if not any(name in rung.asked for rung in rungs if rung.full_precision):
         return "undecided"
     return "conversion" if _proven(evidence, "conversion") else "model"
+
+
+def _named(name: str, passed: Rung, rungs: Sequence[Rung], evidence: Sequence[Evidence]) -> Cause:
+    """The cause that the first rung to pass a prompt speaks for."""
+    served = any(name in rung.asked for rung in rungs if rung.name == "full precision")
+    direct = passed.name == "llama.cpp" and passed.full_precision and not served
+    if passed.name == "full precision" or direct:
+        return _of_weights(evidence)
+    return CAUSES[passed.name]
+
+
+def _of_weights(evidence: Iterable[Evidence]) -> Cause:
+    """What is wrong with weights that fail where full precision passes."""
+    found: tuple[Cause, ...] = ("damaged weights", "conversion")
+    return next((cause for cause in found if _proven(evidence, cause)), "quantization")
 
 
 def _proven(evidence: Iterable[Evidence], cause: Cause) -> bool:

@@ -158,9 +158,7 @@ def _mend_stop(facts: Facts) -> str:
         set_id = f"gguf-set-metadata {source} tokenizer.ggml.eos_token_id {facts.end_token}"
         return f"{set_id}, then: {facts.push}"
     mark = facts.end_mark.replace("\\", "\\\\").replace('"', '\\"')
-    return (
-        f'parameters.stop = ["{mark}"] under {facts.table} of deployq.toml, then: {facts.push}'
-    )
+    return f'parameters.stop = ["{mark}"] under {facts.table} of deployq.toml, then: {facts.push}'
 
 
 def _mend_damaged(facts: Facts) -> str:
@@ -175,8 +173,10 @@ def _mend_quantization(facts: Facts) -> str:
 
 
 def _mend_undecided(facts: Facts) -> str:
-    return f"deployq diagnose {facts.tag} --source MODEL.gguf" if not facts.source else (
-        "deployq tools install"
+    return (
+        f"deployq diagnose {facts.tag} --source MODEL.gguf"
+        if not facts.source
+        else ("deployq tools install")
     )
 
 

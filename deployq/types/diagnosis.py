@@ -32,6 +32,7 @@ class Rung:
     """One way of asking the prompts that failed, with one suspect less than the one before.
 
     `title` says how they were asked; `skipped` why they were not, where there are no results.
+    `full_precision`: what was asked has its weights as they were trained.
     """
 
     name: RungName
@@ -39,6 +40,7 @@ class Rung:
     results: tuple[PromptResult, ...] = ()
     skipped: str = ""
     seconds: float = 0.0
+    full_precision: bool = False
 
     @property
     def passed(self) -> frozenset[str]:

@@ -1,5 +1,7 @@
-"""llama.cpp's own tools as plugins: a backend (`llamacpp`), a judge (`llama-quantize`) and an
-engine (`llama-server`)."""
+"""llama.cpp's own tools as plugins.
+
+The backend `llamacpp`, the judge `llama-quantize` and the engine `llama-server`.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,211 @@
+"""The same prompts asked in other ways: by a raw prompt, under a bare engine, or not at all.
+
+Each way looks to verification like a server, so that one set of checks judges all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from deployq.errors import BackendError, ServerRefused
+from deployq.proof.ended import up_to_mark
+from deployq.proof.suites import Suite
+from deployq.proof.verify import run_suite
+from deployq.tags.chat_template import ChatTemplate
+from deployq.tags.server import Server
+from deployq.types import (
+    Answer,
+    Answerer,
+    CheckType,
+    Json,
+    Message,
+    Progress,
+    Prompt,
+    PromptResult,
+    RawModel,
+    Verdict,
+    no_progress,
+)
+
+Key = tuple[Message, ...]
+THOUGHTS_END = "</think>"
+UNANSWERED_IN_A_ROW = 3
+
+
+def ask_each(
+    answerer: Answerer,
+    tag: str,
+    prompts: Sequence[Prompt],
+    checks: Mapping[str, CheckType],
+    timeout_seconds: float,
+    progress: Progress,
+    task: str,
+) -> tuple[PromptResult, ...]:
+    """Ask every prompt; one that is refused, or not answered in time, has failed.
+
+    After `UNANSWERED_IN_A_ROW` of them the rest is not asked any more, and has failed too.
+
+    Raises:
+        ServerUnreachable: nothing answers any more.
+    """
+    results: list[PromptResult] = []
+    unanswered = 0
+    progress(task, 0, len(prompts), "prompts")
+    for prompt in prompts:
+        if unanswered < UNANSWERED_IN_A_ROW:
+            results.append(_ask(answerer, tag, prompt, checks, timeout_seconds))
+        else:
+            results.append(replace(results[-1], prompt=prompt))
+        unanswered = unanswered + 1 if results[-1].answer is None else 0
+        progress(task, len(results), len(prompts), "prompts")
+    return tuple(results)
+
+
+def _ask(
+    answerer: Answerer,
+    tag: str,
+    prompt: Prompt,
+    checks: Mapping[str, CheckType],
+    timeout_seconds: float,
+) -> PromptResult:
+    alone = Suite("", (prompt,), 1.0, "")
+    try:
+        verification = run_suite(
+            answerer, tag, alone, checks, timeout_seconds=timeout_seconds, progress=no_progress
+        )
+    except (ServerRefused, BackendError) as exc:
+        return PromptResult(prompt, None, (Verdict("answered", False, exc.message),))
+    return verification.results[0]
+
+
+# ---------------------------------------------------------------- ways to ask
+
+
+@dataclass(frozen=True)
+class Over:
+    """A server whose prompts' options are laid over by others."""
+
+    server: Server
+    options: Mapping[str, Json]
+
+    def chat(
+        self,
+        model: str,
+        messages: Iterable[Message],
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        think: bool | str = False,
+        timeout_seconds: float | None = None,
+    ) -> Answer:
+        return self.server.chat(
+            model,
+            messages,
+            options={**options, **self.options},
+            format=format,
+            think=think,
+            timeout_seconds=timeout_seconds,
+        )
+
+
+class _Completes(Protocol):
+    def complete(
+        self,
+        prompt: str,
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        timeout_seconds: float,
+    ) -> Answer: ...
+
+
+@dataclass(frozen=True)
+class RawTag:
+    """A tag of a server as a bare model."""
+
+    server: Server
+    tag: str
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        timeout_seconds: float,
+    ) -> Answer:
+        return self.server.generate(
+            self.tag,
+            prompt,
+            raw=True,
+            options=options,
+            format=format,
+            top_logprobs=0,
+            timeout_seconds=timeout_seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A bare model that is sent prompts by their text; its thoughts are left out.
+
+    `prompts` are the texts by conversation, `said` keeps what was answered. `mark`: how an answer
+    ends; what stands behind it is left out. None leaves answers as they are.
+    """
+
+    model: _Completes | RawModel
+    prompts: Mapping[Key, str]
+    options: Mapping[str, Json] = field(default_factory=dict)
+    mark: str | None = None
+    said: dict[Key, Answer] = field(default_factory=dict)
+
+    def chat(
+        self,
+        model: str,  # noqa: ARG002  (it is loaded)
+        messages: Iterable[Message],
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        think: bool | str = False,  # noqa: ARG002  (it is in the prompt)
+        timeout_seconds: float | None = None,
+    ) -> Answer:
+        key = tuple(messages)
+        answer = self.model.complete(
+            self.prompts[key],
+            options={**options, **self.options},
+            format=format,
+            timeout_seconds=timeout_seconds or 300,
+        )
+        self.said[key] = answer
+        ended = up_to_mark(answer, self.mark) if self.mark is not None else None
+        answer = ended.answer if ended is not None else answer
+        thinking, found, text = answer.text.partition(THOUGHTS_END)
+        return replace(answer, text=text.lstrip("\n"), thinking=thinking) if found else answer
+
+
+@dataclass(frozen=True)
+class Said:
+    """Nobody: answers that were given before."""
+
+    answers: Mapping[Key, Answer]
+
+    def chat(
+        self,
+        model: str,  # noqa: ARG002
+        messages: Iterable[Message],
+        *,
+        options: Mapping[str, Json],  # noqa: ARG002
+        format: Json = None,  # noqa: ARG002
+        think: bool | str = False,  # noqa: ARG002
+        timeout_seconds: float | None = None,  # noqa: ARG002
+    ) -> Answer:
+        return self.answers[tuple(messages)]
+
+
+def as_sent_raw(template: ChatTemplate | None, text: str) -> str:
+    """A prompt for a raw request: the tokenizer puts in one BOS by itself where it adds any."""
+    if template is None or not (template.adds_bos and template.bos):
+        return text
+    return text.removeprefix(template.bos)
