@@ -249,7 +249,7 @@ def _facts(ladder: Ladder, asked: Asked, evidence: Sequence[Evidence], failed: i
         quant=known.quant,
         better=_better(known.quant),
         n_ctx=ladder.n_ctx,
-        n_ctx_needed=_needed(ladder, context) if context is not None else 0,
+        n_ctx_needed=_needed(context) if context is not None else 0,
         prompt_options=any("num_ctx" in prompt.options for prompt in ladder.prompts),
         end_mark=known.end_mark,
         end_token=_end_token(known.info, known.end_mark) if unseen else None,
@@ -269,7 +269,7 @@ def _better(quant: str) -> str:
     return next((up for up in _STEPS_UP if CATALOGUE[up].rank > known.rank), "")
 
 
-def _needed(ladder: Ladder, context: Rung) -> int:
+def _needed(context: Rung) -> int:
     """The context that the longest prompt with its answer takes, in whole 256."""
     tokens = [r.answer.prompt_tokens + _limit(r.prompt) for r in context.results if r.answer]
     return -(-max(tokens, default=0) // 256) * 256

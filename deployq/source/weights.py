@@ -1,5 +1,4 @@
-"""Weights looked at one by one: values that no weights have, and rows that were not quantized
-from those of the source but damaged since.
+"""Weights looked at one by one: is it quantization, or damage?
 
 Quantizing changes every weight a little: by 0.5 % of a row's length for Q8_0, some 7 % for Q4_K,
 30 % for Q2_K (measured on real models). Bytes that were overwritten give rows that have nothing
