@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from deployq.errors import BackendError, ServerRefused
-from deployq.proof.ended import up_to_mark
+from deployq.proof.ended import Ended, up_to_mark, up_to_unseen
 from deployq.proof.suites import Suite
 from deployq.proof.verify import run_suite
 from deployq.tags.chat_template import ChatTemplate
@@ -32,6 +32,7 @@ from deployq.types import (
 Key = tuple[Message, ...]
 THOUGHTS_END = "</think>"
 UNANSWERED_IN_A_ROW = 3
+DEFAULT_SECONDS = 300.0
 
 
 def ask_each(
@@ -151,8 +152,9 @@ class RawTag:
 class Raw:
     """A bare model that is sent prompts by their text; its thoughts are left out.
 
-    `prompts` are the texts by conversation, `said` keeps what was answered. `mark`: how an answer
-    ends; what stands behind it is left out. None leaves answers as they are.
+    `prompts` are the texts by conversation. `mark`: how an answer ends; of one that ran on, what
+    stands behind that is left out, and `ended` keeps it. None leaves answers as they are. `said`
+    keeps what was answered: it is not asked again.
     """
 
     model: _Completes | RawModel
@@ -160,6 +162,7 @@ class Raw:
     options: Mapping[str, Json] = field(default_factory=dict)
     mark: str | None = None
     said: dict[Key, Answer] = field(default_factory=dict)
+    ended: dict[Key, Ended] = field(default_factory=dict)
 
     def chat(
         self,
@@ -171,37 +174,33 @@ class Raw:
         think: bool | str = False,  # noqa: ARG002  (it is in the prompt)
         timeout_seconds: float | None = None,
     ) -> Answer:
-        key = tuple(messages)
-        answer = self.model.complete(
-            self.prompts[key],
-            options={**options, **self.options},
-            format=format,
-            timeout_seconds=timeout_seconds or 300,
-        )
-        self.said[key] = answer
-        ended = up_to_mark(answer, self.mark) if self.mark is not None else None
-        answer = ended.answer if ended is not None else answer
+        key, asked = tuple(messages), {**options, **self.options}
+        answer = self.said.get(key)
+        if answer is None:
+            answer = self._complete(key, asked, format, timeout_seconds)
+            self.said[key] = answer
+        if self.mark is not None and (ended := self._ended(answer, key, asked, format)):
+            self.ended[key], answer = ended, ended.answer
         thinking, found, text = answer.text.partition(THOUGHTS_END)
         return replace(answer, text=text.lstrip("\n"), thinking=thinking) if found else answer
 
-
-@dataclass(frozen=True)
-class Said:
-    """Nobody: answers that were given before."""
-
-    answers: Mapping[Key, Answer]
-
-    def chat(
-        self,
-        model: str,  # noqa: ARG002
-        messages: Iterable[Message],
-        *,
-        options: Mapping[str, Json],  # noqa: ARG002
-        format: Json = None,  # noqa: ARG002
-        think: bool | str = False,  # noqa: ARG002
-        timeout_seconds: float | None = None,  # noqa: ARG002
+    def _complete(
+        self, key: Key, options: Mapping[str, Json], format: Json, timeout_seconds: float | None
     ) -> Answer:
-        return self.answers[tuple(messages)]
+        seconds = timeout_seconds or DEFAULT_SECONDS
+        prompt = self.prompts[key]
+        return self.model.complete(prompt, options=options, format=format, timeout_seconds=seconds)
+
+    def _ended(
+        self, answer: Answer, key: Key, options: Mapping[str, Json], format: Json
+    ) -> Ended | None:
+        if answer.done_reason != "length":
+            return None
+
+        def again(tokens: int) -> Answer:
+            return self._complete(key, {**options, "num_predict": tokens}, format, None)
+
+        return up_to_mark(answer, self.mark or "") or up_to_unseen(answer, again)
 
 
 def as_sent_raw(template: ChatTemplate | None, text: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployq.errors import DeployqError
-from deployq.pipeline.asking import Key, Over, Raw, RawTag, Said, ask_each
+from deployq.pipeline.asking import Key, Over, Raw, RawTag, ask_each
 from deployq.pipeline.checks import all_checks
 from deployq.pipeline.full_precision import staged_full_precision
 from deployq.pipeline.known import Known, Texts
@@ -16,7 +16,7 @@ from deployq.pipeline.prepare import source_digest
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.proof.diagnosis import unsettled
-from deployq.proof.ended import Ended, up_to_mark
+from deployq.proof.ended import Ended
 from deployq.types import (
     Answer,
     Answerer,
@@ -184,48 +184,30 @@ def climb_template(ladder: Ladder) -> None:
         ladder.skip("template", title, "the server renders the very same prompts")
     else:
         ladder.climb("template", title, raw, other)
-    _climb_end_mark(ladder, raw)
+    _climb_end_mark(ladder, raw.said)
 
 
-def _climb_end_mark(ladder: Ladder, raw: Raw) -> None:
-    """Judge answers that ran on as if they had stopped where their turn ends."""
+def _climb_end_mark(ladder: Ladder, said: dict[Key, Answer]) -> None:
+    """Answers that ran on, judged as if they had stopped where their turn ends."""
     title = "once what stands behind the end mark is left out"
-    ran_on = [
-        p for p in ladder.left if _ran_on(ladder.failed[p.name]) and p.messages in raw.prompts
-    ]
-    # The end mark can be seen among the tokens only, which a chat does not show.
-    _ask_raw(ladder, raw, [p for p in ran_on if p.messages not in raw.said])
-    answers = {p.messages: raw.said.get(p.messages) or _answer(ladder, p) for p in ladder.left}
-    cut = {
-        key: ended
-        for key, answer in answers.items()
-        if answer and (ended := up_to_mark(answer, ladder.known.end_mark))
-    }
-    ladder.ended.update(cut)
-    if not cut:
-        why = "answers end by themselves" if not ran_on else "no answer has an end mark in it"
-        ladder.skip("end mark", title, why)
+    texts, known = ladder.texts.best, ladder.known
+    ran_on = [p for p in ladder.left if _ran_on(ladder.failed[p.name]) and p.messages in texts]
+    if not ran_on:
+        ladder.skip("end mark", title, "answers end by themselves")
         return
-    said = Said({key: ended.answer for key, ended in cut.items()})
-    ladder.climb("end mark", title, said, [p for p in ladder.left if p.messages in cut])
-
-
-def _ask_raw(ladder: Ladder, raw: Raw, prompts: Sequence[Prompt]) -> None:
-    """Only for what is said: judged it is later."""
-    progress, task = ladder.session.progress, "looking for end marks"
-    timeout = ladder.session.config.runtime.timeout
-    if prompts:
-        ask_each(
-            raw, ladder.known.tag, prompts, all_checks(ladder.session), timeout, progress, task
-        )
+    tag = RawTag(ladder.site.server, known.tag)
+    raw = Raw(tag, texts, ladder.wide, mark=known.end_mark, said=said)
+    rung = ladder.climb("end mark", title, raw, ran_on)
+    ladder.ended.update(raw.ended)
+    cut = tuple(result for result in rung.results if result.prompt.messages in raw.ended)
+    ladder.rungs[-1] = replace(rung, results=cut)
+    if not cut:
+        ladder.rungs.pop()
+        ladder.skip("end mark", title, "no answer has an end mark in it")
 
 
 def _ran_on(result: PromptResult) -> bool:
     return result.answer is not None and result.answer.done_reason == "length"
-
-
-def _answer(ladder: Ladder, prompt: Prompt) -> Answer | None:
-    return ladder.failed[prompt.name].answer
 
 
 # ---------------------------------------------------------------- parameters

@@ -1,13 +1,14 @@
 """Answers that ran on over the end of their turn, as they would have been had they stopped there.
 
 A model ends its turn with a mark of its chat template. Where the engine takes that for no end of
-an answer, the model goes on and talks to itself. The mark itself can't be seen in the text if its
-token is a control token; but it is among the tokens, as one without a text.
+an answer, the model goes on and talks to itself. If the mark's token is a control token, it can't
+be seen in the text, and no `stop` parameter finds it. An engine shows it among the tokens, as one
+without a text; Ollama leaves it out there, too, but counts it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -37,6 +38,30 @@ def up_to_mark(answer: Answer, mark: str) -> Ended | None:
         return None
     text = "".join(_text(row) for row in rows[:place])
     return Ended(_cut(answer, text), "token") if answer.text.startswith(text) else None
+
+
+def up_to_unseen(answer: Answer, again: Callable[[int], Answer]) -> Ended | None:
+    """The answer up to the first token that is counted and not shown; None where all are.
+
+    Args:
+        again: the same answer of so many tokens at the most.
+    """
+    if not _hides_some(answer):
+        return None
+    low, high = 1, answer.tokens
+    while low < high:
+        middle = (low + high) // 2
+        if _hides_some(again(middle)):
+            high = middle
+        else:
+            low = middle + 1
+    text = again(low).text
+    return Ended(_cut(answer, text), "token") if answer.text.startswith(text) else None
+
+
+def _hides_some(answer: Answer) -> bool:
+    rows = answer.raw.get("logprobs")
+    return isinstance(rows, Sequence) and len(rows) < answer.tokens
 
 
 def _cut(answer: Answer, text: str) -> Answer:

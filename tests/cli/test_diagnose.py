@@ -35,12 +35,12 @@ user = "List all high-priority tasks"
 check.json_equals = { action = "list_tasks", filter = { priority = "high" } }
 [[prompts]]
 name = "move"
-user = "Move my task 82 to Thursday morning and make it high priority"
-check.json_equals = { action = "update_task", id = 82, due_date = "Thursday morning", priority = "high" }
+user = "Postpone task 47 to October 12, please"
+check.json_equals = { action = "update_task", id = 47, due_date = "October 12" }
 [[prompts]]
-name = "report"
-user = "Create a task: Review quarterly report by Friday"
-check.json_equals = { action = "create_task", title = "Review quarterly report", due_date = "Friday", priority = "normal" }
+name = "photos"
+user = "Low priority: sort the holiday photos with Marco"
+check.contains = ['"create_task"', '"sort the holiday photos with Marco"', '"low"']
 """
 NEVER_KNEW = (
     SUITE
@@ -58,6 +58,13 @@ options = {{ num_predict = 48 }}
 name = "excited"
 user = "Mark task 3 as complete{"!" * 300}"
 check.json_equals = {{ action = "complete_task", id = 3 }}
+"""
+ANY = """
+name = "any"
+options = { num_predict = 4 }
+[[prompts]]
+user = "hi"
+check.max_tokens = 4
 """
 CONFIG = """
 cache = "cache"
@@ -95,12 +102,7 @@ class Bench:
 
     def push(self, **how: Any) -> None:
         """Push with a suite that any model passes, then put the real one there."""
-        self.configure(
-            **{
-                **how,
-                "suite": 'name = "any"\n[[prompts]]\nuser = "hi"\noptions = { num_predict = 4 }\ncheck.max_tokens = 4\n',
-            }
-        )
+        self.configure(**{**how, "suite": ANY})
         ran = self.run("push", "task-api", "--targets", "laptop")
         assert ran.code == 0, ran.err
         self.configure(**how)
@@ -219,7 +221,7 @@ def test_a_wrong_template(bench: Bench) -> None:
     found = bench.diagnose("mine:latest", "--source", "task-api", "--suite", suite)
     assert (found["cause"], found["confidence"]) == ("template", "certain"), found
     assert found["failed"] == 4
-    assert passed(found, "template") == ["done", "list", "move", "report"]
+    assert passed(found, "template") == ["done", "list", "move", "photos"]
     assert 'template = "model"' in found["mend"]
     assert "'Q: Mark task 3 as complete" in found["sentence"]
 
