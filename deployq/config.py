@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from deployq.errors import ConfigError
 from deployq.settings import (
+    GateSettings,
     ModelSettings,
     PathSettings,
     PluginSettings,
@@ -43,6 +44,7 @@ class Config:
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     tags: TagSettings = field(default_factory=TagSettings)
     plugins: PluginSettings = field(default_factory=PluginSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -52,6 +54,7 @@ SECTIONS: Mapping[str, type] = {
     "runtime": RuntimeSettings,
     "tags": TagSettings,
     "plugins": PluginSettings,
+    "gate": GateSettings,
 }
 NAMED_SECTIONS: Mapping[str, type] = {"models": ModelSettings, "targets": TargetSettings}
 
@@ -82,12 +85,13 @@ def parse_config(text: str, folder: Path, file: Path | None = None) -> Config:
         folder=folder,
         file=file,
         paths=reader.record(PathSettings, top, ""),
-        models=reader.named(ModelSettings, tables.get("models", {}), "models"),
+        models=reader.models(tables.get("models", {})),
         targets=reader.named(TargetSettings, tables.get("targets", {}), "targets"),
         tools=reader.record(ToolSettings, tables.get("tools", {}), "tools"),
         runtime=reader.record(RuntimeSettings, tables.get("runtime", {}), "runtime"),
         tags=reader.record(TagSettings, tables.get("tags", {}), "tags"),
         plugins=reader.record(PluginSettings, tables.get("plugins", {}), "plugins"),
+        gate=reader.record(GateSettings, tables.get("gate", {}), "gate"),
         origins=origins,
     )
 
@@ -113,6 +117,19 @@ class _Reader:
                 )
             found[name] = self.record(cls, table, where)
         return found
+
+    def models(self, tables: Mapping[str, Any]) -> dict[str, ModelSettings]:
+        """The models; a server would take names that differ in letter case alone for one."""
+        seen: dict[str, str] = {}
+        for name in tables:
+            other = seen.setdefault(name.lower(), name)
+            if other != name:
+                raise ConfigError(
+                    f"{self.shown}: models {other!r} and {name!r} would get the same tags: "
+                    "a server ignores letter case",
+                    hint="give one of them another name",
+                )
+        return self.named(ModelSettings, tables, "models")
 
     def record(self, cls: type[S], table: Mapping[str, Any], where: str) -> S:
         options = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]

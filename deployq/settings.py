@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -128,6 +128,18 @@ def _cache_type(value: Any, folder: Path) -> str:
     return "/".join(dict.fromkeys(parts))
 
 
+def _share(value: Any, folder: Path) -> float:  # noqa: ARG001
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise ConfigError(f"a number from 0 to 1 was expected, not {value!r}")
+    return float(value)
+
+
+def _rise(value: Any, folder: Path) -> float:  # noqa: ARG001
+    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+        raise ConfigError(f"a number, 0 or more, was expected (0.05: 5 %), not {value!r}")
+    return float(value)
+
+
 def _parameters(value: Any, folder: Path) -> Mapping[str, Json]:  # noqa: ARG001
     """Ollama parameters; their names and types are checked with the Modelfile."""
     if not isinstance(value, dict):
@@ -152,6 +164,56 @@ def option(convert: Convert, text: str, *, sample: str, default: Any = None, env
 
 
 # ---------------------------------------------------------------- the settings
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """`[gate]`: what a tag is held to before it is promoted; also per model and per target.
+
+    What is not said here is said by the next wider table, in the end by the defaults.
+    """
+
+    checks_lost: float | None = option(
+        _share, "share of prompts that full precision passes and a tag may fail", sample="0.02"
+    )
+    json_validity: bool | None = option(
+        _yes_or_no, "no fewer answers may be JSON than with full precision", sample="true"
+    )
+    perplexity_warn: float | None = option(
+        _rise, "warn where the answer perplexity rises by more", sample="0.05"
+    )
+    perplexity_fail: float | None = option(
+        _rise, "fail where the answer perplexity rises by more", sample="0.10"
+    )
+    agreement: float | None = option(
+        _share, "least share of tokens that must stay the likeliest", sample="0.9"
+    )
+    confidence: float | None = option(_share, "confidence of the intervals", sample="0.95")
+    escalate: bool | None = option(
+        _yes_or_no, "where a quant fails, try the next better one that fits", sample="true"
+    )
+
+    @property
+    def said(self) -> Mapping[str, Json]:
+        """The keys that were said."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _gate(value: Any, folder: Path) -> GateSettings:
+    """A table of gate keys."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"a table of gate keys was expected, not {value!r}")
+    known = {f.name: f for f in fields(GateSettings)}
+    found = {}
+    for key, item in value.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {key}{nearest(key, known)}")
+        try:
+            found[key] = known[key].metadata["convert"](item, folder)
+        except ConfigError as exc:
+            raise ConfigError(f"{key}: {exc.message}") from exc
+    return GateSettings(**found)
 
 
 @dataclass(frozen=True)
@@ -196,6 +258,12 @@ class ModelSettings:
         default=dict,
     )
     license: str | None = option(_text, "the licence text of every tag", sample='"Apache-2.0"')
+    gate: GateSettings = option(
+        _gate,
+        "what its tags are held to, over [gate]",
+        sample="{ checks_lost = 0.02 }",
+        default=GateSettings(),
+    )
 
 
 @dataclass(frozen=True)
@@ -242,6 +310,12 @@ class TargetSettings:
     )
     parameters: Mapping[str, Json] = option(
         _parameters, "Ollama parameters of its alias", sample="{ num_thread = 8 }", default=dict
+    )
+    gate: GateSettings = option(
+        _gate,
+        "what its tags are held to, over that of the model",
+        sample="{ escalate = true }",
+        default=GateSettings(),
     )
 
 
@@ -330,6 +404,9 @@ class PluginSettings:
     )
     disable: tuple[str, ...] = option(
         _texts, "plugins to leave out", sample='["some-plugin"]', default=()
+    )
+    trust: tuple[str, ...] = option(
+        _texts, "files with check functions that may be run", sample='["checks.py"]', default=()
     )
 
 

@@ -10,10 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextlib.contextmanager
 def serving(
-    handler: type[BaseHTTPRequestHandler], kind: type[ThreadingHTTPServer] = ThreadingHTTPServer
+    handler: type[BaseHTTPRequestHandler],
+    kind: type[ThreadingHTTPServer] = ThreadingHTTPServer,
+    port: int = 0,
 ) -> Iterator[ThreadingHTTPServer]:
-    """A server on a free port of this machine whose requests `handler` answers."""
-    http = kind(("127.0.0.1", 0), handler)
+    """A server on this machine, at any free port, whose requests `handler` answers."""
+    http = kind(("127.0.0.1", port), handler)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -48,6 +48,17 @@ def running_ollama(
     binary: Path, folder: Path, models: Path | None = None, **variables: str
 ) -> Iterator[Endpoint]:
     """`ollama serve` in a folder of its own, over `models` or a new store; inside the block."""
+    child, endpoint = start_ollama(binary, folder, models, **variables)
+    try:
+        yield endpoint
+    finally:
+        proc.stop(child)
+
+
+def start_ollama(
+    binary: Path, folder: Path, models: Path | None = None, **variables: str
+) -> tuple[proc.Child, Endpoint]:
+    """The same for a caller that ends it, with `proc.stop`."""
     models = models or folder / "models"
     (folder / "home").mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{free_port()}"
@@ -62,10 +73,10 @@ def running_ollama(
     with log.open("wb") as file:
         child = proc.start([str(binary), "serve"], env=env, stdout=file.fileno())
     try:
-        version = _wait(url, log)
-        yield Endpoint(url, "ollama", version, models)
-    finally:
+        return child, Endpoint(url, "ollama", _wait(url, log), models)
+    except BaseException:
         proc.stop(child)
+        raise
 
 
 def _wait(url: str, log: Path) -> str:

@@ -22,6 +22,9 @@ HOMES = {  # third-party library -> the parts that may import it
     "psutil": (),
     "pynvml": (),
     "jsonschema": ("proof",),
+    "jsonpath": ("proof",),
+    "numpy": ("proof",),
+    "rapidfuzz": ("proof",),
 }
 # A part may import the parts on its line and on every line below it.
 LAYERS = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from deployq import report
@@ -9,8 +11,10 @@ from deployq.cli.complain import complain
 from deployq.cli.plan import draw_plan, show_plan
 from deployq.cli.shared import (
     can_ask,
+    ci_options,
     json_option,
     quants_option,
+    require_one_form,
     runtime_option,
     session_of,
     show_json,
@@ -45,6 +49,7 @@ from deployq.plan.quants import parse_quants
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
 @click.option("-y", "--yes", is_flag=True, help="Don't ask, whatever the plan warns of.")
+@ci_options
 @json_option
 @click.pass_context
 def command(
@@ -62,6 +67,8 @@ def command(
     jobs: int,
     yes: bool,
     as_json: bool,
+    as_markdown: bool,
+    junit: Path | None,
 ) -> None:
     """Plan, quantize, register and verify MODEL on its targets.
 
@@ -75,6 +82,7 @@ def command(
       deployq push model-f16.gguf --targets laptop --quants Q8_0,Q4_K_M
       deployq push task-api --dry-run
     """
+    require_one_form(as_json, as_markdown)
     overrides = Overrides(quants=parse_quants(",".join(quants)) if quants else ())
     with session_of(ctx, plugins__backend=backend, runtime__name=runtime) as session:
         prepared = prepare(
@@ -92,8 +100,12 @@ def command(
         tags = session.config.tags
         fit, parity = require_fit or tags.require_fit, require_parity or tags.require_parity
         pushed = push(session, prepared, Options(jobs, allow_requantize, locked, fit, parity))
+    if junit:
+        report.write_text(junit, report.push_junit(pushed))
     if as_json:
         show_json(report.report_document(pushed))
+    elif as_markdown:
+        click.echo(report.push_markdown(pushed), nl=False)
     else:
         report.show(report.push_summary(pushed, next_commands(session, pushed)))
     failed: dict[tuple[str, str], list[str]] = {}

@@ -8,7 +8,7 @@ import click
 
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import can_ask, show_json
-from deployq.pipeline.inventory import remove_tag, resolve_tags
+from deployq.pipeline.inventory import Removed, remove_tag, resolve_tags
 from deployq.tags.freed import Freed
 from deployq.units import format_bytes
 
@@ -26,7 +26,9 @@ def command(
     runtime: str | None,
     as_json: bool,
 ) -> None:
-    """Remove each TAG from the server and from deployq.lock. Built artifacts stay.
+    """Remove each TAG and its earlier generations from the server and from deployq.lock.
+
+    Built artifacts stay.
 
     \b
     Examples:
@@ -37,13 +39,22 @@ def command(
     with on_server(ctx, host, runtime) as (session, site):
         names = resolve_tags(session, site, tags)
         if not yes and can_ask():
-            click.confirm(f"Remove {', '.join(names)}?", abort=True, err=True)
+            question = f"Remove {', '.join(names)} and what they were before?"
+            click.confirm(question, abort=True, err=True)
         for name in names:
-            freed = remove_tag(session, site, name)
-            removed.append({"tag": name, **dataclasses.asdict(freed)})
-            session.talk(f"removed {name}: {_freed(freed)}")
+            gone = remove_tag(session, site, name)
+            counted = {"tag": name, "generations": gone.generations}
+            removed.append({**counted, **dataclasses.asdict(gone.freed)})
+            session.talk(f"removed {_named(gone)}: {_freed(gone.freed)}")
     if as_json:
         show_json({"schema": 1, "removed": removed})
+
+
+def _named(gone: Removed) -> str:
+    if not gone.generations:
+        return gone.tag
+    s = "" if gone.generations == 1 else "s"
+    return f"{gone.tag} and {gone.generations} earlier generation{s}"
 
 
 def _freed(freed: Freed) -> str:

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from deployq import report
 from deployq.config import Config, load_config, with_option
+from deployq.errors import ConfigError
 from deployq.pipeline.session import Session, open_session
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,6 +41,26 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
         function
     )
+
+
+def ci_options(function: F) -> F:
+    """Add `--markdown` and `--junit`."""
+    junit = click.option(
+        "--junit",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Write JUnit XML, too, for a CI server.",
+    )
+    markdown = click.option(
+        "--markdown", "as_markdown", is_flag=True, help="Print Markdown, fit for a step summary."
+    )
+    return markdown(junit(function))
+
+
+def require_one_form(as_json: bool, as_markdown: bool) -> None:
+    """Raises ConfigError where two forms of output are asked for."""
+    if as_json and as_markdown:
+        raise ConfigError("--markdown and --json don't go together", hint="leave one of them out")
 
 
 def runtime_option(function: F) -> F:

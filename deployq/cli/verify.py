@@ -10,7 +10,7 @@ import click
 
 from deployq import report
 from deployq.cli.server import on_server, server_options
-from deployq.cli.shared import session_of, show_json
+from deployq.cli.shared import ci_options, require_one_form, session_of, show_json
 from deployq.errors import LockfileError, VerificationFailed
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.inventory import resolve_tags, suite_for, verify_tag
@@ -29,6 +29,7 @@ from deployq.pipeline.status import status
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
+@ci_options
 @server_options
 @click.pass_context
 def command(
@@ -41,6 +42,8 @@ def command(
     host: str | None,
     runtime: str | None,
     as_json: bool,
+    as_markdown: bool,
+    junit: Path | None,
 ) -> None:
     """Run a suite of prompts against each TAG; exit code 4 if one does not pass.
 
@@ -52,6 +55,7 @@ def command(
       deployq verify --locked
       deployq verify task-api:q4_k_m --suite suite-full.jsonl --threshold 0.95
     """
+    require_one_form(as_json, as_markdown)
     if locked:
         _locked(ctx, tags, runtime, as_json)
     if not tags:
@@ -63,8 +67,12 @@ def command(
             if threshold is not None:
                 asked = dataclasses.replace(asked, threshold=threshold)
             results.append(verify_tag(session, site, tag, asked, jobs=jobs))
+    if junit:
+        report.write_text(junit, report.verifications_junit(results))
     if as_json:
         show_json(report.verifications_document(results))
+    elif as_markdown:
+        click.echo(report.verifications_markdown(results), nl=False)
     else:
         for result in results:
             report.show(report.verification_view(result))

@@ -8,10 +8,12 @@ from deployq.artifacts.build import build
 from deployq.artifacts.workshop import Workshop
 from deployq.errors import DeployqError
 from deployq.pipeline.jobs import Built, Job, Work
-from deployq.pipeline.prepare import choose_backend
+from deployq.pipeline.prepare import choose_backend, sizer
+from deployq.pipeline.session import Session
 from deployq.pipeline.stores import require_disk
-from deployq.pipeline.wanted import artifact_key_of
+from deployq.pipeline.wanted import Subject, artifact_key_of
 from deployq.source.inspect import inspect
+from deployq.types import Artifact
 
 
 def require_room(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
@@ -68,3 +70,25 @@ def build_all(work: Work, quants: Iterable[str]) -> Built:
 
 def _key(work: Work, quant: str) -> str:
     return artifact_key_of(work.session, work.subject, quant)
+
+
+def artifact_of(session: Session, subject: Subject, quant: str) -> Artifact:
+    """One quant of a model, made if it is not there.
+
+    Raises:
+        BackendError, ToolMissing, DiskError, ArtifactError: it can't be made.
+    """
+    info = subject.info
+    made = build(
+        Workshop(session.cache_dir),
+        session.backends(),
+        lambda quant: choose_backend(session, info, quant).name,
+        info,
+        subject.source_digest,
+        [quant],
+        {quant: sizer(session, info, judge=True)(quant)},
+        inspect,
+        session.progress,
+        threads=session.config.tools.threads,
+    )
+    return made[quant]

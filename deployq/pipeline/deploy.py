@@ -9,20 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from deployq.errors import DeployqError, ServerError
+from deployq.pipeline.escalation import Gate, Settled
 from deployq.pipeline.fit import expected_of
 from deployq.pipeline.jobs import Built, Job, Work, failed_report, lock_entry, make_job
 from deployq.pipeline.locks import alone
+from deployq.pipeline.measuring import Measuring
 from deployq.pipeline.servers import Site
 from deployq.pipeline.transaction import change_names
 from deployq.pipeline.trial import Trial, try_out
 from deployq.tags.journal import Swap
 from deployq.tags.lockfile import Lockfile
+from deployq.tags.names import alias, quant_tag
 from deployq.tags.registry import clear_staging, forget, swap_of
 from deployq.tags.steps import Steps
-from deployq.types import TagReport, TargetPlan, TargetReport
+from deployq.types import StepStatus, TagReport, TargetPlan, TargetReport
 
 T = TypeVar("T")
 
@@ -51,9 +54,12 @@ def deploy(work: Work, order: Order, built: Built) -> list[TargetReport]:
     with alone(work.session, order.site.place, model), ExitStack() as stages:
         work, order = _afresh(work, order)
         clear_staging(order.site.server, model)
-        trials = _trials(work, order, built, stages)
-        reports = _promote_targets(work, order, trials)
-    return [_target_report(order.site, plan, _group(plan, order, reports)) for plan in order.plans]
+        gate = _gate(work, order, built, stages)
+        settled = [gate.settle(plan) for plan in order.plans]
+        aliases = dict(_aliases(gate, order, settled))
+        trials = {**gate.trials, **aliases}
+        reports = _promote_targets(work, order.site, settled, trials)
+    return [_target_report(order.site, one, reports) for one in settled]
 
 
 def _afresh(work: Work, order: Order) -> tuple[Work, Order]:
@@ -71,42 +77,49 @@ def _afresh(work: Work, order: Order) -> tuple[Work, Order]:
     )
 
 
-def _trials(work: Work, order: Order, built: Built, stages: ExitStack) -> dict[str, Trial]:
-    """Every tag tried out, by name; an alias only where the tag that it stands for is good."""
-    trials = {job.tag: try_out(work, job, built, stages) for job in order.tags}
-    for plan in order.plans:
-        alias = order.aliases[plan.target.name]
-        if not trials[alias.alias_of or ""].failed:
-            trials[alias.tag] = try_out(work, alias, built, stages, expected_of(plan))
-    return trials
+def _gate(work: Work, order: Order, built: Built, stages: ExitStack) -> Gate:
+    jobs = {job.tag: job for job in order.jobs}
+    return Gate(work, order.site, built, stages, Measuring(work, order.site, order.plans), jobs)
+
+
+def _aliases(gate: Gate, order: Order, settled: Sequence[Settled]) -> Iterator[tuple[str, Trial]]:
+    """Every alias tried out, by name, where the tag that it stands for is good."""
+    for one in settled:
+        job = order.aliases[one.plan.target.name]
+        if one.plan.build != one.planned.build:
+            job = gate.alias_job(one)
+        if one.problem is None and not gate.trials[job.alias_of or ""].failed:
+            expected = expected_of(one.plan)
+            yield job.tag, try_out(gate.work, job, gate.built, gate.stages, expected=expected)
 
 
 # ---------------------------------------------------------------- promote
 
 
-def _promote_targets(work: Work, order: Order, trials: Mapping[str, Trial]) -> dict[str, TagReport]:
+def _promote_targets(
+    work: Work, site: Site, settled: Sequence[Settled], trials: Mapping[str, Trial]
+) -> dict[str, TagReport]:
     """Promote target by target; the reports of all tags, by name."""
-    reports = {tag: _held_back(trial, trials) for tag, trial in trials.items()}
-    for plan in order.plans:
-        group = _group(plan, order, trials)
-        if any(trial.failed for trial in group):
+    refused = {verdict.tag for one in settled for verdict in one.verdicts if not verdict.ok}
+    bad = [tag for tag, trial in trials.items() if trial.failed or tag in refused]
+    reports = {tag: _held_back(trial, bad) for tag, trial in trials.items()}
+    for one in settled:
+        group = _group(one, trials)
+        if one.problem is not None or any(trial.failed for trial in group):
             continue
         ready = [t for t in group if t.staged and reports[t.job.tag].status == "skipped"]
-        reports |= _promoted(work, order.site, ready)
+        reports |= _promoted(work, site, ready)
     return reports
 
 
-def _held_back(trial: Trial, trials: Mapping[str, Trial]) -> TagReport:
+def _held_back(trial: Trial, bad: Sequence[str]) -> TagReport:
     """The report of a tag that waits for its target's others."""
     if trial.report.status != "done":
         return trial.report
-    bad = ", ".join(tag for tag, other in trials.items() if other.failed)
-    return replace(
-        trial.report,
-        status="skipped",
-        manifest_digest="",
-        reason=f"passed, but a target's tags go together, and {bad} failed",
-    )
+    reason = f"passed, but a target's tags go together, and {', '.join(bad)} failed"
+    if trial.job.tag in bad:
+        reason = "the gate says no"
+    return replace(trial.report, status="skipped", manifest_digest="", reason=reason)
 
 
 def _promoted(work: Work, site: Site, ready: Sequence[Trial]) -> dict[str, TagReport]:
@@ -145,32 +158,56 @@ def _swaps(site: Site, ready: Sequence[Trial]) -> Iterator[Swap]:
 # ---------------------------------------------------------------- one target
 
 
-def _group(plan: TargetPlan, order: Order, by_tag: Mapping[str, T]) -> list[T]:
+def _group(one: Settled, by_tag: Mapping[str, T]) -> list[T]:
     """A target's tags, its alias last (where that was tried at all)."""
-    wanted = [job.tag for job in order.tags if job.rendered.quant in plan.build]
-    alias = order.aliases[plan.target.name].tag
-    return [by_tag[tag] for tag in (*wanted, alias) if tag in by_tag]
+    model, plan = one.model, one.plan
+    wanted = [str(quant_tag(model, quant)) for quant in plan.build]
+    of = str(alias(model, plan.target.name))
+    return [by_tag[tag] for tag in (*wanted, of) if tag in by_tag]
 
 
-def _target_report(site: Site, plan: TargetPlan, reports: Sequence[TagReport]) -> TargetReport:
+def _target_report(site: Site, one: Settled, by_tag: Mapping[str, TagReport]) -> TargetReport:
+    reports = _group(one, by_tag)
     failed = [report for report in reports if report.status == "failed"]
     statuses = {report.status for report in reports}
+    problem = one.problem or (_first_failure(failed) if failed else None)
+    tags = tuple(report for report in reports if not report.alias_of)
     return TargetReport(
-        target=plan.target.name,
+        target=one.plan.target.name,
         host=site.endpoint.url,
         runtime=site.endpoint.runtime,
-        status="failed" if failed else "unchanged" if statuses == {"unchanged"} else "done",
-        chosen=plan.chosen,
+        status="failed" if problem else "unchanged" if statuses == {"unchanged"} else "done",
+        chosen=one.plan.chosen,
         alias=next((report for report in reports if report.alias_of), None),
-        tags=tuple(report for report in reports if not report.alias_of),
-        reason=_why_failed(failed),
-        hint=failed[0].hint if failed else "",
-        exit_code=failed[0].exit_code if failed else 0,
+        tags=(*tags, *_gave_way(one, by_tag)),
+        reason=problem.message if problem else "",
+        hint=problem.hint if problem else "",
+        exit_code=problem.exit_code if problem else 0,
+        planned=one.planned.chosen if one.planned.chosen != one.plan.chosen else None,
+        gate=one.verdicts,
     )
 
 
-def _why_failed(failed: Sequence[TagReport]) -> str:
-    if not failed:
-        return ""
+def _gave_way(one: Settled, by_tag: Mapping[str, TagReport]) -> Iterator[TagReport]:
+    """The tags that the gate put others in the place of."""
+    for verdict in one.verdicts:
+        report = by_tag[verdict.tag]
+        if verdict.quant in one.gave_way:
+            why = "; ".join(rule.reason for rule in verdict.failed)
+            reason = f"gave way to {one.plan.chosen}: {why}"
+            status: StepStatus = "unchanged" if report.status == "unchanged" else "skipped"
+            yield replace(report, status=status, reason=reason, exit_code=0)
+
+
+def _first_failure(failed: Sequence[TagReport]) -> Failure:
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    return f"{failed[0].tag}: {failed[0].reason}{more}"
+    first = failed[0]
+    return Failure(f"{first.tag}: {first.reason}{more}", first.hint, first.exit_code)
+
+
+class Failure(NamedTuple):
+    """Why a target failed; what a `DeployqError` says too."""
+
+    message: str
+    hint: str
+    exit_code: int

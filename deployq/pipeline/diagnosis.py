@@ -12,7 +12,7 @@ from deployq.errors import DeployqError, ServerError
 from deployq.pipeline.asking import ask_each
 from deployq.pipeline.checks import all_checks
 from deployq.pipeline.known import Known, know, texts_of
-from deployq.pipeline.ladder import (
+from deployq.pipeline.climbing import (
     Ladder,
     bending_parameters,
     climb_context,

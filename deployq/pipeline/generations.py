@@ -95,14 +95,13 @@ def rollback(
     with alone(session, site.place, tags[0].model):
         found = [_step_back(session, site, tag, to) for tag in tags]
         lock, swaps = Lockfile.load(session.lockfile), tuple(swap for swap, _ in found)
-        known = {swap.name: lock.generation(str(swap.name), site.key, swap.after) for swap in swaps}
+        known = (lock.generation(str(swap.name), site.key, swap.after) for swap in swaps)
         change_names(
             session,
             site,
             tags[0].model,
             swaps,
-            [entry for entry in known.values() if entry is not None],
-            [(str(name), site.key) for name, entry in known.items() if entry is None],
+            [entry for entry in known if entry is not None],
         )
         for tag in tags:
             forget(site.server, tag, session.config.tags.keep)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 from deployq.errors import ConfigError
 from deployq.pipeline.checks import all_checks, suite_at
+from deployq.pipeline.locks import alone
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.proof.suites import Suite
 from deployq.proof.verify import run_suite
 from deployq.settings import nearest
 from deployq.tags.freed import Freed, freed_by
+from deployq.tags.history import generations
 from deployq.tags.lockfile import LockEntry, Lockfile, update
 from deployq.tags.names import TagName, is_internal, same_name
 from deployq.tags.records import Shown, TagRecord
@@ -127,9 +129,26 @@ def verify_tag(
     )
 
 
-def remove_tag(session: Session, site: Site, tag: str) -> Freed:
-    """Remove a tag from the server and from the lockfile; what that freed."""
-    freed = freed_by(site.server, site.endpoint.models_dir, [tag])
-    remove(site.server, TagName.parse(tag))
-    update(session.lockfile, [], [(tag, site.key)])
-    return freed
+@dataclass(frozen=True)
+class Removed:
+    """A tag that is gone, with as many earlier generations; and what that freed."""
+
+    tag: str
+    generations: int
+    freed: Freed
+
+
+def remove_tag(session: Session, site: Site, tag: str) -> Removed:
+    """Remove a tag and its earlier generations from the server, and from the lockfile.
+
+    Raises:
+        ServerError: the server failed; what it still has can be removed by another try.
+    """
+    name = TagName.parse(tag)
+    with alone(session, site.place, name.model):
+        kept = [record.name for record in generations(site.server.tags(), name).values()]
+        freed = freed_by(site.server, site.endpoint.models_dir, [*kept, tag])
+        for old in (*kept, tag):  # the tag last: without it nobody could name its generations
+            remove(site.server, TagName.parse(old))
+        update(session.lockfile, [], [(tag, site.key)])
+    return Removed(tag, len(kept), freed)

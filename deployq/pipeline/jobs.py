@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,11 +62,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """One tag on one server as it shall be; `why` it has to be pushed, empty if it need not."""
+    """One tag on one server as it shall be; `why` it has to be pushed, empty if it need not.
+
+    `notes` are further fields of its lock entry, which decide nothing.
+    """
 
     site: Site
     wanted: Wanted
     why: tuple[str, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rendered(self) -> Rendered:
@@ -150,6 +154,19 @@ def quantize_step(artifact: Artifact) -> StepResult:
     return StepResult("quantize", "done", artifact.seconds, artifact.file_bytes, by)
 
 
+def _results(report: TagReport) -> dict[str, object]:
+    """How a tag agrees with its baseline, where that was measured."""
+    agreement = report.quality.agreement if report.quality else None
+    if agreement is None:
+        return {}
+    return {
+        "same_top": round(agreement.same_top.value, 4),
+        "kl": round(agreement.kl.value, 5),
+        "perplexity_ratio": round(agreement.perplexity_ratio.value, 4),
+        "baseline_digest": agreement.baseline_digest,
+    }
+
+
 def lock_entry(job: Job, report: TagReport, artifact: Artifact) -> LockEntry:
     """What the lockfile says of a tag that was pushed."""
     score = report.score
@@ -158,6 +175,8 @@ def lock_entry(job: Job, report: TagReport, artifact: Artifact) -> LockEntry:
         tag=job.tag,
         host=job.site.key,
         **job.wanted.fields,  # type: ignore[arg-type]
+        **job.notes,  # type: ignore[arg-type]
+        **_results(report),  # type: ignore[arg-type]
         blob_digest=report.blob_digest,
         manifest_digest=report.manifest_digest,
         backend=artifact.backend,

@@ -12,11 +12,14 @@ from deployq.errors import SourceError, VerificationFailed
 from deployq.pipeline.jobs import Job, Work
 from deployq.pipeline.own_template import settle_template
 from deployq.pipeline.parity import check_parity
+from deployq.pipeline.render import Rendered
+from deployq.pipeline.servers import Site
+from deployq.pipeline.session import Session
 from deployq.tags.faults import MEND
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.registry import Staged, create_again
 from deployq.tags.steps import Outcome, Steps
-from deployq.types import Artifact, ParityReport, Progress
+from deployq.types import Artifact, ModelInfo, ParityReport, Progress
 
 
 @dataclass(frozen=True)
@@ -43,32 +46,45 @@ def settle_prompts(
     work = replace(work, session=replace(work.session, progress=progress))
     with steps.step("template") as outcome:
         try:
-            settled, why = _settled(work, job, artifact, staged)
+            settled, why = settle(
+                work.session, job.site, job.rendered, work.prepared.info, artifact, staged
+            )
         except SourceError as exc:
             outcome.status, outcome.detail = "warned", exc.message
             return Prompts(staged)
         assert settled.parity is not None, "it was compared"
-        _tell(outcome, settled.parity, why, own=job.rendered.own_template)
+        parity = replace(settled.parity, tag=job.tag)
+        _tell(outcome, parity, why, own=job.rendered.own_template)
         if outcome.status == "warned" and work.options.require_parity:
             raise VerificationFailed(f"prompts of {job.tag}: {outcome.detail}", hint=_hint(job))
-    return settled
+    return Prompts(settled.staged, parity)
 
 
-def _settled(work: Work, job: Job, artifact: Artifact, staged: Staged) -> tuple[Prompts, str]:
-    """The tag, compared or mended, and why its own template could not be reached."""
-    session, site, info = work.session, job.site, work.prepared.info
+def settle(
+    session: Session,
+    site: Site,
+    rendered: Rendered,
+    info: ModelInfo,
+    artifact: Artifact,
+    staged: Staged,
+) -> tuple[Prompts, str]:
+    """A staged tag, compared or mended, and why its own template could not be reached.
+
+    Raises:
+        SourceError: the model's template can't be rendered here.
+        ServerError: the server fails.
+    """
     name = str(staged.staging)
-    if not job.rendered.own_template:
-        parity = check_parity(session, site, name, info)
-        return Prompts(staged, replace(parity, tag=job.tag)), ""
+    if not rendered.own_template:
+        return Prompts(staged, check_parity(session, site, name, info)), ""
     now = staged
 
     def recreate(modelfile: Modelfile) -> None:
         nonlocal now
         now = create_again(site.server, now, modelfile, artifact)
 
-    settled = settle_template(session, site, name, job.rendered.modelfile, info, recreate)
-    return Prompts(now, replace(settled.report, tag=job.tag)), settled.why
+    settled = settle_template(session, site, name, rendered.modelfile, info, recreate)
+    return Prompts(now, settled.report), settled.why
 
 
 def _tell(outcome: Outcome, parity: ParityReport, why: str, *, own: bool) -> None:

@@ -10,10 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from deployq.addresses import url_of
 from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerError
 from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.deploy import Order, deploy
+from deployq.pipeline.escalation import as_settled
 from deployq.pipeline.jobs import (
     Built,
     Options,
@@ -101,7 +103,7 @@ def _require_names(prepared: Prepared) -> None:
                 f"target {name!r}: its alias would be the tag of the quant {name.upper()}",
                 hint="give the target another name in deployq.toml",
             )
-        other = seen.setdefault((host, name.lower()), name)
+        other = seen.setdefault((host and url_of(host), name.lower()), name)
         if other != name:
             raise ConfigError(
                 f"targets {other!r} and {name!r} want one alias: a server ignores letter case",
@@ -179,6 +181,7 @@ def _orders(
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
     """What one server shall get: each quant tag once, and an alias for each target."""
     held, session, subject = site.server.tags(), work.session, work.subject
+    plans = [as_settled(work, site, plan) for plan in plans]
     quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
     tags = {quant: wanted_tag(session, subject, quant) for quant in quants}
     aliases = {

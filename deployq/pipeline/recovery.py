@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from deployq.pipeline.locks import alone_now
 from deployq.pipeline.session import Session
 from deployq.tags.journal import Entry, Journal, names
 from deployq.tags.lockfile import Lockfile
+from deployq.tags.records import find_tag
 from deployq.tags.registry import clear_staging, restore
 from deployq.tags.server import Server
 
@@ -40,18 +39,32 @@ def recover(session: Session, place: str, key: str, server: Server) -> None:
 
 
 def _finish(session: Session, key: str, server: Server, entry: Entry) -> None:
-    if _is_done(entry, key):
+    if _is_done(entry, key, server):
         clear_staging(server, entry.model)
         return
-    put_back = restore(server, entry.swaps)
+    restored = restore(server, entry.swaps)
     clear_staging(server, entry.model)
-    what = ", ".join(put_back) or f"none of {names(entry.swaps)} had been changed"
+    what = ", ".join(restored.names) or f"none of {names(entry.swaps)} had been changed"
     session.talk(f"an earlier push did not come to its end; put back as before: {what}")
+    for name, kept in restored.lost.items():
+        session.talk(
+            f"{name} can't be put back, as {kept} is gone: deployq push {entry.model} makes it anew"
+        )
 
 
-def _is_done(entry: Entry, key: str) -> bool:
-    """Whether the lockfile has every new content: it is written last."""
-    lock = Lockfile.load(Path(entry.lockfile))
-    found = (lock.find(str(swap.name), key) for swap in entry.swaps)
-    after = (swap.after for swap in entry.swaps)
-    return all(e is not None and e.manifest_digest == d for e, d in zip(found, after, strict=True))
+def _is_done(entry: Entry, key: str, server: Server) -> bool:
+    """Whether the promotion came to its end but for the journal: the lockfile is written last.
+
+    Where that was to say the same as before, the names tell.
+    """
+    lock = Lockfile.load(entry.lockfile)
+    if any(lock.manifest_digest(str(r.name), key) != r.after for r in entry.recorded):
+        return False
+    if any(record.before != record.after for record in entry.recorded):
+        return True
+    held = server.tags()
+    found = (find_tag(held, swap.name) for swap in entry.swaps)
+    return all(
+        tag is not None and tag.digest == swap.after
+        for tag, swap in zip(found, entry.swaps, strict=True)
+    )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Sequence
 
-from deployq.errors import ServerError
+from deployq.errors import DeployqError, ServerError
 from deployq.pipeline.recovery import journal_of
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
-from deployq.tags.journal import Entry, Swap
-from deployq.tags.lockfile import LockEntry, update
+from deployq.tags.journal import Entry, Recorded, Swap, names
+from deployq.tags.lockfile import LockEntry, Lockfile, update
 from deployq.tags.registry import promote, restore
 
 
@@ -19,28 +18,53 @@ def change_names(
     site: Site,
     model: str,
     swaps: tuple[Swap, ...],
-    locked: Iterable[LockEntry],
-    unlocked: Iterable[tuple[str, str]] = (),
+    locked: Sequence[LockEntry],
 ) -> None:
     """Journal, names, lockfile: in that order, and back again if one of them fails.
 
     Args:
         model: whose tags they are; the caller holds its lock (locks.py).
-        locked: what the lockfile shall say of them.
-        unlocked: (tag, host) of those that it shall say nothing of.
+        locked: what the lockfile shall say of them; of a name that has none it says nothing.
 
     Raises:
         DeployqError: every name holds what it held before, or will after the next command.
     """
-    entry = Entry(site.place, model, session.lockfile.absolute(), swaps)
+    recorded = _recorded(session, site, swaps, locked)
+    entry = Entry(site.place, model, session.lockfile.absolute(), swaps, recorded)
+    unlocked = [(str(record.name), site.key) for record in recorded if record.after is None]
     journal = journal_of(session)
     journal.open(entry)
     try:
         promote(site.server, swaps)
         update(session.lockfile, locked, unlocked, keep=session.config.tags.keep)
-    except BaseException:
-        with suppress(ServerError):  # then the journal stays, and the next command does it
+    except BaseException as exc:
+        try:
             restore(site.server, swaps)
+        except ServerError:  # then the journal stays, and the next command does it
+            _tell_of_the_next(exc, entry)
+        else:
             journal.close(entry)
         raise
     journal.close(entry)
+
+
+def _recorded(
+    session: Session, site: Site, swaps: Sequence[Swap], locked: Sequence[LockEntry]
+) -> tuple[Recorded, ...]:
+    lock, new = Lockfile.load(session.lockfile), Lockfile().merged(locked)
+    return tuple(
+        Recorded(
+            swap.name,
+            lock.manifest_digest(str(swap.name), site.key),
+            new.manifest_digest(str(swap.name), site.key),
+        )
+        for swap in swaps
+    )
+
+
+def _tell_of_the_next(exc: BaseException, entry: Entry) -> None:
+    if isinstance(exc, DeployqError):
+        exc.hint = (
+            f"{names(entry.swaps)} may be half changed: once the server is back, the next command "
+            f"puts them back as they were; then go on with deployq push {entry.model}"
+        )

@@ -18,18 +18,22 @@ from deployq.pipeline.jobs import (
     unchanged_report,
 )
 from deployq.pipeline.locked import require_weights_locked
-from deployq.pipeline.prompts import settle_prompts
+from deployq.pipeline.measuring import Measuring, in_words
+from deployq.pipeline.prompts import Prompts, settle_prompts
 from deployq.proof.verify import run_suite
 from deployq.report.runs import write_text
 from deployq.tags.modelfile import warnings
 from deployq.tags.registry import Staged, discard, require_weights, stage
 from deployq.tags.steps import Steps
-from deployq.types import Artifact, Progress, TagReport, Verification
+from deployq.types import Artifact, Progress, Quality, TagReport, Verification
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A tag that was tried out; `staged` and `artifact` are set where it can be promoted."""
+    """A tag that was tried out; `staged` and `artifact` are set where it can be promoted.
+
+    `name` is what the server has it under until the push has ended.
+    """
 
     job: Job
     report: TagReport
@@ -40,15 +44,26 @@ class Trial:
     def failed(self) -> bool:
         return self.report.status == "failed"
 
+    @property
+    def name(self) -> str:
+        return str(self.staged.staging) if self.staged else self.job.tag
+
 
 def try_out(
-    work: Work, job: Job, built: Built, stages: ExitStack, expected: Expected | None = None
+    work: Work,
+    job: Job,
+    built: Built,
+    stages: ExitStack,
+    *,
+    expected: Expected | None = None,
+    measuring: Measuring | None = None,
 ) -> Trial:
     """Stage one tag and verify it, if there is anything to do; a failure becomes its report.
 
     Args:
         stages: takes the staging name away in the end.
         expected: what the plan says that it takes once it is loaded.
+        measuring: where a gate asks for it, how the tag is measured against full precision.
     """
     write_text(work.run_dir / f"{job.name.model}-{job.name.tag}.Modelfile", job.rendered.text)
     for warning in warnings(job.rendered.text):
@@ -56,7 +71,16 @@ def try_out(
     if not job.why:
         return Trial(job, unchanged_report(work, job))
     try:
-        return _tried(work, job, _artifact(job, built), stages, expected)
+        artifact = _artifact(job, built)
+        steps = Steps(work.tell)
+        staged = _stage(work, job, artifact, steps, stages)
+        asked = _renamed(work, job, conversations="template of")
+        prompts = settle_prompts(work, job, artifact, steps, staged, asked)
+        verification, quality = _verify(work, job, steps, prompts.staged, measuring)
+        if verification.ok and expected is not None:
+            name, require = prompts.staged.staging, work.options.require_fit
+            check_fit(job.site.server, steps, name, expected, require)
+        return _trial(job, artifact, prompts, steps, verification, quality)
     except DeployqError as exc:
         return Trial(job, failed_report(work, job, exc))
 
@@ -73,17 +97,16 @@ def _artifact(job: Job, built: Built) -> Artifact:
     return built.artifacts[quant]
 
 
-def _tried(
-    work: Work, job: Job, artifact: Artifact, stages: ExitStack, expected: Expected | None
+def _trial(
+    job: Job,
+    artifact: Artifact,
+    prompts: Prompts,
+    steps: Steps,
+    verification: Verification,
+    quality: Quality | None,
 ) -> Trial:
-    steps = Steps(work.tell)
-    staged = _stage(work, job, artifact, steps, stages)
-    asked = _renamed(work, job, conversations="template of")
-    prompts = settle_prompts(work, job, artifact, steps, staged, asked)
+    """What came of a tag that was verified."""
     staged = prompts.staged
-    verification = _verify(work, job, steps, staged)
-    if verification.ok and expected is not None:
-        check_fit(job.site.server, steps, staged.staging, expected, work.options.require_fit)
     report = TagReport(
         tag=job.tag,
         quant=artifact.quant,
@@ -97,20 +120,14 @@ def _tried(
         verification=verification,
         parity=prompts.parity,
         alias_of=job.alias_of,
+        quality=quality,
     )
     if verification.ok:
         return Trial(job, report, staged, artifact)
     reason = f"verification failed: {verification.passed} of {len(verification.results)} passed"
-    return Trial(
-        job,
-        replace(
-            report,
-            status="failed",
-            reason=reason,
-            manifest_digest="",
-            exit_code=VerificationFailed.exit_code,
-        ),
-    )
+    code = VerificationFailed.exit_code
+    failed = replace(report, status="failed", reason=reason, manifest_digest="", exit_code=code)
+    return Trial(job, failed, staged)
 
 
 def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitStack) -> Staged:
@@ -131,22 +148,34 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
     return staged
 
 
-def _verify(work: Work, job: Job, steps: Steps, staged: Staged) -> Verification:
-    """Ask the suite of the tag that stands under its staging name."""
-    session = work.session
+def _verify(
+    work: Work, job: Job, steps: Steps, staged: Staged, measuring: Measuring | None
+) -> tuple[Verification, Quality | None]:
+    """Ask the suite of the tag that stands under its staging name; measure it where that is asked.
+
+    Measuring brings the tag's own answers along: nothing is generated twice.
+    """
     with steps.step("verify") as outcome:
-        verification = run_suite(
-            job.site.server,
-            str(staged.staging),
-            job.suite,
-            all_checks(session),
-            jobs=work.options.jobs,
-            timeout_seconds=session.config.runtime.timeout,
-            progress=_renamed(work, job, prompts="verify"),
-        )
+        quality = measuring.quality(job, str(staged.staging)) if measuring else None
+        verification = quality.verification if quality else _asked(work, job, staged)
         outcome.detail = f"{verification.passed} of {len(verification.results)} passed"
+        if quality is not None and quality.agreement is not None:
+            outcome.detail += f"; {in_words(quality.agreement)}"
         outcome.status = "done" if verification.ok else "failed"
-    return replace(verification, tag=job.tag)
+    return replace(verification, tag=job.tag), quality
+
+
+def _asked(work: Work, job: Job, staged: Staged) -> Verification:
+    session = work.session
+    return run_suite(
+        job.site.server,
+        str(staged.staging),
+        job.suite,
+        all_checks(session),
+        jobs=work.options.jobs,
+        timeout_seconds=session.config.runtime.timeout,
+        progress=_renamed(work, job, prompts="verify"),
+    )
 
 
 def _renamed(work: Work, job: Job, **verbs: str) -> Progress:

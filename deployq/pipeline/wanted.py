@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deployq.artifacts.store import artifact_key
+from deployq.pipeline.gating import gate_digest
 from deployq.pipeline.prepare import choose_backend
 from deployq.pipeline.render import Rendered, render_alias, render_tag
 from deployq.pipeline.resolve import Model
@@ -61,7 +62,9 @@ def wanted_alias(session: Session, subject: Subject, target: Target, of: Wanted)
     rendered = render_alias(session, subject.model, subject.info, target, tag.quant)
     alike = not _speaks_otherwise(rendered, tag)
     suite = _short_suite(subject.suite) if alike else subject.suite
-    return replace(_wanted(session, subject, rendered, suite, str(tag.tag)), alike=alike)
+    wanted = _wanted(session, subject, rendered, suite, str(tag.tag))
+    gate = gate_digest(session.config, subject.model.name, target.name)
+    return replace(wanted, fields={**wanted.fields, "gate_digest": gate}, alike=alike)
 
 
 def artifact_key_of(session: Session, subject: Subject, quant: str) -> str:

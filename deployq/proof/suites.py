@@ -16,6 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 from deployq.digests import sha256_bytes
 from deployq.errors import PluginError, SuiteError
 from deployq.proof.checks import schema_fault, schema_mistake
+from deployq.proof.datasets import dataset_prompts
+from deployq.proof.needles import with_needle
 from deployq.settings import nearest
 from deployq.types import CheckType, Json, Message, Prompt
 
@@ -51,11 +53,15 @@ _COMMON_KEYS: dict[str, dict[str, Json]] = {
     "format": {"anyOf": [{"const": "json"}, _TABLE]},
     "think": {"type": ["boolean", "string"]},
     "check": _TABLE,
+    "tools": {"type": "array", "items": _TABLE},
+    "repeat": _COUNT,
+    "pass_rate": {"type": "number", "minimum": 0, "maximum": 1},
 }
 SUITE_KEYS: Mapping[str, Mapping[str, Json]] = {
     **_COMMON_KEYS,
     "threshold": {"type": "number", "minimum": 0, "maximum": 1},
     "prompts": {"type": "array", "items": _TABLE},
+    "datasets": {"type": "array", "items": _TABLE},
 }
 PROMPT_KEYS: Mapping[str, Mapping[str, Json]] = {
     **_COMMON_KEYS,
@@ -152,10 +158,19 @@ def _suite(name: str, prompts: tuple[Prompt, ...], threshold: float) -> Suite:
     content = {
         "name": name,
         "threshold": float(threshold),
-        "prompts": [asdict(prompt) for prompt in prompts],
+        "prompts": [_content(prompt) for prompt in prompts],
     }
     digest = sha256_bytes(json.dumps(content, sort_keys=True))
     return Suite(name, prompts, float(threshold), digest)
+
+
+def _content(prompt: Prompt) -> dict[str, Any]:
+    """A prompt for the digest; what says nothing is left out, so older digests stay."""
+    content = asdict(prompt)
+    for name, silent in (("tools", ()), ("repeat", 1), ("pass_rate", 1.0)):
+        if content[name] == silent:
+            del content[name]
+    return content
 
 
 def _refuse_twins(path: Path, prompts: tuple[Prompt, ...]) -> None:
@@ -185,9 +200,12 @@ def _read_toml(path: Path) -> tuple[_Draft, list[_Draft]]:
         raise SuiteError(f"{path} is not valid TOML: {exc}") from exc
     whole = _Draft(str(path), content)
     _refuse_non_json(whole)
-    prompts = content.get("prompts", [])
-    if fault := schema_fault(SUITE_KEYS["prompts"], prompts):
-        raise SuiteError(f"{path}: prompts: {fault}", hint="write each as a [[prompts]] table")
+    for key in ("prompts", "datasets"):
+        if fault := schema_fault(SUITE_KEYS[key], content.get(key, [])):
+            raise SuiteError(f"{path}: {key}: {fault}", hint=f"write each as a [[{key}]] table")
+    prompts = list(content.get("prompts", []))
+    for number, table in enumerate(content.get("datasets", []), 1):
+        prompts += dataset_prompts(path.parent, f"{path}: data set {number}", table)
     return whole, [
         _Draft(f"{path}: prompt {table.get('name', f'prompt-{number}')!r}", table)
         for number, table in enumerate(prompts, 1)
@@ -320,14 +338,18 @@ def _prompt(
     own = draft.content
     asked = {**suite.get("check", {}), **own.get("check", {})}
     silent = "check" not in suite and "check" not in own
-    return Prompt(
+    prompt = Prompt(
         name=own.get("name", default_name),
         messages=_messages(draft, suite),
         options={**DEFAULT_OPTIONS, **suite.get("options", {}), **own.get("options", {})},
         checks=DEFAULT_CHECKS if silent else _asked_for(asked, checks),
         format=own.get("format", suite.get("format")),
         think=own.get("think", suite.get("think", False)),
+        tools=tuple(own.get("tools", suite.get("tools", ()))),
+        repeat=own.get("repeat", suite.get("repeat", 1)),
+        pass_rate=float(own.get("pass_rate", suite.get("pass_rate", 1.0))),
     )
+    return with_needle(prompt)
 
 
 def _asked_for(asked: Mapping[str, Json], checks: Mapping[str, CheckType]) -> dict[str, Json]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 
 from deployq.errors import PluginError, ServerTimeout
@@ -24,6 +25,8 @@ from deployq.types import (
 TIMEOUTS_IN_A_ROW = 3
 
 Outcome = Answer | ServerTimeout
+# What one prompt gave, try by try.
+Tries = tuple[Outcome, ...]
 
 
 def run_suite(
@@ -54,16 +57,16 @@ def run_suite(
     """
     started = time.monotonic()
 
-    def ask(numbered: tuple[int, Prompt]) -> tuple[int, Outcome]:
+    def ask(numbered: tuple[int, Prompt]) -> tuple[int, Tries]:
         index, prompt = numbered
-        return index, _ask(answerer, tag, prompt, timeout_seconds)
+        return index, tuple(ask_tries(answerer, tag, prompt, timeout_seconds))
 
     total = len(suite.prompts)
     results: dict[int, PromptResult] = {}
     progress(tag, 0, total, "prompts")
     with closing(_outcomes(ask, enumerate(suite.prompts), min(jobs, total))) as outcomes:
-        for index, outcome in _while_answered(tag, outcomes):
-            results[index] = _judge(tag, suite.prompts[index], outcome, checks)
+        for index, tries in _while_answered(tag, outcomes):
+            results[index] = judge_tries(tag, suite.prompts[index], tries, checks)
             progress(tag, len(results), total, "prompts")
     return Verification(
         suite=suite.name,
@@ -76,10 +79,10 @@ def run_suite(
 
 
 def _outcomes(
-    ask: Callable[[tuple[int, Prompt]], tuple[int, Outcome]],
+    ask: Callable[[tuple[int, Prompt]], tuple[int, Tries]],
     prompts: Iterable[tuple[int, Prompt]],
     jobs: int,
-) -> Generator[tuple[int, Outcome]]:
+) -> Generator[tuple[int, Tries]]:
     """Outcomes as they come in."""
     if jobs <= 1:
         yield from map(ask, prompts)
@@ -90,13 +93,12 @@ def _outcomes(
         yield from pool.imap_unordered(ask, prompts)
 
 
-def _while_answered(
-    tag: str, outcomes: Iterable[tuple[int, Outcome]]
-) -> Iterator[tuple[int, Outcome]]:
+def _while_answered(tag: str, outcomes: Iterable[tuple[int, Tries]]) -> Iterator[tuple[int, Tries]]:
     """The outcomes, until too many in a row are none."""
     unanswered = 0
-    for index, outcome in outcomes:
-        yield index, outcome
+    for index, tries in outcomes:
+        yield index, tries
+        outcome = tries[-1]
         if not isinstance(outcome, ServerTimeout):
             unanswered = 0
             continue
@@ -108,6 +110,40 @@ def _while_answered(
             ) from outcome
 
 
+def ask_tries(
+    answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float
+) -> Iterator[Outcome]:
+    """What a prompt gives, try by try, each with a seed of its own.
+
+    A server that hangs is not asked the same again.
+    """
+    seed = prompt.options.get("seed")
+    for number in range(prompt.repeat):
+        options = dict(prompt.options)
+        if isinstance(seed, int):
+            options["seed"] = seed + number
+        outcome = _ask(answerer, tag, replace(prompt, options=options), timeout_seconds)
+        yield outcome
+        if isinstance(outcome, ServerTimeout):
+            return
+
+
+def judge_tries(
+    tag: str, prompt: Prompt, tries: Tries, checks: Mapping[str, CheckType]
+) -> PromptResult:
+    """What a prompt's tries come to.
+
+    Raises:
+        PluginError: a check failed to do its work.
+    """
+    judged = [judge(tag, prompt, outcome, checks) for outcome in tries]
+    if prompt.repeat == 1:
+        return judged[0]
+    passed = [result.answer is not None and all(v.ok for v in result.verdicts) for result in judged]
+    shown = next((r for r, ok in zip(judged, passed, strict=True) if not ok), judged[0])
+    return replace(shown, tries=prompt.repeat, passes=sum(passed))
+
+
 def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -> Outcome:
     try:
         return answerer.chat(
@@ -116,15 +152,21 @@ def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -
             options=prompt.options,
             format=prompt.format,
             think=prompt.think,
+            tools=prompt.tools,
             timeout_seconds=timeout_seconds,
         )
     except ServerTimeout as exc:
         return exc
 
 
-def _judge(
+def judge(
     tag: str, prompt: Prompt, outcome: Outcome, checks: Mapping[str, CheckType]
 ) -> PromptResult:
+    """Run a prompt's checks on what came of it.
+
+    Raises:
+        PluginError: a check failed to do its work.
+    """
     if isinstance(outcome, ServerTimeout):
         return PromptResult(prompt, None, (Verdict("answered", False, outcome.message),))
     verdicts = tuple(_verdict(name, tag, prompt, outcome, checks) for name in prompt.checks)

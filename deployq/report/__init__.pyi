@@ -26,6 +26,11 @@ from .guide_view import (
 )
 from .inspect_view import inspect_document as inspect_document, inspect_view as inspect_view
 from .judged_view import judged_view as judged_view
+from .junit import (
+    push_junit as push_junit,
+    quality_junit as quality_junit,
+    verifications_junit as verifications_junit,
+)
 from .lines import draw as draw
 from .parity_document import parity_document as parity_document
 from .parity_view import parity_view as parity_view
@@ -43,6 +48,20 @@ from .profile_view import (
 )
 from .progress import TerminalProgress as TerminalProgress
 from .progress_bars import progress_bars as progress_bars
+from .push_markdown import (
+    push_markdown as push_markdown,
+    verifications_markdown as verifications_markdown,
+)
+from .quality_document import (
+    quality_document as quality_document,
+    recommendations_document as recommendations_document,
+)
+from .quality_view import (
+    quality_markdown as quality_markdown,
+    quality_view as quality_view,
+    recommendation_markdown as recommendation_markdown,
+    recommendation_view as recommendation_view,
+)
 from .runs import write_text as write_text
 from .storage_view import (
     cache_document as cache_document,

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from deployq.report.parity_document import parity_fields
+from deployq.report.quality_figures import quality_figures, verdict_figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -206,6 +207,8 @@ def _target_report(target: TargetReport) -> Document:
         "reason": target.reason,
         "hint": target.hint,
         "chosen": target.chosen,
+        "planned": target.planned,
+        "gate": [verdict_figures(verdict) for verdict in target.gate],
         "alias": None if target.alias is None else _tag(target.alias),
         "tags": [_tag(tag) for tag in target.tags],
     }
@@ -228,6 +231,7 @@ def _tag(tag: TagReport) -> Document:
         "passed": None if tag.score is None else tag.score.passed,
         "total": None if tag.score is None else tag.score.total,
         "verification": None if verification is None else _verification(verification),
+        "quality": None if tag.quality is None else quality_figures(tag.quality),
         "parity": None if tag.parity is None else parity_fields(tag.parity),
     }
 

@@ -8,11 +8,14 @@ from collections.abc import Collection, Sequence
 from rich.table import Table
 
 from deployq.report.documents import SCHEMA, Document
-from deployq.report.wording import plain
+from deployq.report.wording import NOTHING, plain
 from deployq.types import CachedArtifact, Leftover, Leftovers, Pruned
 from deployq.units import format_bytes
 
 KEY_CHARACTERS = 12
+# In the table of artifacts, which has to fit 80 columns.
+SHOWN_CHARACTERS = 8
+DATE_CHARACTERS = len("2026-11-25")
 
 
 def prune_document(
@@ -104,16 +107,16 @@ def cache_table(artifacts: Sequence[CachedArtifact]) -> Table:
     table.add_column("size", justify="right", no_wrap=True)
     for column in ("source", "used"):
         table.add_column(column, no_wrap=True)
-    table.add_column("tags", overflow="fold")
-    table.add_column("", overflow="fold")
+    table.add_column("tags", overflow="fold", min_width=8)
+    table.add_column("", no_wrap=True)
     for one in artifacts:
         table.add_row(
-            one.key[:KEY_CHARACTERS],
+            one.key[:SHOWN_CHARACTERS],
             one.quant,
             format_bytes(one.file_bytes),
-            one.source_digest[:KEY_CHARACTERS],
-            one.used[:16].replace("T", " "),
-            plain(", ".join(one.tags) or "–"),
+            one.source_digest[:SHOWN_CHARACTERS],
+            one.used[:DATE_CHARACTERS],
+            "\n".join(map(plain, one.tags)) or NOTHING,
             plain(_state(one)),
             style="red" if one.damaged else "",
         )
@@ -125,5 +128,5 @@ def _state(one: CachedArtifact) -> str:
         return "damaged"
     parts = ["whole"] if one.verified else []
     if one.links:
-        parts.append("linked into a server's store")
+        parts.append("linked")
     return ", ".join(parts)

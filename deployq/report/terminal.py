@@ -94,10 +94,21 @@ def _target(
         yield _tag_table(target, fits, tag_width)
     if target.alias is not None:
         yield _alias_line(target.alias)
+    yield from _gate_lines(target)
     if target.reason:
         mark = BAD if target.exit_code else " "
         style = "red" if target.exit_code else "dim"
         yield _grid([(mark, Text(plain(target.reason)))], style)
+
+
+def _gate_lines(target: TargetReport) -> Iterator[RenderableType]:
+    """What the gate says of the tags that hold, and what it warns of."""
+    for verdict in target.gate:
+        if verdict.ok:
+            warned = [rule.reason for rule in verdict.rules if rule.status == "warn"]
+            said = "; ".join(warned or [rule.reason for rule in verdict.rules])
+            mark, style = ("!", "yellow") if warned else (GOOD, "dim")
+            yield _grid([(mark, Text(f"gate, {verdict.quant}: {plain(said)}"))], style)
 
 
 def _tag_table(target: TargetReport, fits: Mapping[str, Fit], tag_width: int) -> Table:
@@ -247,7 +258,8 @@ def _outcome(report: Report) -> RenderableType:
 
 
 def _success(report: Report, time: str) -> str:
-    tags = {(t.host, tag.tag): tag.status for t in report.targets for tag in t.tags}
+    every = ((t.host, tag) for t in report.targets for tag in t.tags)
+    tags = {(host, tag.tag): tag.status for host, tag in every if tag.status != "skipped"}
     aliases = {(t.host, t.alias.tag): t.alias.status for t in report.targets if t.alias}
     what = f"{count(len(tags), 'tag')} and {count(len(aliases), 'alias')}"
     if tags and {*tags.values(), *aliases.values()} == {"unchanged"}:

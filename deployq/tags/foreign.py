@@ -45,7 +45,8 @@ _HINTS = {
     401: 'what stands before it wants another key: auth = "env:NAME" for the target or [runtime], '
     "where the variable NAME holds a token or USER:PASSWORD",
     403: "the server refuses this Host or Origin (see OLLAMA_HOST and OLLAMA_ORIGINS there), or "
-    "what stands before it refuses this key",
+    "what stands before it refuses this key, or lets nobody write",
+    405: "what stands before the server lets nobody write: ask whoever runs it",
     404: "deployq list",
     500: "the server's own log says more",
 }
@@ -56,7 +57,11 @@ _CERTIFICATE_HINTS = {
     62: "ask it by a name that stands in its certificate",
     64: "ask it by a name that stands in its certificate, not by its IP address",
 }
-_FULL = "its disk is full: make room there, for instance with deployq prune"
+_WORDS = {
+    "no space left": "its disk is full: make room there, for instance with deployq prune",
+    "read-only file system": "its models lie on a read-only file system: see OLLAMA_MODELS there",
+    "permission denied": "it may not write to its models' folder: see OLLAMA_MODELS there",
+}
 
 
 def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> ServerError:
@@ -66,7 +71,8 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
     if isinstance(exc, Refusal):
         status = exc.status
         words = words_of(exc.words) or f"HTTP {status}"
-        hint = _FULL if "no space left" in words else _HINTS.get(status or 500, "")
+        hint = next((hint for said, hint in _WORDS.items() if said in words.lower()), "")
+        hint = hint or _HINTS.get(status or 500, "")
         return ServerRefused(f"{url} refused to {what}: {words}", status=status, hint=hint)
     if isinstance(exc, _NO_ADDRESS):
         return ServerUnreachable(f"{url} is no address of a server: {exc}", hint="deployq config")
@@ -89,7 +95,7 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
         )
     return ServerError(
         f"{url} went away while asked to {what}: {_cause(exc)}",
-        hint="the server's own log says more; then repeat the command",
+        hint="start it again if it ended (its own log says why), then repeat the command",
     )
 
 

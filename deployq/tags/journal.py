@@ -36,6 +36,20 @@ class Swap:
     before: str | None = None
     kept: TagName | None = None
 
+    @property
+    def backup(self) -> TagName:
+        """Who holds what `name` held: the source, if that is the same."""
+        return self.kept or self.source
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the lockfile says of one name, before and after: a manifest digest, or nothing."""
+
+    name: TagName
+    before: str | None
+    after: str | None
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -45,6 +59,7 @@ class Entry:
     model: str
     lockfile: Path
     swaps: tuple[Swap, ...]
+    recorded: tuple[Recorded, ...]
 
     @property
     def id(self) -> str:
@@ -103,6 +118,10 @@ def _document(entry: Entry) -> dict[str, Any]:
             }
             for swap in entry.swaps
         ],
+        "recorded": [
+            {"name": str(record.name), "before": record.before, "after": record.after}
+            for record in entry.recorded
+        ],
     }
 
 
@@ -113,7 +132,13 @@ def _read(path: Path) -> Entry | None:
         if document["schema"] != SCHEMA:
             return None
         swaps = tuple(_swap(swap) for swap in document["swaps"])
-        return Entry(document["place"], document["model"], Path(document["lockfile"]), swaps)
+        recorded = tuple(
+            Recorded(TagName.parse(one["name"]), one["before"], one["after"])
+            for one in document["recorded"]
+        )
+        return Entry(
+            document["place"], document["model"], Path(document["lockfile"]), swaps, recorded
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -37,6 +37,10 @@ class LockEntry:
     `host` is the server's address, or the name of a runtime whose address changes. Digests are
     hex sha256; `manifest_digest` is what the server lists for the tag, `passed` and `total`
     count verification prompts. `pushed_at` is UTC, ISO 8601.
+
+    Of an alias: `gate_digest` says what gate it passed; where that took other quants than were
+    `planned`, these are the `escalated`, both with commas between. Of a tag that a gate judged:
+    `same_top` (a share), `kl` (nats, a lower bound), `perplexity_ratio`, against the baseline.
     """
 
     tag: str
@@ -58,6 +62,13 @@ class LockEntry:
     n_ctx: int | None = None
     tokens_per_second: float | None = None
     alias_of: str | None = None
+    gate_digest: str | None = None
+    planned: str | None = None
+    escalated: str | None = None
+    same_top: float | None = None
+    kl: float | None = None
+    perplexity_ratio: float | None = None
+    baseline_digest: str | None = None
 
     @property
     def key(self) -> Key:
@@ -104,6 +115,11 @@ class Lockfile:
     def find(self, tag: str, host: str) -> LockEntry | None:
         """The entry of a tag on a host."""
         return self.entries.get((tag.lower(), host))
+
+    def manifest_digest(self, tag: str, host: str) -> str | None:
+        """What a tag on a host was pushed as; None: it has no entry."""
+        entry = self.find(tag, host)
+        return entry.manifest_digest if entry else None
 
     def generation(self, tag: str, host: str, manifest_digest: str) -> LockEntry | None:
         """What is known of one content of a tag, the present or an earlier one."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from deployq.tags.names import TagName, same_name
 from deployq.tags.parameters import Value
-from deployq.types import Answer
+from deployq.types import Answer, Piece, TokenStep
 
 T = TypeVar("T")
 
@@ -163,6 +163,35 @@ def answered(answer: Any, text: str, thinking: str, wall_seconds: float) -> Answ
         wall_seconds=wall_seconds,
         raw=answer,
     )
+
+
+def piece(line: Any) -> Piece:
+    """Read one line of a streamed generation with log probabilities."""
+    done = line.get("done") is True
+    return Piece(
+        text=expect(line, "response", str),
+        steps=tuple(_step(token) for token in line.get("logprobs") or ()),
+        done_reason=str(line.get("done_reason") or "unknown") if done else "",
+        prompt_tokens=int(line.get("prompt_eval_count") or 0),
+        cached_tokens=line.get("prompt_eval_cached_count"),
+        tokens=int(line.get("eval_count") or 0),
+        eval_seconds=(line.get("eval_duration") or 0) / NANOSECONDS,
+        load_seconds=(line.get("load_duration") or 0) / NANOSECONDS,
+    )
+
+
+def _step(token: Any) -> TokenStep:
+    top = tuple(
+        (expect(other, "token", str), _logprob(other)) for other in token.get("top_logprobs") or ()
+    )
+    return TokenStep(expect(token, "token", str), _logprob(token), top)
+
+
+def _logprob(token: Any) -> float:
+    value = token.get("logprob")
+    if not isinstance(value, int | float):
+        raise ValueError(f"its log probability is {value!r}")
+    return float(value)
 
 
 def same_parameters(sent: Mapping[str, Value], shown: Mapping[str, Value]) -> bool:

@@ -10,8 +10,8 @@ back.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployq.errors import ModelfileError, ServerError, ServerRefused
@@ -154,23 +154,36 @@ def promote(server: Server, swaps: Sequence[Swap]) -> None:
     _require(server, {swap.name: swap.after for swap in swaps})
 
 
-def restore(server: Server, swaps: Sequence[Swap]) -> list[str]:
-    """Give every name of a set the content that it held before; gives the names that needed it.
+@dataclass(frozen=True)
+class Restored:
+    """The names that needed to be put back; and the `lost`, with where their content was kept."""
 
-    It also mends a name whose manifest was cut short when the server died.
+    names: tuple[str, ...] = ()
+    lost: Mapping[str, str] = field(default_factory=dict)
+
+
+def restore(server: Server, swaps: Sequence[Swap]) -> Restored:
+    """Give every name of a set the content that it held before.
+
+    It also mends a name whose manifest was cut short when the server died. A name whose earlier
+    content is kept nowhere any more stays as it is.
 
     Raises:
         ServerError: it can't be done now.
     """
-    held = {swap.name: server.tag(str(swap.name)) for swap in swaps}
-    wrong = [s for s in swaps if (tag.digest if (tag := held[s.name]) else None) != s.before]
+    held = server.tags()
+    wrong = [swap for swap in swaps if _digest(held, swap.name) != swap.before]
+    lost = [swap for swap in wrong if swap.before not in (None, _digest(held, swap.backup))]
     for swap in swaps:
         if swap.before is None:
-            _take_away(server, swap)
-        elif swap in wrong:
-            server.copy(str(swap.kept), str(swap.name))
-    _require(server, {s.name: s.before for s in swaps if s.before is not None})
-    return [str(swap.name) for swap in wrong]
+            _take_away(server, swap, held)
+        elif swap in wrong and swap not in lost:
+            server.copy(str(swap.backup), str(swap.name))
+    _require(server, {s.name: s.before for s in swaps if s.before and s not in lost})
+    return Restored(
+        tuple(str(swap.name) for swap in wrong if swap not in lost),
+        {str(swap.name): str(swap.backup) for swap in lost},
+    )
 
 
 def forget(server: Server, name: TagName, keep: int) -> list[str]:
@@ -187,24 +200,30 @@ def forget(server: Server, name: TagName, keep: int) -> list[str]:
 def _require(server: Server, wanted: dict[TagName, str]) -> None:
     held = server.tags() if wanted else []
     for name, digest in wanted.items():
-        found = find_tag(held, name)
-        if found is None or found.digest != digest:
+        found = _digest(held, name)
+        if found != digest:
             raise ServerError(
-                f"{server.url}: {name} holds {found.digest[:12] if found else 'nothing'}, "
+                f"{server.url}: {name} holds {found[:12] if found else 'nothing'}, "
                 f"not {digest[:12]}",
                 hint="does something else write that tag? Push again",
             )
 
 
-def _take_away(server: Server, swap: Swap) -> None:
+def _digest(held: Sequence[TagRecord], name: TagName) -> str | None:
+    found = find_tag(held, name)
+    return found.digest if found else None
+
+
+def _take_away(server: Server, swap: Swap, held: Sequence[TagRecord]) -> None:
     """Remove a name that did not exist before."""
     try:
         server.delete(str(swap.name))
     except ServerRefused as exc:
-        if exc.status == 404:
+        if exc.status == 404 or not held:
             return
-        # A manifest that was cut short can't be deleted, only written over.
-        server.copy(str(swap.source), str(swap.name))
+        # A manifest that was cut short can't be deleted, only written over: by anything.
+        source = find_tag(held, swap.source) or held[0]
+        server.copy(source.name, str(swap.name))
         server.delete(str(swap.name))
 
 

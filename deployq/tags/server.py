@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +23,7 @@ from deployq.tags.records import Loaded, Shown, TagRecord, expect
 from deployq.tags.refusal import Refusal
 from deployq.tags.versions import version_numbers
 from deployq.tags.wire import Wire
-from deployq.types import Answer, Json, Message, Progress, Turn, no_progress
+from deployq.types import Answer, Json, Message, Piece, Progress, Turn, no_progress
 
 OLDEST = (0, 30)
 # What a build from source says of itself when nobody stamped it.
@@ -214,6 +215,7 @@ class Server:
         options: Mapping[str, Json],
         format: Json = None,
         think: bool | str = False,
+        tools: Sequence[Json] = (),
         timeout_seconds: float | None = None,
     ) -> Answer:
         """Answer a conversation; the whole answer at once.
@@ -227,6 +229,7 @@ class Server:
             "model": model,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
             **_generation(options, format, think),
+            **({"tools": list(tools)} if tools else {}),
         }
         with self._mapped(f"chat with {model}", timeout_seconds or self.generate_timeout_seconds):
             answer, seconds = self._timed("/api/chat", body, timeout_seconds)
@@ -262,13 +265,41 @@ class Server:
             text, thinking = expect(answer, "response", str), str(answer.get("thinking") or "")
             return records.answered(answer, text, thinking, seconds)
 
+    def stream(
+        self,
+        model: str,
+        prompt: str,
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        top_logprobs: int = 20,
+        timeout_seconds: float | None = None,
+    ) -> Generator[Piece]:
+        """Continue a raw prompt, token by token, each with the likeliest ones at its place.
+
+        Closing the generator stops the server.
+
+        Args:
+            timeout_seconds: for each piece; the first one may need a load.
+        """
+        body = {"model": model, "prompt": prompt, "raw": True}
+        body |= _generation(options, format, think=False)
+        body |= {"stream": True, "logprobs": True, "top_logprobs": top_logprobs}
+        seconds = timeout_seconds or self.generate_timeout_seconds
+        with (
+            self._mapped(f"generate with {model}", seconds),
+            contextlib.closing(self._wire.lines("POST", "/api/generate", body, seconds)) as lines,
+        ):
+            for line in lines:
+                yield records.piece(line)
+
     def render(
         self,
         name: str,
         messages: Iterable[Message | Turn],
         *,
         think: bool | str = False,
-        tools: Sequence[Mapping[str, Json]] = (),
+        tools: Sequence[Json] = (),
     ) -> str | None:
         """The prompt that the server makes of a conversation; nothing is generated.
 

@@ -7,7 +7,7 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class Wire:
 
     def lines(
         self, method: str, path: str, body: Mapping[str, Any], timeout_seconds: float
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any]]:
         """One request, an answer of JSON lines; `timeout_seconds` is for each line.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deployq.types.base import Json
     from deployq.types.machines import Hardware
     from deployq.types.plan import Memory, QuantSize
+    from deployq.types.quality import Piece
     from deployq.types.report import Report
     from deployq.types.verification import Answer, Message, Prompt, Verdict
 
@@ -199,6 +200,34 @@ class ReportFormat(Protocol):
     def render(self, report: Report) -> str: ...
 
 
+class Tracer(Protocol):
+    """The part of a server that agreement needs; `stream` ends the answer when it is closed."""
+
+    def render(
+        self,
+        name: str,
+        messages: Iterable[Message],
+        *,
+        think: bool | str = False,
+        tools: Sequence[Json] = (),
+    ) -> str | None:
+        """The raw prompt that a tag's template makes of a conversation; None: it can't tell."""
+        ...
+
+    def stream(
+        self,
+        model: str,
+        prompt: str,
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        top_logprobs: int = 20,
+        timeout_seconds: float | None = None,
+    ) -> Generator[Piece]: ...
+
+    def unload(self, name: str) -> None: ...
+
+
 class Answerer(Protocol):
     """The part of a server that verification needs."""
 
@@ -210,5 +239,6 @@ class Answerer(Protocol):
         options: Mapping[str, Json],
         format: Json = None,
         think: bool | str = False,
+        tools: Sequence[Json] = (),
         timeout_seconds: float | None = None,
     ) -> Answer: ...

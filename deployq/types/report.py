@@ -8,6 +8,7 @@ from pathlib import Path
 from deployq.types.base import StepStatus
 from deployq.types.parity import ParityReport
 from deployq.types.plan import Plan
+from deployq.types.quality import GateVerdict, Quality
 from deployq.types.verification import Verification
 
 
@@ -36,7 +37,8 @@ class Score:
 class TagReport:
     """What became of one tag (or alias) on one server.
 
-    `earlier` is the score of an earlier push, where this one had nothing to do.
+    `earlier` is the score of an earlier push, where this one had nothing to do. `quality` is set
+    where a gate asked for it.
     """
 
     tag: str
@@ -65,10 +67,17 @@ class TagReport:
         return Score(checked.passed, total, checked.ok, checked.tokens_per_second)
 
     manifest_digest: str = ""
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)
 class TargetReport:
+    """What became of one target.
+
+    `gate` has the verdicts on its tags, those that gave way to a better one included; `planned`
+    is what the plan had chosen where the gate took another.
+    """
+
     target: str
     host: str
     runtime: str
@@ -79,6 +88,8 @@ class TargetReport:
     reason: str = ""
     hint: str = ""
     exit_code: int = 0
+    planned: str | None = None
+    gate: tuple[GateVerdict, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ class Message:
 class Prompt:
     """One verification prompt: a conversation, its options, and the checks on its answer.
 
-    `checks` maps a check's name to its parameters. `format` is Ollama's `format` field.
+    `checks` maps a check's name to its parameters. `format` and `tools` are Ollama's own fields.
+    A prompt that is asked `repeat` times passes where the share `pass_rate` of its answers does.
     """
 
     name: str
@@ -27,6 +28,9 @@ class Prompt:
     checks: Mapping[str, Json] = field(default_factory=dict)
     format: Json = None
     think: bool | str = False
+    tools: tuple[Json, ...] = ()
+    repeat: int = 1
+    pass_rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,22 @@ class Verdict:
 
 @dataclass(frozen=True)
 class PromptResult:
+    """What came of one prompt.
+
+    Of one that is asked several times, `answer` and `verdicts` are those of the first try that
+    failed (or of the first), and `passes` says how many of `tries` passed.
+    """
+
     prompt: Prompt
     answer: Answer | None
     verdicts: tuple[Verdict, ...]
+    tries: int = 1
+    passes: int = 0
 
     @property
     def ok(self) -> bool:
+        if self.tries > 1:
+            return self.passes >= self.prompt.pass_rate * self.tries
         return self.answer is not None and all(v.ok for v in self.verdicts)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import requests
+from filelock import FileLock
 
 from tests.cli.conftest import CONFIG, Project
 from tests.tiny import write_tiny_llama
@@ -77,6 +78,28 @@ def test_only_so_many_generations_are_kept(twice: Project) -> None:
         push(twice)
     assert generations(twice) == [(5, True), (4, False)]
     assert (twice.folder / "deployq.lock").read_text().count(".earlier]]") == 2
+
+
+def test_remove_takes_the_earlier_generations_along(twice: Project) -> None:
+    removed = twice.run("remove", "tiny:laptop", "-y", "--json").json["removed"]
+    assert (removed[0]["generations"], removed[0]["held_by"][-1]) == (1, "tiny:q8_0")
+    ran = twice.run("remove", "tiny:q8_0", "-y")
+    assert "removed tiny:q8_0 and 1 earlier generation: " in ran.err
+    with twice.serving() as url:
+        assert requests.get(f"{url}/api/tags", timeout=30).json() == {"models": []}
+    assert twice.run("history", "tiny:q8_0").code == 2
+    assert "tiny" not in (twice.folder / "deployq.lock").read_text()
+
+
+def test_remove_waits_for_a_push_of_that_model(twice: Project) -> None:
+    (lock,) = (twice.folder / "cache" / "locks").glob("*.lock")
+    with FileLock(lock):
+        child = twice.start("remove", "tiny:laptop", "-y")
+        assert child.stderr is not None
+        assert "waiting for another deployq" in child.stderr.readline()
+        assert len(generations(twice, "tiny:laptop")) == 2
+    _, said = child.communicate(timeout=60)
+    assert (child.returncode, "removed tiny:laptop" in said) == (0, True)
 
 
 def states(project: Project, *more: str) -> dict[str, tuple[str, str]]:

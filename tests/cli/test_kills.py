@@ -1,164 +1,264 @@
-"""deployq killed at each step of a push: the earlier tags stay, and the next push goes through.
+"""deployq or the server killed at each step of a push: the earlier tags answer, the next push goes.
 
-A proxy stands between deployq and the real Ollama; it kills deployq when the n-th request of a
-kind comes by, before or after the server has carried it out.
+A proxy between the two has one of them killed (SIGKILL) when the n-th request of a kind comes by.
+Both tags and the weights change in that push, so every step has something to do.
+docs/reliability.md tells the outcomes.
 """
 
 from __future__ import annotations
 
-import threading
+import json
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
 import requests
 
-from deployq import Endpoint
-from tests.cli.conftest import CONFIG, Project
-from tests.http_servers import serving, url_of
+from deployq.tags.lockfile import Lockfile
+from tests.cli.conftest import CONFIG, PASSING, Project
+from tests.cli.fatal_proxy import FatalProxy, Moment, Strike
+from tests.cli.mortal_servers import MortalEmbedded, MortalOllama, MortalServer
+from tests.tiny import write_tiny_llama
 
-pytestmark = [pytest.mark.tools, pytest.mark.ollama]
-
+BOTH = (
+    pytest.param("embedded", marks=pytest.mark.tools),
+    pytest.param("ollama", marks=[pytest.mark.tools, pytest.mark.ollama]),
+)
 TAGS = ("tiny:q8_0", "tiny:laptop")
-HOP = {"transfer-encoding", "connection", "content-length", "date", "server"}
-# path, which of them, whether the server has done it
-STEPS = [
-    ("/api/blobs/", 1, False),
-    ("/api/create", 1, False),
-    ("/api/create", 1, True),
-    ("/api/chat", 1, False),
-    ("/api/create", 2, True),
-    ("/api/copy", 1, False),
-    ("/api/copy", 1, True),
-    ("/api/copy", 2, True),
-    ("/api/copy", 3, False),
-    ("/api/copy", 3, True),
-    ("/api/copy", 4, True),
-    ("/api/delete", 1, False),
-    ("/api/delete", 1, True),
+PUSH = ("push", "tiny", "--targets", "laptop")
+SECONDS = 60
+
+
+def strikes(request: str, *at: tuple[int, Moment]) -> list[Strike]:
+    return [Strike(request, nth, moment) for nth, moment in at]
+
+
+# The tag is created first, the alias second; then both are kept, and both are given their names.
+STAGING = [
+    *strikes("HEAD /api/blobs/", (1, "before")),
+    *strikes("POST /api/blobs/", (1, "during")),
+    *strikes("POST /api/create", (1, "during"), (1, "after"), (2, "after")),
+    *strikes("RENDER /api/chat", (1, "before")),
+    *strikes("POST /api/chat", (1, "during")),
+]
+KEEPING = strikes("POST /api/copy", (1, "during"), (1, "after"), (2, "after"))
+NAMING = strikes("POST /api/copy", (3, "during"), (3, "after"), (4, "after"))
+TIDYING = strikes("DELETE /api/delete", (1, "before"), (1, "after"))
+STEPS = [*STAGING, *KEEPING, *NAMING, *TIDYING]
+
+# What the server writes at a step, and what is left of that file if it dies while it does.
+CUT = b'{"schemaVersion":2,"mediaType":"applic'
+LEFT = [
+    (STAGING[2], "deployq-staging/tiny/q8_0", CUT),
+    (KEEPING[0], "deployq-history/tiny/q8_0.1", b""),
+    (KEEPING[0], "deployq-history/tiny/q8_0.1", CUT),
+    (NAMING[0], "library/tiny/q8_0", b""),
+    (NAMING[0], "library/tiny/q8_0", CUT),
+    (NAMING[2], "library/tiny/laptop", CUT),
 ]
 
 
 @dataclass
-class Proxy:
-    """Hands requests on to a server; kills `victim` at the one that `fatal` says."""
+class Bench:
+    """A project whose one target is a server behind a proxy."""
 
-    server: str
-    url: str = ""
-    victim: Popen[str] | None = None
-    fatal: tuple[str, int, bool] | None = None
-    seen: int = 0
-    guard: threading.Lock = field(default_factory=threading.Lock)
+    project: Project
+    server: MortalServer
+    proxy: FatalProxy
+    old: dict[str, str]
+    old_answer: str
 
-    def is_fatal(self, path: str, *, done: bool) -> bool:
-        if self.fatal is None or not path.startswith(self.fatal[0]):
-            return False
-        with self.guard:
-            self.seen += not done
-        return self.seen == self.fatal[1] and self.fatal[2] == done
+    def start(self) -> None:
+        self.proxy.server = self.server.start()
+        self.proxy.listen()
 
-    def kill(self) -> None:
-        if self.victim is not None:
-            self.victim.kill()
+    def stop(self) -> None:
+        self.proxy.hang_up()
+        self.server.stop()
 
+    def kill_server(self) -> None:
+        self.server.kill()
+        self.proxy.hang_up()
 
-@contextmanager
-def proxy_to(server: str) -> Iterator[Proxy]:
-    proxy = Proxy(server)
+    def ask(self, path: str, **body: object) -> requests.Response:
+        return requests.post(f"{self.proxy.server}{path}", json=body, timeout=SECONDS)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1
+    def held(self) -> dict[str, str]:
+        """Manifest digests by name."""
+        models = requests.get(f"{self.proxy.server}/api/tags", timeout=SECONDS).json()["models"]
+        return {model["name"]: model["digest"] for model in models}
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def tags(self) -> dict[str, str]:
+        """The same, of the two names that people use."""
+        return {name: digest for name, digest in self.held().items() if name in TAGS}
 
-        def _hand_on(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if proxy.is_fatal(self.path, done=False):
-                proxy.kill()
-                self.close_connection = True
-                return
-            answer = requests.request(
-                self.command, proxy.server + self.path, data=body, timeout=120
-            )
-            if proxy.is_fatal(self.path, done=True):
-                proxy.kill()
-            self.send_response(answer.status_code)
-            for name, value in answer.headers.items():
-                if name.lower() not in HOP:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer.content)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer.content)
-
-        do_GET = do_POST = do_HEAD = do_DELETE = _hand_on  # noqa: N815
-
-    class Quiet(ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """A killed client hangs up: that is what this is for."""
-
-    with serving(Handler, Quiet) as http:
-        proxy.url = url_of(http)
-        yield proxy
+    def answer(self) -> str:
+        """What the alias says right after it is loaded: warm answers may differ."""
+        for tag in TAGS:
+            self.ask("/api/generate", model=tag, keep_alive=0)
+        said = self.ask(
+            "/api/chat",
+            model=TAGS[1],
+            messages=[{"role": "user", "content": "hi"}],
+            options={"temperature": 0, "num_predict": 8},
+            stream=False,
+        )
+        assert said.ok, said.text
+        return str(said.json()["message"]["content"])
 
 
-def configured(project: Project, url: str, system: str) -> None:
+@pytest.fixture(scope="module", params=BOTH)
+def pushed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """One push went through; now weights and system prompt are new. To be copied, not used."""
+    folder = tmp_path_factory.mktemp(str(request.param))
+    project, proxy = Project(folder / "project"), FatalProxy()
+    project.folder.mkdir()
+    request.getfixturevalue("tools_bin")
+    if request.param == "embedded":
+        server: MortalServer = MortalEmbedded(folder / "server")
+    else:
+        server = MortalOllama(request.getfixturevalue("ollama_binary"), folder / "server")
+    bench = Bench(project, server, proxy, {}, "")
+    bench.start()
+    try:
+        write_tiny_llama(project.model)
+        project.write("suite.toml", PASSING)
+        configure(project, proxy.url, "old")
+        first = project.run(*PUSH)
+        assert first.code == 0, first.err
+        bench.old, bench.old_answer = bench.tags(), bench.answer()
+    finally:
+        bench.stop()
+    write_tiny_llama(project.model, seed=5)
+    configure(project, proxy.url, "new")
+    return bench
+
+
+def configure(project: Project, url: str, system: str) -> None:
     text = CONFIG.replace(
         'quants = ["Q8_0", "Q4_K_M"]', f'quants = ["Q8_0"]\nsystem = "{system}"'
     ).replace("[targets.laptop]", f'[targets.laptop]\nhost = "{url}"')
     project.write("deployq.toml", text)
 
 
-def systems(url: str) -> list[str]:
-    def system(tag: str) -> str:
-        answer = requests.post(f"{url}/api/show", json={"model": tag}, timeout=30)
-        return str(answer.json().get("system", ""))
-
-    return [system(tag) for tag in TAGS]
-
-
-def names(url: str) -> list[str]:
-    return sorted(m["name"] for m in requests.get(f"{url}/api/tags", timeout=30).json()["models"])
-
-
 @pytest.fixture
-def proxy(real_ollama: Endpoint) -> Iterator[Proxy]:
-    with proxy_to(real_ollama.url) as found:
-        yield found
-    for name in names(real_ollama.url):
-        requests.delete(f"{real_ollama.url}/api/delete", json={"model": name}, timeout=30)
+def bench(pushed: Bench, tmp_path: Path) -> Iterator[Bench]:
+    """A copy of it for one test, up."""
+    shutil.copytree(pushed.server.folder.parent, tmp_path / "copy")
+    project = Project(tmp_path / "copy" / pushed.project.folder.name)
+    folder = tmp_path / "copy" / pushed.server.folder.name
+    server: MortalServer = (
+        MortalOllama(pushed.server.binary, folder)
+        if isinstance(pushed.server, MortalOllama)
+        else MortalEmbedded(folder)
+    )
+    mine = Bench(project, server, pushed.proxy, pushed.old, pushed.old_answer)
+    mine.start()
+    yield mine
+    mine.proxy.strike_at(None, lambda: None)
+    mine.stop()
 
 
-@pytest.mark.parametrize(("path", "number", "done"), STEPS)
-def test_deployq_killed(
-    project: Project, tools_bin: Path, proxy: Proxy, path: str, number: int, done: bool
+# ---------------------------------------------------------------- the tests
+
+
+@pytest.mark.parametrize("step", STEPS, ids=str)
+def test_deployq_killed(bench: Bench, step: Strike) -> None:
+    killed(bench, step, *PUSH)
+    assert set(bench.tags()) == set(TAGS), "no name is without its tag"
+    come_back(bench, step)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=str)
+def test_server_killed(bench: Bench, step: Strike) -> None:
+    push_struck(bench, step)
+    bench.start()
+    come_back(bench, step)
+
+
+@pytest.mark.parametrize("pushed", BOTH[1:], indirect=True)  # the other writes it at one stroke
+@pytest.mark.parametrize(("step", "name", "left"), LEFT, ids=str)
+def test_server_killed_while_it_wrote_a_manifest(
+    bench: Bench, step: Strike, name: str, left: bytes
 ) -> None:
-    assert tools_bin
-    push = ("push", "tiny", "--targets", "laptop")
-    configured(project, proxy.url, "old")
-    first = project.run(*push)
-    assert first.code == 0, first.err
-    configured(project, proxy.url, "new")
-    proxy.seen, proxy.fatal = 0, (path, number, done)
-    child = proxy.victim = project.start(*push)
-    child.communicate(timeout=240)
-    assert child.returncode == -9, "it was to be killed on the way"
-    proxy.fatal = proxy.victim = None
-    left = systems(proxy.server)
-    assert set(left) <= {"old", "new"}, "no name is without its tag"
-    if path != "/api/copy" and path != "/api/delete":
-        assert left == ["old", "old"]
-    repaired = project.run("list", "--host", proxy.url)
-    assert repaired.code == 0, repaired.err
-    assert systems(proxy.server) == (["new", "new"] if path == "/api/delete" else ["old", "old"])
-    again = project.run(*push)
+    """The window is too small to hit: the file is cut once the server is dead."""
+    push_struck(bench, step)
+    manifests = bench.server.folder / "models" / "manifests"
+    written = manifests / "registry.ollama.ai" / name
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_bytes(left)
+    bench.start()
+    assert len(bench.tags()) == (1 if name.startswith("library") else 2), "it lists no cut one"
+    come_back(bench, step)
+    for manifest in manifests.rglob("*/tiny/*"):
+        assert json.loads(manifest.read_bytes())["layers"], f"{manifest} is whole again"
+
+
+def test_a_rollback_killed_before_the_journal_was_closed_is_done(bench: Bench) -> None:
+    """To a content that the lockfile does not know; so its entries go."""
+    project, url = bench.project, bench.proxy.url
+    assert project.run(*PUSH).code == 0
+    new = bench.tags()
+    lockfile = project.folder / "deployq.lock"
+    lockfile.write_text(Lockfile(Lockfile.load(lockfile).entries).dumps())
+    rollback = ("rollback", *TAGS, "--host", url)
+    killed(bench, NAMING[2], *rollback)
+    (journal,) = (project.folder / "cache" / "journal").glob("*.json")
+    entry = journal.read_bytes()
+    assert project.run("list", "--host", url).code == 0
+    assert bench.tags() == new, "killed on the way it is undone"
+    ran = project.run(*rollback)
+    assert ran.code == 0, ran.err
+    journal.write_bytes(entry)
+    ran = project.run("list", "--host", url)
+    assert (ran.code, "put back" in ran.err) == (0, False)
+    assert (bench.tags(), journal.exists()) == (bench.old, False)
+    assert not Lockfile.load(lockfile).entries
+
+
+def killed(bench: Bench, step: Strike, *command: str) -> None:
+    """A command that is killed on the way."""
+    child = bench.project.start(*command)
+    bench.proxy.strike_at(step, child.kill)
+    _, said = child.communicate(timeout=240)
+    assert child.returncode == -9, said
+
+
+def push_struck(bench: Bench, step: Strike) -> None:
+    """A push during which the server is killed; it says what happened, to what, what mends it."""
+    bench.proxy.strike_at(step, bench.kill_server)
+    ran = bench.project.run(*PUSH)
+    assert bench.proxy.struck, ran.err
+    if step in TIDYING:
+        assert ran.code == 0, "all was done"
+        return
+    assert ran.code == 5, ran.err
+    assert "Traceback" not in ran.err
+    assert f"error: laptop: tiny:{'laptop' if step == STAGING[4] else 'q8_0'}: " in ran.err
+    assert bench.proxy.url in ran.err
+    if step in STAGING:
+        assert "try: start " in ran.err
+    else:
+        assert "try: tiny:q8_0, tiny:laptop may be half changed" in ran.err
+        assert "deployq push tiny" in ran.err
+
+
+def come_back(bench: Bench, step: Strike) -> None:
+    """The old tags answer as ever: at once, or after the next command; and the next push goes."""
+    if step in NAMING:
+        repaired = bench.project.run("list", "--host", bench.proxy.url)
+        assert repaired.code == 0, repaired.err
+        assert "put back as before: " in repaired.err
+    if step in TIDYING:
+        assert not bench.tags().items() & bench.old.items(), "all was done"
+    else:
+        assert bench.tags() == bench.old
+        assert bench.answer() == bench.old_answer
+    again = bench.project.run(*PUSH)
     assert again.code == 0, again.err
-    assert systems(proxy.server) == ["new", "new"]
-    assert not [name for name in names(proxy.server) if "staging" in name]
-    assert project.run("verify", "--locked").code == 0
+    held = bench.held()
+    assert not bench.tags().items() & bench.old.items()
+    assert not [name for name in held if "staging" in name]
+    assert [held[f"deployq-history/{name}.1"] for name in TAGS] == [bench.old[t] for t in TAGS]

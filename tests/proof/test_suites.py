@@ -340,7 +340,11 @@ def test_any_table_is_a_prompt_or_a_suite_error(
 
 def test_the_documented_suites_load_and_name_every_check(tmp_path: Path) -> None:
     docs = (EXAMPLES.parents[1] / "docs" / "suites.md").read_text(encoding="utf-8")
-    blocks = dict(re.findall(r"```(toml|json)\n(.*?)```", docs, re.DOTALL))
-    assert len(load(tmp_path, blocks["toml"]).prompts) == 2
-    assert len(load(tmp_path, blocks["json"], "suite.jsonl").prompts) == 1
+    line = {"id": 7, "question": "Why?", "answer": {"short": "So.", "json": {"a": 1}}}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(line))
+    blocks = re.findall(r"```(toml|json)\n(.*?)```", docs, re.DOTALL)
+    names = {"toml": "suite.toml", "json": "suite.jsonl"}
+    loaded = [load(tmp_path, text, names[kind]) for kind, text in blocks]
+    assert [len(suite.prompts) for suite in loaded[:2]] == [2, 1]
+    assert all(suite.prompts for suite in loaded)
     assert all(f"`{name}`" in docs for name in CHECKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,6 +74,7 @@ class Client:
         options: Mapping[str, Json],
         format: Json = None,
         think: bool | str = False,
+        tools: Sequence[Json] = (),
         timeout_seconds: float | None = None,
     ) -> Answer:
         request = {
@@ -81,6 +83,7 @@ class Client:
             "options": dict(options),
             "format": format,
             "think": think,
+            **({"tools": list(tools)} if tools else {}),
         }
         started = time.monotonic()
         try:
@@ -308,3 +311,46 @@ def test_ctrl_c_ends_the_process_at_once(
     assert time.monotonic() - started < 10
     assert child.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in stderr
+
+
+# ---------------------------------------------------------------- several tries
+
+
+def test_each_try_has_a_seed_of_its_own(client: Client, suite_of: Callable[..., Suite]) -> None:
+    run(client, suite_of("a", head="options = { seed = 5 }\nrepeat = 3\n"))
+    assert [asked["options"]["seed"] for asked in client.seen] == [5, 6, 7]
+
+
+def test_a_pass_rate_decides_over_several_tries(
+    client: Client, suite_of: Callable[..., Suite]
+) -> None:
+    """The second of three tries says something else; two of three may be enough."""
+
+    class Moody(Client):
+        def chat(self, *arguments: Any, **named: Any) -> Answer:
+            answer = super().chat(*arguments, **named)
+            strays = named["options"]["seed"] == 43
+            return dataclasses.replace(answer, text="other" if strays else answer.text)
+
+    moody = Moody(client.url)
+    strict = run(moody, suite_of("a", head="repeat = 3\n")).results[0]
+    assert (strict.ok, strict.tries, strict.passes) == (False, 3, 2)
+    assert strict.answer is not None
+    assert strict.answer.text == "other"  # the try that failed is the one to look at
+    mild = run(moody, suite_of("a", head="repeat = 3\npass_rate = 0.6\n")).results[0]
+    assert (mild.ok, mild.passes) == (True, 2)
+
+
+def test_a_server_that_hangs_is_not_asked_the_same_again(
+    client: Client, suite_of: Callable[..., Suite]
+) -> None:
+    found = run(client, suite_of("sleep 3", head="repeat = 3\n"), timeout_seconds=0.3).results[0]
+    assert not found.ok
+    assert found.answer is None
+    assert len(client.seen) == 0
+
+
+def test_tools_are_sent(client: Client, suite_of: Callable[..., Suite]) -> None:
+    tool = '{ type = "function", function = { name = "weather" } }'
+    run(client, suite_of("a", head=f"tools = [{tool}]\n"))
+    assert client.seen[0]["tools"] == [{"type": "function", "function": {"name": "weather"}}]

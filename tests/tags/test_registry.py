@@ -13,6 +13,7 @@ from deployq.tags.journal import Swap
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.names import TagName, history_name, staging_name
 from deployq.tags.registry import (
+    Restored,
     Staged,
     clear_staging,
     discard,
@@ -179,10 +180,21 @@ def test_restore_puts_all_names_of_a_set_back(server: Server, tiny: Artifact) ->
     swaps = swaps_of(server, *ready)
     promote(server, swaps)
     assert (system(server), system(server, ALIAS)) == ("second", "second")
-    assert restore(server, swaps) == ["task-api:f16", "task-api:laptop"]
+    assert restore(server, swaps) == Restored(("task-api:f16", "task-api:laptop"))
     assert system(server) == "first"
     assert server.tag("task-api:laptop") is None
-    assert restore(server, swaps) == []
+    assert restore(server, swaps) == Restored()
+
+
+def test_what_is_kept_nowhere_any_more_is_named(server: Server, tiny: Artifact) -> None:
+    put(server, tiny)
+    put(server, tiny, name=ALIAS)
+    swaps = swaps_of(server, *(staged(server, tiny, SECOND, name) for name in (TAG, ALIAS)))
+    promote(server, swaps)
+    server.delete("deployq-history/task-api:f16.1")
+    lost = {"task-api:f16": "deployq-history/task-api:f16.1"}
+    assert restore(server, swaps) == Restored(("task-api:laptop",), lost)
+    assert (system(server), system(server, ALIAS)) == ("second", "first")
 
 
 @pytest.mark.ollama
@@ -193,13 +205,16 @@ def test_a_manifest_that_a_dying_server_cut_is_mended(
     models = real_ollama.models_dir  # type: ignore[attr-defined]
     manifests = models / "manifests" / "registry.ollama.ai" / "library" / "task-api"
     with Server(real_ollama.url) as server:  # type: ignore[attr-defined]
+        for name in server.names():
+            server.delete(name)
         put(server, tiny)
         swaps = swaps_of(server, staged(server, tiny, SECOND), staged(server, tiny, SECOND, ALIAS))
         promote(server, swaps)
         for name in ("f16", "laptop"):
             (manifests / name).write_bytes(left)
         assert server.tag("task-api:f16") is None, "a cut manifest is not listed"
-        assert "task-api:f16" in restore(server, swaps)
+        discard(server, swaps[1].source)  # what the new name was copied from
+        assert restore(server, swaps) == Restored(("task-api:f16",))
         assert system(server) == "first"
         assert not (manifests / "laptop").exists()
         for name in server.names():

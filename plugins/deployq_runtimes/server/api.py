@@ -69,7 +69,12 @@ def build(folder: Path, tool: Path) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[Middleware(LocalOnly)],
-        exception_handlers={ApiError: _said_no, HTTPException: _no_route, ClientDisconnect: _gone},
+        exception_handlers={
+            ApiError: _said_no,
+            HTTPException: _no_route,
+            ClientDisconnect: _gone,
+            OSError: _no_disk,
+        },
         lifespan=lifespan,
     )
 
@@ -229,6 +234,8 @@ async def _encoded(first: dict[str, Any], lines: Lines) -> AsyncIterator[bytes]:
             yield _line(line)
     except ApiError as exc:
         yield _line({"error": exc.message})
+    except OSError as exc:
+        yield _line({"error": _words(exc)})
 
 
 def _line(content: dict[str, Any]) -> bytes:
@@ -296,6 +303,17 @@ def _process(loaded: Loaded) -> dict[str, Any]:
 async def _said_no(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, ApiError)
     return JSONResponse({"error": exc.message}, exc.status)
+
+
+async def _no_disk(_: Request, exc: Exception) -> Response:
+    assert isinstance(exc, OSError)
+    return JSONResponse({"error": _words(exc)}, 500)
+
+
+def _words(exc: OSError) -> str:
+    """As Go's library says it: the path, then the cause in lower case."""
+    cause = (exc.strerror or str(exc)).lower()
+    return f"{exc.filename}: {cause}" if exc.filename else cause
 
 
 async def _no_route(_: Request, exc: Exception) -> Response:

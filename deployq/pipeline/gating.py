@@ -1,0 +1,37 @@
+"""Gates as the configuration states them, nearest table first: target, model, `[gate]`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from deployq.config import Config
+from deployq.digests import sha256_bytes
+from deployq.proof.gate import Rules
+from deployq.types import Json
+
+
+def gate_rules(config: Config, model: str, target: str | None = None) -> Rules:
+    """What the tags of a model are held to, on a target."""
+    return Rules(**_said(config, model, target))  # type: ignore[arg-type]
+
+
+def gate_asked(config: Config, model: str, target: str | None = None) -> bool:
+    """Whether anything in the configuration asks for a gate."""
+    return bool(_said(config, model, target))
+
+
+def gate_digest(config: Config, model: str, target: str) -> str | None:
+    """Hex sha256 of what a target's gate states; None where there is none."""
+    said = _said(config, model, target)
+    return sha256_bytes(json.dumps(said, sort_keys=True)) if said else None
+
+
+def _said(config: Config, model: str, target: str | None) -> Mapping[str, Json]:
+    """The keys of a gate that the configuration states."""
+    found = dict(config.gate.said)
+    if model in config.models:
+        found |= config.models[model].gate.said
+    if target is not None and target in config.targets:
+        found |= config.targets[target].gate.said
+    return found

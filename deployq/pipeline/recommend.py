@@ -1,0 +1,185 @@
+"""Quants of a model built, put on a server, and judged; the smallest that is not worse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
+
+from deployq.errors import DeployqError, DoesNotFit
+from deployq.pipeline.baselines import Found, baseline_for, staged_quant
+from deployq.pipeline.checks import suite_at
+from deployq.pipeline.gating import gate_rules
+from deployq.pipeline.ladder import frontier
+from deployq.pipeline.prepare import Prepared, source_digest
+from deployq.pipeline.quality import How, measure_tag
+from deployq.pipeline.quality import Subject as Measured
+from deployq.pipeline.servers import Site, connect
+from deployq.pipeline.session import Session
+from deployq.pipeline.wanted import Subject
+from deployq.plan.catalogue import CATALOGUE
+from deployq.proof.gate import Rules
+from deployq.proof.judging import CHECKS_MARGIN, evidence_of, smallest_holding, too_few
+from deployq.proof.suites import Suite
+from deployq.source.inspect import require_gguf
+from deployq.types import Evidence, QualityReport, Recommendation, TargetPlan
+
+
+@dataclass(frozen=True)
+class Margins:
+    """How much worse counts as not worse, and how tags are measured."""
+
+    checks: float = CHECKS_MARGIN
+    how: How = field(default_factory=How)
+
+
+def subject_of(session: Session, prepared: Prepared, suite: Suite | None = None) -> Subject:
+    """The model that is judged; `suite` in place of its own."""
+    require_gguf(prepared.info)
+    asked = suite or suite_at(session, prepared.model.settings.suite)
+    digest = source_digest(session, prepared.info)
+    return Subject(prepared.model, prepared.info, asked, digest)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """One model on one server: quants are judged against one baseline."""
+
+    session: Session
+    site: Site
+    subject: Subject
+    rules: Rules
+    margins: Margins
+    found: Found
+
+    def evidence(self, quant: str) -> Evidence:
+        """Build a quant, put it on the server under a name for the while, and judge it."""
+        name = f"{self.subject.model.name}:{quant.lower()}"
+        with staged_quant(self.session, self.site, self.subject, quant) as tag:
+            held = self.site.server.tag(tag)
+            size = held.size_bytes if held else 0
+            quality = measure_tag(
+                self.session,
+                self.site,
+                Measured(tag, quant, size, shown=name),
+                self.subject.suite,
+                self.found.baseline,
+                replace(self.margins.how, confidence=self.rules.confidence),
+            )
+        return evidence_of(quality, self.rules, self.margins.checks)
+
+
+def start_judging(
+    session: Session, site: Site, subject: Subject, margins: Margins, target: str | None = None
+) -> Judging:
+    """The baseline is there afterwards.
+
+    Raises:
+        ServerError: no baseline can be had there.
+    """
+    rules = gate_rules(session.config, subject.model.name, target)
+    return Judging(session, site, subject, rules, margins, baseline_for(session, site, subject))
+
+
+# ---------------------------------------------------------------- several quants, side by side
+
+
+def quality_of(
+    session: Session, site: Site, subject: Subject, quants: Sequence[str], margins: Margins
+) -> QualityReport:
+    """Judge these quants on one server, best first.
+
+    Raises:
+        ServerError, BackendError: as for building, registering and measuring.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    judging = start_judging(session, site, subject, margins)
+    evidence = [judging.evidence(quant) for quant in best_first(quants)]
+    return QualityReport(
+        model=subject.model.name,
+        suite=subject.suite.name,
+        baseline=judging.found.baseline,
+        evidence=tuple(evidence),
+        remarks=tuple(_remarks(judging)),
+        started=started.isoformat(timespec="seconds"),
+        seconds=time.monotonic() - clock,
+    )
+
+
+def best_first(quants: Iterable[str]) -> list[str]:
+    """Quants in the catalogue's order of quality."""
+    return sorted(dict.fromkeys(quants), key=lambda name: -CATALOGUE[name].rank)
+
+
+def _remarks(judging: Judging) -> Iterable[str]:
+    baseline, suite = judging.found.baseline, judging.subject.suite
+    if judging.found.remark:
+        yield judging.found.remark
+    if baseline.stand_in:
+        yield baseline.stand_in
+    if too_few(len(suite.prompts), judging.margins.checks, judging.rules.confidence):
+        yield (
+            f"{len(suite.prompts)} prompts are too few to tell a loss of "
+            f"{judging.margins.checks:.0%} of the checks: the answer perplexity decides"
+        )
+
+
+# ---------------------------------------------------------------- recommend
+
+
+def recommend(
+    session: Session, prepared: Prepared, subject: Subject, margins: Margins
+) -> tuple[Recommendation, ...]:
+    """The smallest quant per target that is not worse than full precision.
+
+    Quants that several targets share are judged once per server.
+
+    Raises:
+        ServerError: a target's server is not there.
+    """
+    with ExitStack() as stack:
+        plans = prepared.plan.targets
+        sites, lost = connect(session, [plan.target.host for plan in plans], stack)
+        if lost:
+            raise next(iter(lost.values()))
+
+        @cache
+        def judging(host: str | None, target: str) -> Judging:
+            return start_judging(session, sites[host], subject, margins, target)
+
+        return tuple(
+            _recommendation(plan, lambda p=plan: judging(p.target.host, p.target.name))  # type: ignore[misc]
+            for plan in plans
+        )
+
+
+def _recommendation(plan: TargetPlan, judging: Callable[[], Judging]) -> Recommendation:
+    considered = frontier(plan.candidates)
+    if not considered:
+        error: DeployqError = DoesNotFit(plan.why)
+        return Recommendation(plan.target.name, None, error.message, (), ())
+    here = judging()
+    chosen, evidence = smallest_holding(considered, here.evidence)
+    return Recommendation(
+        target=plan.target.name,
+        chosen=chosen,
+        why=_why(chosen, evidence, considered),
+        evidence=tuple(evidence),
+        considered=tuple(considered),
+        remarks=tuple(_remarks(here)),
+    )
+
+
+def _why(chosen: str | None, evidence: Sequence[Evidence], considered: Sequence[str]) -> str:
+    judged = {one.quality.quant: one for one in evidence}
+    if chosen is None:
+        best = judged[considered[0]] if considered[0] in judged else evidence[-1]
+        return f"no quant that fits holds; {best.quality.quant}: {best.why}"
+    after = considered.index(chosen) + 1
+    if after == len(considered):
+        return f"{chosen} holds, and nothing smaller is considered"
+    below = considered[after]
+    return f"{chosen} holds; the next smaller, {below}, does not: {judged[below].why}"

@@ -1,0 +1,4 @@
+"""Where each name of `deployq.proof` stands; imported when it is asked for."""
+
+from .bootstrap import bootstrap_interval as bootstrap_interval
+from .json_places import path_mistake as path_mistake, places_at as places_at

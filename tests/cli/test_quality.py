@@ -1,0 +1,129 @@
+"""deployq quality, recommend and baseline, end to end on the embedded runtime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deployq.cli.main import run
+
+pytestmark = pytest.mark.tools
+
+SUITE = """
+name = "six"
+options = { num_predict = 64 }
+check = { json = true, stops = true }
+"""
+TEXTS = (
+    "Create a task: Review quarterly report by Friday",
+    "Remind me to call the dentist tomorrow",
+    "Add a task: Pay the garage rent before March 1, it's urgent",
+    "mark 12 as done",
+    "What is on my list for Friday at 5pm?",
+    "Delete task 9",
+)
+CONFIG = """
+cache = "cache"
+[models.task-api]
+source = "{source}"
+suite = "six.toml"
+system = "Answer with one JSON object."
+parameters = {{ temperature = 0, num_ctx = 512, num_thread = 1 }}
+[targets.laptop]
+memory = "16GB"
+kind = "ram"
+context = 512
+[targets.none]
+memory = "1MB"
+reserve = "1kB"
+kind = "ram"
+context = 512
+[runtime]
+name = "embedded"
+dir = "runtime"
+"""
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, tools_bin: Path, sample_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    assert tools_bin.is_dir()
+    (tmp_path / "deployq.toml").write_text(CONFIG.format(source=sample_gguf))
+    prompts = [f'[[prompts]]\nname = "p{n}"\nuser = "{text}"\n' for n, text in enumerate(TEXTS)]
+    (tmp_path / "six.toml").write_text(SUITE + "\n".join(prompts))
+    monkeypatch.chdir(tmp_path)
+    # A command hands its cache down in the environment, which the next one here would find.
+    monkeypatch.setenv("DEPLOYQ_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_quality_then_recommend_then_a_baseline_that_travels(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["-q", "quality", "task-api", "--quants", "Q8_0,Q4_K_M,Q2_K", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert code == 4  # Q2_K does not hold
+    tags = {tag["quant"]: tag for tag in found["tags"]}
+    assert list(tags) == ["Q8_0", "Q4_K_M", "Q2_K"]
+    assert [tag["holds"] for tag in tags.values()] == [True, True, False]
+    assert "perplexity" in tags["Q2_K"]["why"]
+    assert found["baseline"]["quant"] == "F16"
+    assert found["baseline"]["engine"] == "embedded"
+    kl = [tag["agreement"]["kl_lower_bound"]["value"] for tag in tags.values()]
+    assert kl == sorted(kl)
+    assert (
+        tags["Q8_0"]["agreement"]["cost"]["tokens"]
+        <= 1.2 * (tags["Q8_0"]["agreement"]["cost"]["plain_tokens"])
+    )
+    kept = next((project / ".deployq" / "runs").glob("*/quality.json"))
+    assert json.loads(kept.read_text())["model"] == "task-api"
+    _recommend(capsys)
+    _baseline(project, capsys)
+
+
+def _recommend(capsys: pytest.CaptureFixture[str]) -> None:
+    quants = "Q8_0,Q6_K,Q4_K_M,Q2_K"
+    code = run(["-q", "recommend", "task-api", "--targets", "laptop", "--quants", quants, "--json"])
+    found = json.loads(capsys.readouterr().out)["targets"][0]
+    assert code == 0
+    assert found["chosen"] == "Q4_K_M"
+    assert len(found["tags"]) <= 3
+    judged = {tag["quant"]: tag["holds"] for tag in found["tags"]}
+    assert judged["Q4_K_M"] is True
+    assert judged["Q2_K"] is False
+    assert "Q2_K, does not" in found["why"]
+    assert run(["-q", "recommend", "task-api", "--targets", "none", "--json"]) == 3
+    capsys.readouterr()
+    code = run(["-q", "recommend", "task-api", "--targets", "laptop", "--quants", "Q2_K"])
+    assert code == 4
+    assert "nothing" in capsys.readouterr().out
+
+
+def _baseline(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-q", "baseline", "task-api", "--export", "b.gz"]) == 0
+    first = capsys.readouterr().out
+    assert "6 prompts" in first
+    for file in (project / "cache" / "baselines").iterdir():
+        file.unlink()
+    assert run(["-q", "baseline", "task-api", "--import", "b.gz"]) == 0
+    assert capsys.readouterr().out == first
+    whole = (project / "b.gz").read_bytes()
+    (project / "b.gz").write_bytes(whole[:-40])
+    assert run(["-q", "baseline", "task-api", "--import", "b.gz"]) == 1
+    assert "is no baseline" in capsys.readouterr().err
+
+
+def test_markdown_and_terminal(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert project.is_dir()
+    assert run(["-q", "quality", "task-api", "--quants", "Q8_0", "--markdown"]) == 0
+    markdown = capsys.readouterr().out
+    assert "| Q8\\_0 |" in markdown
+    assert markdown.count("\n|") == 2 + 1
+    assert run(["-q", "quality", "task-api", "--quants", "Q8_0"]) == 0
+    shown = capsys.readouterr().out
+    assert "against F16: 6 prompts of six" in shown
+    assert "noise" in shown
+    assert max(map(len, shown.splitlines())) <= 80
