@@ -86,10 +86,11 @@ def _ask(
 
 @dataclass(frozen=True)
 class Over:
-    """A server whose prompts' options are laid over by others."""
+    """A server whose prompts' options are laid over by others; `model` is asked, if given."""
 
     server: Server
     options: Mapping[str, Json]
+    model: str = ""
 
     def chat(
         self,
@@ -99,14 +100,16 @@ class Over:
         options: Mapping[str, Json],
         format: Json = None,
         think: bool | str = False,
+        tools: Sequence[Json] = (),
         timeout_seconds: float | None = None,
     ) -> Answer:
         return self.server.chat(
-            model,
+            self.model or model,
             messages,
             options={**options, **self.options},
             format=format,
             think=think,
+            tools=tools,
             timeout_seconds=timeout_seconds,
         )
 
@@ -172,6 +175,7 @@ class Raw:
         options: Mapping[str, Json],
         format: Json = None,
         think: bool | str = False,  # noqa: ARG002  (it is in the prompt)
+        tools: Sequence[Json] = (),  # noqa: ARG002  (such prompts are not asked raw)
         timeout_seconds: float | None = None,
     ) -> Answer:
         key, asked = tuple(messages), {**options, **self.options}
@@ -201,6 +205,37 @@ class Raw:
             return self._complete(key, {**options, "num_predict": tokens}, format, None)
 
         return up_to_mark(answer, self.mark or "") or up_to_unseen(answer, again)
+
+
+@dataclass(frozen=True)
+class Either:
+    """A bare model; prompts that have no text for it are asked in a chat."""
+
+    raw: Raw
+    chats: Over
+
+    def chat(
+        self,
+        model: str,
+        messages: Iterable[Message],
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        think: bool | str = False,
+        tools: Sequence[Json] = (),
+        timeout_seconds: float | None = None,
+    ) -> Answer:
+        said = tuple(messages)
+        answerer: Raw | Over = self.raw if said in self.raw.prompts else self.chats
+        return answerer.chat(
+            model,
+            said,
+            options=options,
+            format=format,
+            think=think,
+            tools=tools,
+            timeout_seconds=timeout_seconds,
+        )
 
 
 def as_sent_raw(template: ChatTemplate | None, text: str) -> str:

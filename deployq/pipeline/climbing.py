@@ -8,15 +8,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from deployq.errors import DeployqError
-from deployq.pipeline.asking import Key, Over, Raw, RawTag, ask_each
+from deployq.pipeline.asking import Either, Key, Over, Raw, RawTag, ask_each
 from deployq.pipeline.checks import all_checks
 from deployq.pipeline.full_precision import staged_full_precision
 from deployq.pipeline.known import Known, Texts
 from deployq.pipeline.prepare import source_digest
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
+from deployq.pipeline.wanted import Subject
 from deployq.proof.diagnosis import unsettled
 from deployq.proof.ended import Ended
+from deployq.proof.suites import Suite
 from deployq.types import (
     Answer,
     Answerer,
@@ -54,6 +56,7 @@ class Ladder:
     session: Session
     site: Site
     known: Known
+    suite: Suite
     prompts: Sequence[Prompt]
     texts: Texts
     rungs: list[Rung]
@@ -247,22 +250,21 @@ def _neutral(ladder: Ladder, model: object) -> Raw:
 def climb_full_precision(ladder: Ladder) -> None:
     """The model in full precision, on the same server; for that it is staged, and taken away."""
     title = "in full precision on the same server"
-    known, left = ladder.known, [p for p in ladder.left if p.messages in ladder.texts.best]
-    if not left:
-        ladder.skip("full precision", title, "no prompt is left to ask")
-    elif known.quant in FULL_TYPES:
-        results = tuple(ladder.failed[prompt.name] for prompt in left)
+    known = ladder.known
+    if known.quant in FULL_TYPES:
+        results = tuple(ladder.failed[prompt.name] for prompt in ladder.left)
         title = "the tag itself is in full precision"
         ladder.rungs.append(Rung("full precision", title, results, full_precision=True))
     elif not known.weights or known.model is None or known.info is None:
         ladder.skip("full precision", title, "nothing here says what the tag was made from")
     else:
         digest = source_digest(ladder.session, known.info)
-        staged = staged_full_precision(ladder.session, ladder.site, known.model, known.info, digest)
+        subject = Subject(known.model, known.info, ladder.suite, digest)
         try:
-            with staged as tag:
-                answerer = _neutral(ladder, RawTag(ladder.site.server, tag))
-                ladder.climb("full precision", title, answerer, left, full_precision=True)
+            with staged_full_precision(ladder.session, ladder.site, subject) as tag:
+                raw = _neutral(ladder, RawTag(ladder.site.server, tag))
+                answerer = Either(raw, Over(ladder.site.server, raw.options, tag))
+                ladder.climb("full precision", title, answerer, ladder.left, full_precision=True)
         except DeployqError as exc:
             ladder.skip("full precision", title, exc.message)
 

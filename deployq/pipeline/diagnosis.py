@@ -11,7 +11,6 @@ from deployq.digests import sha256_file
 from deployq.errors import DeployqError, ServerError
 from deployq.pipeline.asking import ask_each
 from deployq.pipeline.checks import all_checks
-from deployq.pipeline.known import Known, know, texts_of
 from deployq.pipeline.climbing import (
     Ladder,
     bending_parameters,
@@ -21,6 +20,7 @@ from deployq.pipeline.climbing import (
     climb_parameters,
     climb_template,
 )
+from deployq.pipeline.known import Known, know, texts_of
 from deployq.pipeline.parity import check_parity
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
@@ -38,7 +38,7 @@ from deployq.proof.diagnosis import rule
 from deployq.proof.sentences import Facts, mend, sentence
 from deployq.proof.suites import Suite
 from deployq.source.inspect import inspect
-from deployq.types import Diagnosis, Evidence, ModelInfo, Prompt, PromptResult, Rung
+from deployq.types import Diagnosis, Finding, ModelInfo, Prompt, PromptResult, Rung
 
 MOST_PROMPTS = 12
 """Failed prompts that are asked again, where no other number is given."""
@@ -76,7 +76,8 @@ def diagnose(session: Session, site: Site, tag: str, asked: Asked) -> Diagnosis:
     failed = [result for result in first.results if not result.ok]
     names = {result.prompt.name for result in _spread(failed, asked.most)}
     prompts = [result.prompt for result in failed if result.prompt.name in names]
-    ladder = Ladder(session, site, known, prompts, texts_of(site, known, prompts), [first])
+    texts = texts_of(site, known, prompts)
+    ladder = Ladder(session, site, known, asked.suite, prompts, texts, [first])
     digest = known.shown.blob_digest
     evidence = list(weights_evidence(session, known.blob, digest, known.entry))
     if prompts:
@@ -104,7 +105,7 @@ def _spread(found: Sequence[PromptResult], most: int) -> list[PromptResult]:
 # ---------------------------------------------------------------- up the ladder
 
 
-def _climb(ladder: Ladder, asked: Asked, *, damaged: bool) -> Iterator[Evidence]:
+def _climb(ladder: Ladder, asked: Asked, *, damaged: bool) -> Iterator[Finding]:
     """Climb as far as there is something to settle; what is seen on the way."""
     known = ladder.known
     if not damaged:
@@ -126,7 +127,7 @@ def _climb(ladder: Ladder, asked: Asked, *, damaged: bool) -> Iterator[Evidence]
         yield from _of_source(ladder, asked)
 
 
-def _is_damaged(evidence: Sequence[Evidence]) -> bool:
+def _is_damaged(evidence: Sequence[Finding]) -> bool:
     return any(one.suspect == "damaged weights" and one.proven for one in evidence)
 
 
@@ -134,7 +135,7 @@ def _rung(ladder: Ladder, name: str) -> Rung | None:
     return next((rung for rung in ladder.rungs if rung.name == name), None)
 
 
-def _of_context(ladder: Ladder) -> Iterator[Evidence]:
+def _of_context(ladder: Ladder) -> Iterator[Finding]:
     """How much of a prompt, or of an answer, a context cut off."""
     rung = _rung(ladder, "context")
     for result in rung.results if rung is not None else ():
@@ -144,14 +145,14 @@ def _of_context(ladder: Ladder) -> Iterator[Evidence]:
         name, lost = result.prompt.name, now.prompt_tokens - before.prompt_tokens
         if lost > 0:
             message = f"of {name}, {lost:,} of the prompt's {now.prompt_tokens:,} tokens were cut"
-            yield Evidence("context", message, "context", proven=True)
+            yield Finding("context", message, "context", proven=True)
         elif before.done_reason == "length":
             message = f"the answer to {name} was cut after {before.tokens:,} tokens"
-            yield Evidence("context", message, "context", proven=True)
+            yield Finding("context", message, "context", proven=True)
         return
 
 
-def _of_prompts(ladder: Ladder) -> Iterator[Evidence]:
+def _of_prompts(ladder: Ladder) -> Iterator[Finding]:
     """What is wrong with the prompts that the server makes."""
     known, texts = ladder.known, ladder.texts
     if known.header is not None:
@@ -159,16 +160,16 @@ def _of_prompts(ladder: Ladder) -> Iterator[Evidence]:
             parity = check_parity(ladder.session, ladder.site, known.tag, known.header)
             yield from template_evidence(parity)
         except ServerError as exc:
-            yield Evidence("prompt", f"prompts could not be compared: {exc.message}")
+            yield Finding("prompt", f"prompts could not be compared: {exc.message}")
     for prompt in ladder.prompts:
         own, served = texts.own.get(prompt.messages), texts.served.get(prompt.messages)
         if own is not None and served is not None:
             found = prompt_evidence(prompt.name, own, served)
-            yield found or Evidence("prompt", f"the prompt of {prompt.name} is the model's own")
+            yield found or Finding("prompt", f"the prompt of {prompt.name} is the model's own")
             return
 
 
-def _of_weights(ladder: Ladder, *, damaged: bool) -> Iterator[Evidence]:
+def _of_weights(ladder: Ladder, *, damaged: bool) -> Iterator[Finding]:
     """Where full precision passes what the tag fails: whether its weights are damaged."""
     rung, known = _rung(ladder, "full precision"), ladder.known
     failing = rung is not None and (rung.passed or any(r.answer is None for r in _tagged(ladder)))
@@ -177,14 +178,14 @@ def _of_weights(ladder: Ladder, *, damaged: bool) -> Iterator[Evidence]:
     try:
         yield tensor_evidence(ladder.session, [known.blob], known.weights, known.tag)
     except DeployqError as exc:
-        yield Evidence("weights", f"tensors could not be compared: {exc.message}")
+        yield Finding("weights", f"tensors could not be compared: {exc.message}")
 
 
 def _tagged(ladder: Ladder) -> list[PromptResult]:
     return [ladder.failed[prompt.name] for prompt in ladder.left]
 
 
-def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Evidence]:
+def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Finding]:
     """Where nothing passes: the source itself, and what it was converted from."""
     known = ladder.known
     if not ladder.left or known.info is None or known.info.format != "gguf":
@@ -194,7 +195,7 @@ def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Evidence]:
         found = sha256_file(known.info.files[0])
         if found != entry.source_digest:
             message = f"{known.info.path.name} is no longer what the tag was made from"
-            yield Evidence("source", message)
+            yield Finding("source", message)
     if known.weights:
         yield tensor_evidence(ladder.session, known.weights, (), known.info.path.name)
     if asked.trained is not None:
@@ -203,15 +204,13 @@ def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Evidence]:
         yield from found_here
         if not found_here:
             message = "special tokens and template are those of the folder it was converted from"
-            yield Evidence("special tokens", message)
+            yield Finding("special tokens", message)
 
 
 # ---------------------------------------------------------------- the verdict
 
 
-def _diagnosed(
-    ladder: Ladder, asked: Asked, evidence: Sequence[Evidence], failed: int
-) -> Diagnosis:
+def _diagnosed(ladder: Ladder, asked: Asked, evidence: Sequence[Finding], failed: int) -> Diagnosis:
     ruling = rule([prompt.name for prompt in ladder.prompts], ladder.rungs, evidence)
     facts = _facts(ladder, asked, evidence, failed)
     known = ladder.known
@@ -233,7 +232,7 @@ def _diagnosed(
     )
 
 
-def _facts(ladder: Ladder, asked: Asked, evidence: Sequence[Evidence], failed: int) -> Facts:
+def _facts(ladder: Ladder, asked: Asked, evidence: Sequence[Finding], failed: int) -> Facts:
     known = ladder.known
     entry = known.entry
     alias = entry is not None and entry.alias_of is not None
@@ -284,7 +283,7 @@ def _end_token(info: ModelInfo | None, mark: str) -> int | None:
     return token_id(info.files[0], mark) if info is not None and info.format == "gguf" else None
 
 
-def _source_damaged(evidence: Sequence[Evidence], source: str) -> bool:
+def _source_damaged(evidence: Sequence[Finding], source: str) -> bool:
     return bool(source) and any(
         e.suspect == "damaged weights" and f"in {source}," in e.message for e in evidence
     )

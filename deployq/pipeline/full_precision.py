@@ -5,50 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deployq.artifacts.build import build
-from deployq.artifacts.workshop import Workshop
+from deployq.pipeline.building import artifact_of
 from deployq.pipeline.locks import alone
-from deployq.pipeline.prepare import choose_backend, sizer
 from deployq.pipeline.recovery import journal_of
 from deployq.pipeline.render import render_tag
-from deployq.pipeline.resolve import Model
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
-from deployq.source.inspect import inspect
+from deployq.pipeline.wanted import Subject
 from deployq.tags.journal import Entry
 from deployq.tags.names import TagName
 from deployq.tags.registry import clear_staging, discard, stage
 from deployq.tags.steps import Steps
-from deployq.types import Artifact, ModelInfo
 
 FULL = "F16"
 
 
 @contextmanager
-def staged_full_precision(
-    session: Session, site: Site, model: Model, info: ModelInfo, digest: str
-) -> Iterator[str]:
-    """The name under which the model stands on the server in full precision, inside the block.
+def staged_full_precision(session: Session, site: Site, subject: Subject) -> Iterator[str]:
+    """The name under which a model stands on a server in full precision, inside the block.
 
-    What a killed process leaves is taken away by the next command that asks that server.
-
-    Args:
-        digest: hex sha256 of the source.
+    What a killed process leaves is taken away by the next command that asks that server: its
+    entry in the journal changes no name, and tidying up is all that there is to finish.
 
     Raises:
         ServerError: it can't be put there.
         BackendError, ToolMissing, DiskError: its file can't be made.
     """
-    artifact = _artifact(session, info, digest)
+    artifact = artifact_of(session, subject, FULL)
+    modelfile = render_tag(session, subject.model, subject.info, FULL).modelfile
     # A name of its own: a push of the model clears away what is staged under the model's.
-    name = TagName(f"diagnose.{model.name}"[:80], FULL.lower())
-    modelfile = render_tag(session, model, info, FULL).modelfile
-    entry = Entry(site.place, name.model, session.lockfile.absolute(), ())
-    journal = journal_of(session)
+    name = TagName(f"diagnose.{subject.model.name}"[:80], FULL.lower())
+    entry = Entry(site.place, name.model, session.lockfile.absolute(), (), ())
+    journal, models_dir = journal_of(session), site.endpoint.models_dir
     with alone(session, site.place, name.model):
         journal.open(entry)
         clear_staging(site.server, name.model)
-        models_dir = site.endpoint.models_dir
         staged = stage(
             site.server, Steps(), name, modelfile, artifact, session.progress, models_dir
         )
@@ -57,20 +48,3 @@ def staged_full_precision(
         finally:
             discard(site.server, staged.staging)
             journal.close(entry)
-
-
-def _artifact(session: Session, info: ModelInfo, digest: str) -> Artifact:
-    size = sizer(session, info, judge=False)(FULL)
-    built = build(
-        Workshop(session.cache_dir),
-        session.backends(),
-        lambda quant: choose_backend(session, info, quant).name,
-        info,
-        digest,
-        [FULL],
-        {FULL: size},
-        inspect,
-        session.progress,
-        threads=session.config.tools.threads,
-    )
-    return built[FULL]

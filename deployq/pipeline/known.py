@@ -129,13 +129,14 @@ def _readable(blob: Path | None) -> ModelInfo | None:
 
 
 def texts_of(site: Site, known: Known, prompts: Sequence[Prompt]) -> Texts:
-    """What the model's own template, and the server, make of conversations.
+    """What the model's own template, and the server, make of conversations without tools.
 
-    The server loads the model for it.
+    The server loads the model for it. Where tools are called, a raw answer can't be read.
 
     Raises:
         SourceError: the model's template takes too long to render.
     """
+    prompts = [prompt for prompt in prompts if not prompt.tools]
     own: dict[Key, str] = {}
     if known.template is not None:
         asked = [_asked(prompt, known.served) for prompt in prompts]

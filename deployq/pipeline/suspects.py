@@ -13,7 +13,7 @@ from deployq.source.gguf import read_header
 from deployq.source.weights import damaged_tensors
 from deployq.tags.lockfile import LockEntry
 from deployq.tags.parity import first_difference
-from deployq.types import Evidence, Fault, ModelInfo, ParityReport, Rung
+from deployq.types import Fault, Finding, ModelInfo, ParityReport, Rung
 
 SHOWN = 60
 _TEMPLATE_FAULTS = frozenset(
@@ -33,10 +33,10 @@ def blob_of(site: Site, digest: str) -> Path | None:
 
 def weights_evidence(
     session: Session, blob: Path | None, digest: str, entry: LockEntry | None
-) -> Iterator[Evidence]:
+) -> Iterator[Finding]:
     """Whether the weights on the server are those that were pushed, byte for byte."""
     if entry is not None and entry.blob_digest != digest:
-        yield Evidence(
+        yield Finding(
             "weights",
             f"the tag's weights are sha256:{digest[:12]}…, deployq.lock has "
             f"{entry.blob_digest[:12]}…: they are not those that were pushed",
@@ -44,7 +44,7 @@ def weights_evidence(
         )
     if blob is None:
         message = "the weights are on another machine, where deployq can't hash them"
-        yield Evidence("weights", message)
+        yield Finding("weights", message)
         return
     size = blob.stat().st_size
     found = sha256_file(
@@ -52,39 +52,39 @@ def weights_evidence(
     )
     if found != digest:
         message = f"their sha256 is {found[:12]}…, by their name it should be {digest[:12]}…"
-        yield Evidence("weights", message, "damaged weights", proven=True)
+        yield Finding("weights", message, "damaged weights", proven=True)
     else:
         message = f"every byte of the weights is as it was put there (sha256:{digest[:12]}…)"
-        yield Evidence("weights", message)
+        yield Finding("weights", message)
 
 
 def tensor_evidence(
     session: Session, files: Sequence[Path], source: Sequence[Path], whose: str
-) -> Evidence:
+) -> Finding:
     """Whether tensors hold what they should; held against the source's where there is one."""
     found = damaged_tensors(files, source, session.progress)
     if not found:
         against = "fit those of the source" if source else "hold sensible values"
-        return Evidence("weights", f"all tensors of {whose} {against}", proven=bool(source))
+        return Finding("weights", f"all tensors of {whose} {against}", proven=bool(source))
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
     message = f"in {whose}, {found[0]}{more}"
-    return Evidence("weights", message, "damaged weights", proven=True)
+    return Finding("weights", message, "damaged weights", proven=True)
 
 
-def template_evidence(parity: ParityReport | None) -> Iterator[Evidence]:
+def template_evidence(parity: ParityReport | None) -> Iterator[Finding]:
     """What is wrong with a tag's prompts by rule."""
     for fault in parity.faults if parity is not None else ():
         if fault.kind in _TEMPLATE_FAULTS:
-            yield Evidence("prompt", _short(fault), "template", proven=True)
+            yield Finding("prompt", _short(fault), "template", proven=True)
         elif fault.kind == "stop":
-            yield Evidence("end mark", _short(fault), "stop token", proven=True)
+            yield Finding("end mark", _short(fault), "stop token", proven=True)
 
 
 def _short(fault: Fault) -> str:
     return fault.message
 
 
-def prompt_evidence(name: str, own: str, served: str) -> Evidence | None:
+def prompt_evidence(name: str, own: str, served: str) -> Finding | None:
     """Where the prompt of a tag parts from the model's own; None where it doesn't."""
     found = first_difference(own, served)
     if found is None:
@@ -93,10 +93,10 @@ def prompt_evidence(name: str, own: str, served: str) -> Evidence | None:
         f"the prompt of {name} goes on with {found.server[:SHOWN]!r} after {found.position} "
         f"characters, by the model's own template with {found.model[:SHOWN]!r}"
     )
-    return Evidence("prompt", message, "template", proven=True)
+    return Finding("prompt", message, "template", proven=True)
 
 
-def header_evidence(mine: ModelInfo, source: ModelInfo, whose: str) -> Iterator[Evidence]:
+def header_evidence(mine: ModelInfo, source: ModelInfo, whose: str) -> Iterator[Finding]:
     """Whether special tokens, template and vocabulary are the same in two files.
 
     Args:
@@ -107,7 +107,7 @@ def header_evidence(mine: ModelInfo, source: ModelInfo, whose: str) -> Iterator[
     for what, ours, theirs in _fields(mine, source):
         if ours != theirs:
             message = f"{what} is {ours!r}, in {whose} it is {theirs!r}"
-            yield Evidence("special tokens", message, "conversion", proven=True)
+            yield Finding("special tokens", message, "conversion", proven=True)
 
 
 def _fields(mine: ModelInfo, source: ModelInfo) -> Iterator[tuple[str, object, object]]:
@@ -123,7 +123,7 @@ def _fields(mine: ModelInfo, source: ModelInfo) -> Iterator[tuple[str, object, o
         yield at, found.server[:SHOWN], found.model[:SHOWN]
 
 
-def count_evidence(rungs: Sequence[Rung]) -> Iterator[Evidence]:
+def count_evidence(rungs: Sequence[Rung]) -> Iterator[Finding]:
     """Whether every engine counts as many tokens in the same raw prompt."""
     counts = {
         rung.name: {r.prompt.name: r.answer.prompt_tokens for r in rung.results if r.answer}
@@ -137,7 +137,7 @@ def count_evidence(rungs: Sequence[Rung]) -> Iterator[Evidence]:
                 f"the same prompt ({name}) has {served[name]} tokens for the server and "
                 f"{bare[name]} for llama.cpp"
             )
-            yield Evidence("tokens", message, "runtime", proven=True)
+            yield Finding("tokens", message, "runtime", proven=True)
             return
 
 

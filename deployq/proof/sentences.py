@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deployq.types import Cause, Evidence, Ruling, Rung
+from deployq.types import Cause, Finding, Ruling, Rung
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Facts:
 
 
 def sentence(
-    facts: Facts, ruling: Ruling, rungs: Sequence[Rung], evidence: Sequence[Evidence]
+    facts: Facts, ruling: Ruling, rungs: Sequence[Rung], evidence: Sequence[Finding]
 ) -> str:
     """What is wrong, whose fault it is, and what shows it."""
     if ruling.cause == "nothing wrong":

@@ -16,7 +16,7 @@ from .diagnosis import (
     Cause as Cause,
     Confidence as Confidence,
     Diagnosis as Diagnosis,
-    Evidence as Evidence,
+    Finding as Finding,
     Ruling as Ruling,
     Rung as Rung,
     RungName as RungName,
