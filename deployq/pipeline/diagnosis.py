@@ -28,6 +28,7 @@ from deployq.pipeline.suspects import (
     count_evidence,
     header_evidence,
     prompt_evidence,
+    said_in,
     template_evidence,
     tensor_evidence,
     token_id,
@@ -140,10 +141,14 @@ def _of_context(ladder: Ladder) -> Iterator[Finding]:
     rung = _rung(ladder, "context")
     for result in rung.results if rung is not None else ():
         before, now = ladder.failed[result.prompt.name].answer, result.answer
-        if before is None or now is None or not result.ok:
+        if now is None or not result.ok:
             continue
-        name, lost = result.prompt.name, now.prompt_tokens - before.prompt_tokens
-        if lost > 0:
+        name = result.prompt.name
+        lost = now.prompt_tokens - (before.prompt_tokens if before is not None else 0)
+        if before is None:
+            why = said_in(ladder.failed[name].verdicts[0].reason)
+            yield Finding("context", f"{name} was refused: {why}", "context", proven=True)
+        elif lost > 0:
             message = f"of {name}, {lost:,} of the prompt's {now.prompt_tokens:,} tokens were cut"
             yield Finding("context", message, "context", proven=True)
         elif before.done_reason == "length":

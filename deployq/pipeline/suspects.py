@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from deployq.source.gguf import read_header
 from deployq.source.weights import damaged_tensors
 from deployq.tags.lockfile import LockEntry
 from deployq.tags.parity import first_difference
-from deployq.types import Fault, Finding, ModelInfo, ParityReport, Rung
+from deployq.types import Finding, ModelInfo, ParityReport, Rung
 
 SHOWN = 60
+_MESSAGE = re.compile(r'"message":\s*"([^"]+)"')
 _TEMPLATE_FAULTS = frozenset(
     (
         *("double-bos", "missing-bos", "generation-prompt", "default-system", "system-dropped"),
@@ -71,17 +73,19 @@ def tensor_evidence(
     return Finding("weights", message, "damaged weights", proven=True)
 
 
+def said_in(refusal: str) -> str:
+    """What an engine said, where a refusal hands its answer on as JSON."""
+    found = _MESSAGE.search(refusal)
+    return found[1] if found else refusal
+
+
 def template_evidence(parity: ParityReport | None) -> Iterator[Finding]:
     """What is wrong with a tag's prompts by rule."""
     for fault in parity.faults if parity is not None else ():
         if fault.kind in _TEMPLATE_FAULTS:
-            yield Finding("prompt", _short(fault), "template", proven=True)
+            yield Finding("prompt", fault.message, "template", proven=True)
         elif fault.kind == "stop":
-            yield Finding("end mark", _short(fault), "stop token", proven=True)
-
-
-def _short(fault: Fault) -> str:
-    return fault.message
+            yield Finding("end mark", fault.message, "stop token", proven=True)
 
 
 def prompt_evidence(name: str, own: str, served: str) -> Finding | None:

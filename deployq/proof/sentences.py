@@ -71,8 +71,7 @@ def mend(facts: Facts, ruling: Ruling) -> str:
 
 
 def _lead(facts: Facts, ruling: Ruling, rungs: Sequence[Rung]) -> str:
-    mine = sum(cause == ruling.cause for cause in ruling.causes.values())
-    of = f"{mine} of {len(ruling.causes)} prompts that fail"
+    of = _Some(sum(c == ruling.cause for c in ruling.causes.values()), len(ruling.causes))
     title = next((r.title for r in rungs if _passes(r, ruling)), "")
     return _LEADS[ruling.cause](facts, of, title)
 
@@ -91,52 +90,72 @@ def _others(ruling: Ruling) -> str:
     return " Of the others: " + ", ".join(f"{n} by {cause}" for cause, n in counted.items()) + "."
 
 
-_Lead = Callable[[Facts, str, str], str]
+@dataclass(frozen=True)
+class _Some:
+    """Some of the prompts that fail, as the subject of a sentence."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        if self.of == 1:
+            return "the failing prompt"
+        if self.number == self.of:
+            return f"all {self.of} failing prompts"
+        return f"{self.number} of the {self.of} failing prompts"
+
+    def do(self, verb: str) -> str:
+        """They do it: "the failing prompt passes"."""
+        ending = "es" if verb.endswith("s") else "s"
+        return f"{self} {verb}{ending if self.number == 1 else ''}"
 
 
-def _context(facts: Facts, of: str, title: str) -> str:
+_Lead = Callable[[Facts, _Some, str], str]
+
+
+def _context(facts: Facts, of: _Some, title: str) -> str:
     whose = "the suite's" if facts.prompt_options else "the tag's"
     return (
-        f"The context is too small: {of} pass {title}, and {whose} num_ctx of {facts.n_ctx:,} "
-        "leaves no room for prompt and answer"
+        f"The context is too small: {of.do('pass')} {title}, and {whose} num_ctx of "
+        f"{facts.n_ctx:,} leaves no room for prompt and answer"
     )
 
 
-def _damaged(facts: Facts, of: str, title: str) -> str:
+def _damaged(facts: Facts, of: _Some, title: str) -> str:
     if facts.source_damaged:
-        return f"The weights of the model itself are damaged: {of} pass nowhere"
+        return f"The weights of the model itself are damaged: {of.do('pass')} nowhere"
     lead = f"The weights of {facts.tag} are damaged, not just quantized"
-    return f"{lead}: {of} pass {title}" if title else lead
+    return f"{lead}: {of.do('pass')} {title}" if title else lead
 
 
 _LEADS: Mapping[Cause, _Lead] = {
     "context": _context,
     "template": lambda _, of, title: (
-        f"The template is at fault, not the weights: {of} pass {title}"
+        f"The template is at fault, not the weights: {of.do('pass')} {title}"
     ),
     "stop token": lambda facts, of, _: (
-        f"The end of an answer is not known to the engine: {of} pass once what stands behind "
+        f"The end of an answer is not known to the engine: {of.do('pass')} once what stands behind "
         f"{facts.end_mark or 'the end mark'} is left out"
     ),
     "parameters": lambda facts, of, title: (
-        f"The parameters bend the answers ({', '.join(facts.parameters)}): {of} pass {title}"
+        f"The parameters bend the answers ({', '.join(facts.parameters)}): {of.do('pass')} {title}"
     ),
     "damaged weights": _damaged,
     "quantization": lambda facts, of, title: (
-        f"{facts.quant} is too low for this model: {of} pass {title}, with everything else equal"
+        f"{facts.quant} is too low for this model: {of.do('pass')} {title}, with all else equal"
     ),
     "runtime": lambda _, of, title: (
-        f"The server's engine is at fault: {of} pass {title}, and fail in full precision there"
+        f"The server's engine is at fault: {of.do('pass')} {title}, but not in full precision there"
     ),
     "conversion": lambda _, of, __: (
-        f"The conversion lost something: {of} fail in full precision too, with the right prompt"
+        f"The conversion lost something: {of.do('fail')} in full precision too"
     ),
     "model": lambda _, of, __: (
-        f"The model itself does not know this: {of} fail in full precision too, with its own "
+        f"The model itself does not know this: {of.do('fail')} in full precision too, with its own "
         "template and context enough"
     ),
     "undecided": lambda facts, of, _: (
-        f"It can't be told: {of} were passed by nothing that could be asked"
+        f"It can't be told: {of.do('fail')} in every way that could be asked"
         f"{f'; {facts.missing}' if facts.missing else ''}"
     ),
 }

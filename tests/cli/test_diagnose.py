@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -283,3 +284,23 @@ def test_a_source_that_is_damaged(bench: Bench) -> None:
     overwrite(damaged, "blk.1.ffn_down.weight")
     found = bench.diagnose("task-api:q4_k_m")
     assert found["cause"] == "damaged weights", found
+
+
+def test_killed_while_full_precision_is_staged(bench: Bench) -> None:
+    """What it leaves is taken away by the next command, whatever that is."""
+    bench.push(suite=NEVER_KNEW)
+    before = bench.tags()
+    child = bench.project.start("diagnose", "task-api:q8_0", **bench.env)
+    journal, deadline = bench.project.folder / "cache" / "journal", time.monotonic() + 120
+    while not list(journal.glob("*.json")):
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)
+    child.kill()
+    child.communicate()
+    assert list(journal.glob("*.json"))
+    assert bench.tags() == before
+    assert not list(journal.glob("*.json"))
+    with bench.client() as client:
+        assert {m.model for m in client.list().models} == {tag for tag, _ in before}

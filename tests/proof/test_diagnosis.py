@@ -116,7 +116,7 @@ def test_a_finding_makes_a_cause_certain() -> None:
     assert rule(FAILED, rungs, ()).confidence == "likely"
     assert rule(FAILED, rungs, (seen,)).confidence == "certain"
     assert sentence(FACTS, rule(FAILED, rungs, (seen,)), rungs, (seen,)) == (
-        "The template is at fault, not the weights: 3 of 3 prompts that fail pass by template "
+        "The template is at fault, not the weights: all 3 failing prompts pass by template "
         "(it differs)."
     )
 
@@ -141,6 +141,24 @@ def test_every_cause_has_a_sentence_and_all_but_nothing_a_mend() -> None:
         assert sentence(FACTS, ruling, [TAG], ()).endswith(".")
         assert mend(FACTS, ruling)
     assert mend(FACTS, Ruling("nothing wrong", "certain")) == ""
+
+
+@pytest.mark.parametrize(
+    ("passed", "failed", "words"),
+    [
+        ("a", "", "the failing prompt passes by template."),
+        ("a", "bc", "1 of the 3 failing prompts passes by template. Of the others: 2 by model."),
+        ("ab", "c", "2 of the 3 failing prompts pass by template. Of the others: 1 by model."),
+    ],
+)
+def test_how_many_prompts_it_is_about(passed: str, failed: str, words: str) -> None:
+    causes: dict[str, Cause] = {
+        **dict.fromkeys(passed, "template"),
+        **dict.fromkeys(failed, "model"),
+    }
+    rungs = [TAG, rung("template", passed=passed, failed=failed)]
+    said = sentence(FACTS, Ruling("template", "likely", causes), rungs, ())
+    assert said == f"The template is at fault, not the weights: {words}"
 
 
 def test_mends_name_the_place() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from deployq import proc
 from deployq.source.weights import damaged_tensors
 from tests.broken_models import copy_gguf, overwrite
 
+Weights = np.ndarray[Any, np.dtype[Any]]
 NAME = "blk.1.ffn_down.weight"
 
 
@@ -58,7 +60,7 @@ def test_a_tensor_that_was_overwritten(
 def test_a_few_rows_that_were_zeroed(
     quantized: dict[str, Path], sample_gguf: Path, tmp_path: Path
 ) -> None:
-    def zeroed(name: str, data: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def zeroed(name: str, data: Weights) -> Weights:
         if name == NAME:
             data = data.copy()
             data[3:6] = 0
