@@ -74,7 +74,12 @@ def test_rungs_evidence_and_one_prompt_are_shown() -> None:
 
 def test_nothing_wrong_is_one_line_and_its_evidence() -> None:
     good = replace(
-        FOUND, failed=0, ruling=Ruling("nothing wrong", "certain"), mend="", rungs=FOUND.rungs[:1]
+        FOUND,
+        failed=0,
+        ruling=Ruling("nothing wrong", "certain"),
+        mend="",
+        rungs=FOUND.rungs[:1],
+        notes=(),
     )
     shown = drawn(good)
     assert shown.startswith("✓ m:q2_k  nothing wrong: 0 of 4 prompts fail")
