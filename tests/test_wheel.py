@@ -28,7 +28,9 @@ def test_it_holds_the_core_the_plugins_the_templates_and_nothing_else(wheel: Pat
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"deployq", "deployq_llamacpp", "deployq_profilers", "deployq_runtimes"}
+    plugins = ("converters", "llamacpp", "profilers", "runtimes")
+    assert tops == {"deployq", *(f"deployq_{name}" for name in plugins)}
+    assert "deployq_converters/runner/main.py" in names
     assert {"deployq/_templates/Modelfile.j2", "deployq/py.typed"} <= set(names)
     assert {f"deployq/{p}__init__.pyi" for p in ("", "types/", "report/", "source/")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)

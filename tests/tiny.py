@@ -35,6 +35,7 @@ def write_tiny_llama(
     vocab: tuple[str, ...] = (),
     chat_template: str | None = CHAT_TEMPLATE,
     space_prefix: bool = True,
+    n_expert: int = 0,
     marks: tuple[str, ...] = (),
     bos: str = "<s>",
     eos: str = "<|im_end|>",
@@ -46,6 +47,7 @@ def write_tiny_llama(
         dtype: of the matrices: F32, F16 or BF16; vectors are F32.
         vocab: more pieces, after the special tokens, the 256 bytes and the ASCII characters.
         space_prefix: whether the tokenizer puts a blank before a text.
+        n_expert: experts in each layer, of which a token goes to one; it never goes to the last.
         marks: more control tokens, after all others.
         bos: the token (one of those there are) that begins a text; `add_bos` says if it does.
         eos: the token that ends one.
@@ -67,10 +69,16 @@ def write_tiny_llama(
     if not space_prefix:
         writer.add_add_space_prefix(False)
     n_kv = n_embd // n_head * n_head_kv
+    if n_expert:
+        writer.add_expert_count(n_expert)
+        writer.add_expert_used_count(1)
     numbers = np.random.default_rng(seed)
-    for tensor, shape in _tensors(n_vocab, n_embd, n_kv, n_ff, n_layer):
+    for tensor, shape in _tensors(n_vocab, n_embd, n_kv, n_ff, n_layer, n_expert):
         weights = numbers.normal(0, 0.05, shape).astype(np.float32)
-        if len(shape) == 1:
+        if tensor.endswith("ffn_gate_inp.weight"):
+            weights[-1] = weights[:-1].mean(0)  # never above the best of the others
+            writer.add_tensor(tensor, weights)
+        elif len(shape) == 1:
             writer.add_tensor(tensor, np.abs(weights) + np.float32(1))
         else:
             writer.add_tensor(tensor, gguf.quants.quantize(weights, kind), raw_dtype=kind)
@@ -82,7 +90,7 @@ def write_tiny_llama(
 
 
 def _tensors(
-    n_vocab: int, n_embd: int, n_kv: int, n_ff: int, n_layer: int
+    n_vocab: int, n_embd: int, n_kv: int, n_ff: int, n_layer: int, n_expert: int
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "token_embd.weight", (n_vocab, n_embd)
     yield "output_norm.weight", (n_embd,)
@@ -95,11 +103,19 @@ def _tensors(
             ("attn_v", (n_kv, n_embd)),
             ("attn_output", (n_embd, n_embd)),
             ("ffn_norm", (n_embd,)),
-            ("ffn_gate", (n_ff, n_embd)),
-            ("ffn_up", (n_ff, n_embd)),
-            ("ffn_down", (n_embd, n_ff)),
+            *_feed_forward(n_embd, n_ff, n_expert),
         ):
             yield f"blk.{layer}.{part}.weight", shape
+
+
+def _feed_forward(n_embd: int, n_ff: int, n_expert: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    many = (n_expert,) if n_expert else ()
+    part = "_exps" if n_expert else ""
+    if n_expert:
+        yield "ffn_gate_inp", (n_expert, n_embd)
+    yield f"ffn_gate{part}", (*many, n_ff, n_embd)
+    yield f"ffn_up{part}", (*many, n_ff, n_embd)
+    yield f"ffn_down{part}", (*many, n_embd, n_ff)
 
 
 def _add_vocabulary(

@@ -15,6 +15,7 @@ from deployq.errors import ArtifactError, DeployqError, DiskError, ToolMissing
 from deployq.types import (
     Artifact,
     Backend,
+    Imatrix,
     ModelInfo,
     Progress,
     QuantizeJob,
@@ -39,6 +40,7 @@ class Work:
     progress: Progress
     threads: int | None
     allow_requantize: bool
+    imatrices: Mapping[str, Imatrix]
 
 
 def build(
@@ -54,6 +56,7 @@ def build(
     *,
     threads: int | None = None,
     allow_requantize: bool = False,
+    imatrices: Mapping[str, Imatrix] | None = None,
 ) -> dict[str, Artifact]:
     """The artifacts of `quants`, by quant and in their order.
 
@@ -67,6 +70,7 @@ def build(
         source_digest: hex sha256 of the source.
         expected: planned sizes; binding for llama.cpp's own quantizer.
         inspect: reads the header of a GGUF file.
+        imatrices: by quant, the importance matrix that it is made with.
 
     Raises:
         ToolMissing: a backend is not usable here.
@@ -74,8 +78,12 @@ def build(
         ArtifactError: a backend wrote something else than it should.
         BackendError: a backend failed.
     """
-    work = Work(info, expected, inspect, progress, threads, allow_requantize)
-    wanted = {q: _inputs(backends[choose(q)], source_digest, q) for q in dict.fromkeys(quants)}
+    helps = imatrices or {}
+    work = Work(info, expected, inspect, progress, threads, allow_requantize, helps)
+    wanted = {
+        q: _inputs(backends[choose(q)], source_digest, q, helps.get(q))
+        for q in dict.fromkeys(quants)
+    }
     found = {
         quant: artifact
         for quant, inputs in wanted.items()
@@ -91,13 +99,14 @@ def build(
     return {quant: found[quant] for quant in wanted}
 
 
-def _inputs(backend: Backend, source_digest: str, quant: str) -> Inputs:
+def _inputs(backend: Backend, source_digest: str, quant: str, imatrix: Imatrix | None) -> Inputs:
     health = backend.health()
     if not health.ok:
         raise ToolMissing(
             f"backend {backend.name} is not usable: {health.detail}", hint=health.hint
         )
-    return Inputs(source_digest, quant, backend.name, health.version)
+    made_with = (imatrix.key, imatrix.digest) if imatrix else ()
+    return Inputs(source_digest, quant, backend.name, health.version, *made_with)
 
 
 def _build_with(
@@ -128,12 +137,14 @@ def _build_with(
 
 
 def _job(draft: Draft, work: Work) -> QuantizeJob:
+    imatrix = work.imatrices.get(draft.inputs.quant)
     return QuantizeJob(
         source=work.info.files[0],
         quant=draft.inputs.quant,
         output=draft.path,
         threads=work.threads,
         allow_requantize=work.allow_requantize,
+        imatrix=imatrix.path if imatrix else None,
     )
 
 
@@ -170,7 +181,9 @@ def _check(draft: Draft, work: Work) -> None:
         )
     _check_tensors(what, work.info, made)
     size, planned = draft.path.stat().st_size, work.expected.get(inputs.quant)
-    if inputs.backend == SIZED_BACKEND and planned and size != planned.file_bytes:
+    # with a matrix the plan's size is by deployq's own rules, and rests on no tool's word
+    binding = inputs.backend == SIZED_BACKEND and not inputs.imatrix
+    if binding and planned and size != planned.file_bytes:
         raise ArtifactError(
             f"{what}, has {size:,} bytes instead of the planned {planned.file_bytes:,} "
             f"(planned by {planned.by})",

@@ -90,6 +90,7 @@ def _artifact(content: dict[str, Any], path: Path) -> Artifact:
         backend=content["backend"],
         backend_version=content["backend_version"],
         seconds=content["seconds"],
+        imatrix_digest=content.get("imatrix_digest", ""),
         reused=True,
     )
 

@@ -9,7 +9,7 @@ Looking into it takes no lock: an artifact is there as a whole or not at all (wo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,36 +23,43 @@ def artifact_key(
     quant: str,
     backend: str,
     backend_version: str,
-    extras: Mapping[str, str] | None = None,
+    imatrix: str = "",
 ) -> str:
     """Hex sha256 of what an artifact is made from.
 
     Args:
         source_digest: hex sha256 of the source's bytes.
-        extras: whatever else changes the output, such as the digest of an importance matrix.
+        imatrix: hex sha256 of what its importance matrix is made from; empty: it has none.
     """
     inputs = {
         "source": source_digest,
         "quant": quant,
         "backend": backend,
         "backend_version": backend_version,
-        **{f"extra:{name}": value for name, value in (extras or {}).items()},
+        **({"imatrix": imatrix} if imatrix else {}),
     }
     return sha256_bytes(json.dumps(inputs, sort_keys=True))
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an artifact is made from; `key` names it."""
+    """What an artifact is made from; `key` names it.
+
+    `imatrix` is what its importance matrix is made from, `imatrix_digest` that of the matrix.
+    """
 
     source_digest: str
     quant: str
     backend: str
     backend_version: str
+    imatrix: str = ""
+    imatrix_digest: str = ""
 
     @property
     def key(self) -> str:
-        return artifact_key(self.source_digest, self.quant, self.backend, self.backend_version)
+        return artifact_key(
+            self.source_digest, self.quant, self.backend, self.backend_version, self.imatrix
+        )
 
 
 class ArtifactStore:

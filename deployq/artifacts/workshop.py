@@ -87,6 +87,7 @@ class Draft:
             backend=self.inputs.backend,
             backend_version=self.inputs.backend_version,
             seconds=seconds,
+            imatrix_digest=self.inputs.imatrix_digest,
         )
 
 

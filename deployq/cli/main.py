@@ -31,6 +31,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "recommend": ("recommend", "Find the smallest quant per target that is not worse."),
     "baseline": ("baseline", "Record the full-precision answers, or carry them elsewhere."),
     "verify": ("verify", "Run a suite of prompts against tags."),
+    "measure": ("measure", "Measure quants on a text: perplexity and KL divergence."),
+    "bench": ("bench", "Show size, quality, speed and memory of quants on this machine."),
     "status": ("status", "Show what changed since the tags were pushed."),
     "history": ("history", "Show what a tag was before."),
     "diff": ("diff", "Show what differs between two tags or generations."),

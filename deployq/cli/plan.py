@@ -11,7 +11,15 @@ import click
 
 from deployq import plan as planning
 from deployq import report
-from deployq.cli.shared import json_option, quants_option, session_of, show_json, targets_option
+from deployq.cli.shared import (
+    imatrix_option,
+    json_option,
+    quants_option,
+    session_of,
+    show_json,
+    source_options,
+    targets_option,
+)
 from deployq.errors import ConfigError
 from deployq.pipeline.prepare import Prepared, prepare
 from deployq.pipeline.resolve import Overrides
@@ -36,8 +44,10 @@ class Shown:
 
 @click.command()
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@source_options
 @targets_option
 @quants_option
+@imatrix_option
 @click.option("--memory", metavar="SIZE", help="A machine with this memory, e.g. 24GB.")
 @click.option("--kind", type=click.Choice(get_args(MemoryKind)), help="Of that memory.")
 @click.option("--context", "n_ctx", type=click.IntRange(1), help="Context in tokens.")
@@ -67,8 +77,8 @@ def command(
 ) -> None:
     """Show which quant of MODEL fits which target, and why. Nothing is built.
 
-    MODEL is a name from deployq.toml or the path of a full-precision GGUF. Exit code 3 if nothing
-    fits a target.
+    MODEL is a name from deployq.toml, a full-precision GGUF, the folder that a training left, or
+    hf:ORG/NAME. Exit code 3 if nothing fits a target.
 
     \b
     Examples:
@@ -110,6 +120,9 @@ def _overrides(given: Mapping[str, Any]) -> Overrides:
         cache_type=_cache_type(given["cache_type"]),
         memory_bytes=parse_bytes(memory) if memory else None,
         kind=given["kind"],
+        imatrix=given["imatrix"],
+        base=Path(given["base"]).expanduser() if given["base"] else None,
+        allow=given["allow"],
     )
 
 

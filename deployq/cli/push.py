@@ -12,12 +12,14 @@ from deployq.cli.plan import draw_plan, show_plan
 from deployq.cli.shared import (
     can_ask,
     ci_options,
+    imatrix_option,
     json_option,
     quants_option,
     require_one_form,
     runtime_option,
     session_of,
     show_json,
+    source_options,
     targets_option,
 )
 from deployq.pipeline.jobs import Options
@@ -30,8 +32,10 @@ from deployq.plan.quants import parse_quants
 
 @click.command()
 @click.argument("model")
+@source_options
 @targets_option
 @quants_option
+@imatrix_option
 @click.option("--backend", metavar="NAME", help="What quantizes; default: any that can.")
 @runtime_option
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
@@ -55,8 +59,11 @@ from deployq.plan.quants import parse_quants
 def command(
     ctx: click.Context,
     model: str,
+    base: str | None,
+    allow: tuple[str, ...],
     targets: tuple[str, ...],
     quants: tuple[str, ...],
+    imatrix: str | None,
     backend: str | None,
     runtime: str | None,
     dry_run: bool,
@@ -72,18 +79,25 @@ def command(
 ) -> None:
     """Plan, quantize, register and verify MODEL on its targets.
 
-    MODEL is a name from deployq.toml or the path of a full-precision GGUF. A tag gets its name
-    only after it passed its suite, and the tags of a target get theirs together; what fails
+    MODEL is a name from deployq.toml, a full-precision GGUF, the folder that a training left
+    (safetensors, checkpoints, a LoRA adapter), hf:ORG/NAME or ollama:TAG. A tag gets its name only
+    after it passed its suite, and the tags of a target get theirs together; what fails
     leaves the earlier ones as they were. What is there already is not done again.
 
     \b
     Examples:
       deployq push task-api --targets laptop,4090
       deployq push model-f16.gguf --targets laptop --quants Q8_0,Q4_K_M
+      deployq push outputs/ --targets laptop
       deployq push task-api --dry-run
     """
     require_one_form(as_json, as_markdown)
-    overrides = Overrides(quants=parse_quants(",".join(quants)) if quants else ())
+    overrides = Overrides(
+        quants=parse_quants(",".join(quants)) if quants else (),
+        imatrix=imatrix,
+        base=Path(base).expanduser() if base else None,
+        allow=allow,
+    )
     with session_of(ctx, plugins__backend=backend, runtime__name=runtime) as session:
         prepared = prepare(
             session,

@@ -16,6 +16,7 @@ from deployq import report
 from deployq.config import Config, load_config, with_option
 from deployq.errors import ConfigError
 from deployq.pipeline.session import Session, open_session
+from deployq.settings import CHECKS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,6 +88,28 @@ def quants_option(function: F) -> F:
     """Add `--quants`."""
     return click.option(
         "--quants", type=CommaList(), default=(), help="Quants to weigh, e.g. Q8_0,Q4_K_M."
+    )(function)
+
+
+def imatrix_option(function: F) -> F:
+    """Add `--imatrix`."""
+    return click.option(
+        "--imatrix",
+        metavar="suite|FILE|none",
+        help="Importance matrix to quantize with: made from the suite, or a GGUF file.",
+    )(function)
+
+
+def source_options(function: F) -> F:
+    """Options of commands that take a training folder."""
+    function = click.option(
+        "--allow",
+        multiple=True,
+        type=click.Choice(CHECKS),
+        help="Only warn where this check of the source fails; can be repeated.",
+    )(function)
+    return click.option(
+        "--base", metavar="PATH", help="What a LoRA adapter was trained on: a folder, or hf:NAME."
     )(function)
 
 

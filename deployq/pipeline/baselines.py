@@ -193,6 +193,7 @@ def staged_quant(session: Session, site: Site, subject: Subject, quant: str) -> 
         artifact,
         session.progress,
         site.endpoint.models_dir,
+        subject.info.parts,
     )
     try:
         if rendered.own_template:

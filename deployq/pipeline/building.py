@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from deployq.artifacts.build import build
 from deployq.artifacts.workshop import Workshop
 from deployq.errors import DeployqError
+from deployq.pipeline.importance import ensure_imatrix
 from deployq.pipeline.jobs import Built, Job, Work
-from deployq.pipeline.prepare import choose_backend, sizer
+from deployq.pipeline.matrices import uses_imatrix
+from deployq.pipeline.prepare import Prepared, choose_backend, sizer
+from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.pipeline.stores import require_disk
 from deployq.pipeline.wanted import Subject, artifact_key_of
 from deployq.source.inspect import inspect
-from deployq.types import Artifact
+from deployq.types import Artifact, Imatrix, ModelInfo, QuantSize
 
 
 def require_room(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
@@ -60,6 +63,7 @@ def build_all(work: Work, quants: Iterable[str]) -> Built:
             session.progress,
             threads=session.config.tools.threads,
             allow_requantize=work.options.allow_requantize,
+            imatrices=imatrices_for(session, work.prepared.model, info, work.source_digest, wanted),
         )
     except DeployqError as exc:
         found = {quant: store.get(_key(work, quant)) for quant in wanted}
@@ -76,19 +80,59 @@ def artifact_of(session: Session, subject: Subject, quant: str) -> Artifact:
     """One quant of a model, made if it is not there.
 
     Raises:
-        BackendError, ToolMissing, DiskError, ArtifactError: it can't be made.
+        DeployqError: it can't be made.
     """
-    info = subject.info
+    model, info = subject.model, subject.info
+    sizes = {quant: sizer(session, info, judge=True, model=model)(quant)}
+    return _made(session, model, info, subject.source_digest, [quant], sizes)[0]
+
+
+def artifacts_of(
+    session: Session, prepared: Prepared, digest: str, quants: Sequence[str]
+) -> list[Artifact]:
+    """The artifacts of quants, in their order; those that are missing are made.
+
+    Raises:
+        DeployqError: one can't be made.
+    """
+    sizes = {quant: prepared.size_of(quant) for quant in quants}
+    return _made(session, prepared.model, prepared.info, digest, quants, sizes)
+
+
+def imatrices_for(
+    session: Session, model: Model, info: ModelInfo, digest: str, quants: Iterable[str]
+) -> dict[str, Imatrix]:
+    """The importance matrix of each quant that is made with one; it is made if it is missing.
+
+    Raises:
+        DeployqError: as for `ensure_imatrix`.
+    """
+    taking = [quant for quant in quants if uses_imatrix(model, quant)]
+    made = ensure_imatrix(session, model, info, digest) if taking else None
+    return {} if made is None else dict.fromkeys(taking, made)
+
+
+def _made(
+    session: Session,
+    model: Model,
+    info: ModelInfo,
+    digest: str,
+    quants: Sequence[str],
+    sizes: Mapping[str, QuantSize],
+) -> list[Artifact]:
+    if not quants:
+        return []
     made = build(
         Workshop(session.cache_dir),
         session.backends(),
         lambda quant: choose_backend(session, info, quant).name,
         info,
-        subject.source_digest,
-        [quant],
-        {quant: sizer(session, info, judge=True)(quant)},
+        digest,
+        quants,
+        sizes,
         inspect,
         session.progress,
         threads=session.config.tools.threads,
+        imatrices=imatrices_for(session, model, info, digest, quants),
     )
-    return made[quant]
+    return [made[quant] for quant in quants]

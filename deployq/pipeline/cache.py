@@ -30,7 +30,10 @@ def cached_artifacts(session: Session, *, verify: bool = False) -> list[CachedAr
     found = []
     for record in shop.records():
         checked = shop.verify(record, session.progress) if verify and _is_there(record) else record
-        tags = sorted({e.tag for e in entries if e.artifact_key == record.artifact.key})
+        made = record.artifact
+        tags = sorted(
+            {e.tag for e in entries if made.key == e.artifact_key or made.digest == e.source_digest}
+        )
         found.append(replace(_described(checked), tags=tuple(tags), verified=verify))
     return found
 

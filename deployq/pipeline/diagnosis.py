@@ -39,7 +39,7 @@ from deployq.proof.diagnosis import rule
 from deployq.proof.sentences import Facts, mend, sentence
 from deployq.proof.suites import Suite
 from deployq.source.inspect import inspect
-from deployq.types import Diagnosis, Finding, ModelInfo, Prompt, PromptResult, Rung
+from deployq.types import Clue, Diagnosis, ModelInfo, Prompt, PromptResult, Rung
 
 MOST_PROMPTS = 12
 """Failed prompts that are asked again, where no other number is given."""
@@ -106,7 +106,7 @@ def _spread(found: Sequence[PromptResult], most: int) -> list[PromptResult]:
 # ---------------------------------------------------------------- up the ladder
 
 
-def _climb(ladder: Ladder, asked: Asked, *, damaged: bool) -> Iterator[Finding]:
+def _climb(ladder: Ladder, asked: Asked, *, damaged: bool) -> Iterator[Clue]:
     """Climb as far as there is something to settle; what is seen on the way."""
     known = ladder.known
     if not damaged:
@@ -128,7 +128,7 @@ def _climb(ladder: Ladder, asked: Asked, *, damaged: bool) -> Iterator[Finding]:
         yield from _of_source(ladder, asked)
 
 
-def _is_damaged(evidence: Sequence[Finding]) -> bool:
+def _is_damaged(evidence: Sequence[Clue]) -> bool:
     return any(one.suspect == "damaged weights" and one.proven for one in evidence)
 
 
@@ -136,7 +136,7 @@ def _rung(ladder: Ladder, name: str) -> Rung | None:
     return next((rung for rung in ladder.rungs if rung.name == name), None)
 
 
-def _of_context(ladder: Ladder) -> Iterator[Finding]:
+def _of_context(ladder: Ladder) -> Iterator[Clue]:
     """How much of a prompt, or of an answer, a context cut off."""
     rung = _rung(ladder, "context")
     for result in rung.results if rung is not None else ():
@@ -147,17 +147,17 @@ def _of_context(ladder: Ladder) -> Iterator[Finding]:
         lost = now.prompt_tokens - (before.prompt_tokens if before is not None else 0)
         if before is None:
             why = said_in(ladder.failed[name].verdicts[0].reason)
-            yield Finding("context", f"{name} was refused: {why}", "context", proven=True)
+            yield Clue("context", f"{name} was refused: {why}", "context", proven=True)
         elif lost > 0:
             message = f"of {name}, {lost:,} of the prompt's {now.prompt_tokens:,} tokens were cut"
-            yield Finding("context", message, "context", proven=True)
+            yield Clue("context", message, "context", proven=True)
         elif before.done_reason == "length":
             message = f"the answer to {name} was cut after {before.tokens:,} tokens"
-            yield Finding("context", message, "context", proven=True)
+            yield Clue("context", message, "context", proven=True)
         return
 
 
-def _of_prompts(ladder: Ladder) -> Iterator[Finding]:
+def _of_prompts(ladder: Ladder) -> Iterator[Clue]:
     """What is wrong with the prompts that the server makes."""
     known, texts = ladder.known, ladder.texts
     if known.header is not None:
@@ -165,16 +165,16 @@ def _of_prompts(ladder: Ladder) -> Iterator[Finding]:
             parity = check_parity(ladder.session, ladder.site, known.tag, known.header)
             yield from template_evidence(parity)
         except ServerError as exc:
-            yield Finding("prompt", f"prompts could not be compared: {exc.message}")
+            yield Clue("prompt", f"prompts could not be compared: {exc.message}")
     for prompt in ladder.prompts:
         own, served = texts.own.get(prompt.messages), texts.served.get(prompt.messages)
         if own is not None and served is not None:
             found = prompt_evidence(prompt.name, own, served)
-            yield found or Finding("prompt", f"the prompt of {prompt.name} is the model's own")
+            yield found or Clue("prompt", f"the prompt of {prompt.name} is the model's own")
             return
 
 
-def _of_weights(ladder: Ladder, *, damaged: bool) -> Iterator[Finding]:
+def _of_weights(ladder: Ladder, *, damaged: bool) -> Iterator[Clue]:
     """Where full precision passes what the tag fails: whether its weights are damaged."""
     rung, known = _rung(ladder, "full precision"), ladder.known
     failing = rung is not None and (rung.passed or any(r.answer is None for r in _tagged(ladder)))
@@ -183,14 +183,14 @@ def _of_weights(ladder: Ladder, *, damaged: bool) -> Iterator[Finding]:
     try:
         yield tensor_evidence(ladder.session, [known.blob], known.weights, known.tag)
     except DeployqError as exc:
-        yield Finding("weights", f"tensors could not be compared: {exc.message}")
+        yield Clue("weights", f"tensors could not be compared: {exc.message}")
 
 
 def _tagged(ladder: Ladder) -> list[PromptResult]:
     return [ladder.failed[prompt.name] for prompt in ladder.left]
 
 
-def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Finding]:
+def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Clue]:
     """Where nothing passes: the source itself, and what it was converted from."""
     known = ladder.known
     if not ladder.left or known.info is None or known.info.format != "gguf":
@@ -200,7 +200,7 @@ def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Finding]:
         found = sha256_file(known.info.files[0])
         if found != entry.source_digest:
             message = f"{known.info.path.name} is no longer what the tag was made from"
-            yield Finding("source", message)
+            yield Clue("source", message)
     if known.weights:
         yield tensor_evidence(ladder.session, known.weights, (), known.info.path.name)
     if asked.trained is not None:
@@ -209,13 +209,13 @@ def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Finding]:
         yield from found_here
         if not found_here:
             message = "special tokens and template are those of the folder it was converted from"
-            yield Finding("special tokens", message)
+            yield Clue("special tokens", message)
 
 
 # ---------------------------------------------------------------- the verdict
 
 
-def _diagnosed(ladder: Ladder, asked: Asked, evidence: Sequence[Finding], failed: int) -> Diagnosis:
+def _diagnosed(ladder: Ladder, asked: Asked, evidence: Sequence[Clue], failed: int) -> Diagnosis:
     ruling = rule([prompt.name for prompt in ladder.prompts], ladder.rungs, evidence)
     facts = _facts(ladder, asked, evidence, failed)
     known = ladder.known
@@ -237,7 +237,7 @@ def _diagnosed(ladder: Ladder, asked: Asked, evidence: Sequence[Finding], failed
     )
 
 
-def _facts(ladder: Ladder, asked: Asked, evidence: Sequence[Finding], failed: int) -> Facts:
+def _facts(ladder: Ladder, asked: Asked, evidence: Sequence[Clue], failed: int) -> Facts:
     known = ladder.known
     entry = known.entry
     alias = entry is not None and entry.alias_of is not None
@@ -288,7 +288,7 @@ def _end_token(info: ModelInfo | None, mark: str) -> int | None:
     return token_id(info.files[0], mark) if info is not None and info.format == "gguf" else None
 
 
-def _source_damaged(evidence: Sequence[Finding], source: str) -> bool:
+def _source_damaged(evidence: Sequence[Clue], source: str) -> bool:
     return bool(source) and any(
         e.suspect == "damaged weights" and f"in {source}," in e.message for e in evidence
     )

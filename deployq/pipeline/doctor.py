@@ -64,6 +64,7 @@ def examine(session: Session) -> Iterator[Finding]:
     yield from _machine(session)
     yield from _tools(session)
     yield _backend(session)
+    yield from _converters(session)
     yield from _runtimes(session)
     yield from _servers(session)
     yield from _plugins(session)
@@ -123,6 +124,13 @@ def _backend(session: Session) -> Finding:
     why = "; ".join(f"{name}: {h.detail}" for name, h in health.items()) or "no backend plugin"
     hint = next((h.hint for h in health.values() if h.hint), "deployq plugins")
     return Finding("quantizer", False, why, hint, needed=True, group="llama.cpp")
+
+
+def _converters(session: Session) -> Iterator[Finding]:
+    """What converts Hugging Face models; a push of a GGUF needs none of it."""
+    for name, health in _healths(session.converters()).items():
+        detail = " ".join(filter(None, (health.version, health.detail)))
+        yield Finding(f"converter {name}", health.ok, detail, health.hint, group="llama.cpp")
 
 
 # ---------------------------------------------------------------- Ollama

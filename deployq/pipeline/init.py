@@ -13,10 +13,11 @@ from deployq.config import NAMED_SECTIONS, SECTIONS, parse_config
 from deployq.errors import DeployqError
 from deployq.pipeline.checks import all_checks
 from deployq.pipeline.machine import detect, main_hardware
-from deployq.pipeline.resolve import model_name
+from deployq.pipeline.resolve import Model, model_name
 from deployq.pipeline.session import Session
+from deployq.pipeline.sources import STOPS, find_origin
 from deployq.proof.suites import load_suite
-from deployq.settings import PathSettings
+from deployq.settings import ModelSettings, PathSettings
 from deployq.source.inspect import inspect
 from deployq.types import Goal, Hardware
 from deployq.units import format_bytes
@@ -102,11 +103,20 @@ def _models(folder: Path) -> Iterator[FoundModel]:
                 seen.add(found.path)
                 yield found
         elif path.name == "adapter_config.json":
-            problem = "a LoRA adapter: merge it into its base first"
-            yield FoundModel(model_name(path.parent), path.parent, "LoRA adapter", problem)
+            yield _trained(path.parent, "LoRA adapter")
         elif path.name == "config.json" and any(path.parent.glob("*.safetensors")):
-            problem = "convert it first: convert_hf_to_gguf.py --outtype f16 (llama.cpp)"
-            yield FoundModel(model_name(path.parent), path.parent, "Hugging Face model", problem)
+            yield _trained(path.parent, "Hugging Face model")
+
+
+def _trained(folder: Path, what: str) -> FoundModel:
+    """What a training left, if it can be pushed as it is."""
+    name = model_name(folder)
+    try:
+        info = find_origin(Model(name, folder, ModelSettings())).info
+    except DeployqError as exc:
+        return FoundModel(name, folder, what, exc.message)
+    stops = next((w for w in info.warnings if w.endswith(STOPS)), "")
+    return FoundModel(name, folder, f"{what}, {info.architecture}, {info.dtype}", stops)
 
 
 def _gguf(path: Path) -> FoundModel:

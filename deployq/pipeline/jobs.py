@@ -181,6 +181,7 @@ def lock_entry(job: Job, report: TagReport, artifact: Artifact) -> LockEntry:
         manifest_digest=report.manifest_digest,
         backend=artifact.backend,
         backend_version=artifact.backend_version,
+        imatrix_digest=artifact.imatrix_digest or None,
         passed=score.passed if score else 0,
         total=score.total if score else 0,
         tokens_per_second=round(speed, 1) if speed else None,

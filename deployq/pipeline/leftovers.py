@@ -220,10 +220,12 @@ def _our_digests(search: _Search) -> frozenset[str]:
 
 def _artifacts(search: _Search) -> Iterator[Leftover]:
     used = {entry.artifact_key for entry in search.entries}
+    sources = {entry.source_digest for entry in search.entries}  # what was converted, too
     for record in ArtifactStore(search.session.cache_dir).records():
         artifact = record.artifact
         folder = artifact.path.parent
-        if artifact.key in used and folder.name == artifact.key:
+        needed = artifact.key in used or artifact.digest in sources
+        if needed and folder.name == artifact.key:
             continue
         if search.is_young(_last_used(folder)):
             search.notes.append(

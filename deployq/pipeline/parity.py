@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployq.errors import ConfigError, ServerRefused
+from deployq.pipeline.prepare import current_info
 from deployq.pipeline.resolve import resolve_model
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
@@ -82,10 +83,11 @@ def model_of_tag(session: Session, site: Site, tag: str, source: str | None) -> 
         SourceError: it can't be read.
     """
     if source is not None:
-        return inspect(resolve_model(session.config, source).source)
-    settings = session.config.models.get(TagName.parse(tag).model)
+        return current_info(session, resolve_model(session.config, source))
+    name = TagName.parse(tag).model
+    settings = session.config.models.get(name)
     if settings is not None and settings.source is not None and settings.source.exists():
-        return inspect(settings.source)
+        return current_info(session, resolve_model(session.config, name))
     folder, digest = site.endpoint.models_dir, site.server.show(tag).blob_digest
     blob = folder / "blobs" / f"sha256-{digest}" if folder and digest else None
     if blob is not None and blob.is_file():

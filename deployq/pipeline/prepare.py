@@ -5,29 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
+from deployq import pipeline
 from deployq.artifacts.store import ArtifactStore, artifact_key
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, ToolMissing
+from deployq.pipeline.conversion import as_gguf, conversion_steps, converted
 from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
-from deployq.pipeline.resolve import Model, Overrides, resolve_model, resolve_targets
+from deployq.pipeline.matrices import header_bytes, uses_imatrix, with_imatrix
+from deployq.pipeline.resolve import (
+    Model,
+    Overrides,
+    resolve_model,
+    resolve_targets,
+    with_overrides,
+)
 from deployq.pipeline.session import Session
+from deployq.pipeline.sources import Origin, find_origin
 from deployq.pipeline.stores import place_of, server_stores
+from deployq.plan.catalogue import CATALOGUE
 from deployq.plan.planner import make_plan
 from deployq.plan.quants import own_size
 from deployq.plugins import pick
-from deployq.source.inspect import inspect, require_full_precision
-from deployq.types import Backend, ModelInfo, Plan, QuantSize
+from deployq.source.inspect import require_full_precision
+from deployq.types import Backend, ModelInfo, Plan, QuantSize, Target
+
+if TYPE_CHECKING:
+    from deployq.types import StepResult
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a push needs to know before it does anything."""
+    """All that a push needs to know before it starts; `before`: steps done to get here."""
 
     model: Model
     info: ModelInfo
     plan: Plan
     size_of: Callable[[str], QuantSize]
+    origin: Origin | None = None
+    before: tuple[StepResult, ...] = ()
 
 
 def prepare(
@@ -47,33 +64,71 @@ def prepare(
         ConfigError: an unknown model, target or quant.
         SourceError: the model can't be used.
     """
-    model = resolve_model(session.config, name)
-    info = inspect(model.source)
+    model = with_overrides(resolve_model(session.config, name), overrides)
+    model = with_imatrix(model, overrides.imatrix)
+    origin = find_origin(model)
+    earlier = converted(session, origin) if origin.needs_conversion else None
+    info = as_gguf(session, earlier, origin) if earlier else origin.info
     require_full_precision(info, allow_requantize)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
-    size_of = sizer(session, info, judge != "nothing")
+    prepared = planned(session, model, origin, info, resolved, judge)
+    if judge != "nothing":
+        judged = judge_plan(session, prepared.plan, judge)
+        warnings = (*prepared.plan.warnings, *differences(judged))
+        return replace(prepared, plan=replace(prepared.plan, judged=judged, warnings=warnings))
+    return prepared
+
+
+def current_info(session: Session, model: Model) -> ModelInfo:
+    """What a model's source is now: the file that a push would quantize, where it is there.
+
+    Raises:
+        ConfigError, SourceError: nothing is there, or it can't be used.
+    """
+    origin = find_origin(model)
+    earlier = converted(session, origin) if origin.needs_conversion else None
+    return as_gguf(session, earlier, origin) if earlier else origin.info
+
+
+def planned(
+    session: Session,
+    model: Model,
+    origin: Origin,
+    info: ModelInfo,
+    targets: tuple[Target, ...],
+    judge: Asked,
+) -> Prepared:
+    """A plan from what the model is, or will be once it is converted."""
+    real = info.format == "gguf"
+    size_of = sizer(session, info, judge != "nothing" and real, model)
     artifacts = place_of(session.cache_dir)
     plan = make_plan(
         model.name,
         info,
-        resolved,
+        targets,
         size_of,
         artifacts=artifacts,
-        stores=server_stores(session, {target.host for target in resolved}, artifacts),
-        cached=_cached(session, info),
+        stores=server_stores(session, {target.host for target in targets}, artifacts),
+        cached=_cached(session, model, info) if real else frozenset(),
+        conversions=() if real else tuple(conversion_steps(origin)),
+        imatrix=model.settings.imatrix is not None,
     )
-    if judge != "nothing":
-        judged = judge_plan(session, plan, judge)
-        plan = replace(plan, judged=judged, warnings=(*plan.warnings, *differences(judged)))
-    return Prepared(model, info, plan, size_of)
+    return Prepared(model, info, plan, size_of, origin)
 
 
-def sizer(session: Session, info: ModelInfo, judge: bool) -> Callable[[str], QuantSize]:
-    """Exact size per quant: by deployq's own rules, or a judge's where it is asked and can tell."""
+def sizer(
+    session: Session, info: ModelInfo, judge: bool, model: Model | None = None
+) -> Callable[[str], QuantSize]:
+    """Exact size per quant: by deployq's own rules, or a judge's where it is asked and can tell.
+
+    Of a quant that is made with the model's importance matrix, by deployq's own rules.
+    """
     judges = able_judges(session) if judge else []
 
     @cache
     def size_of(quant: str) -> QuantSize:
+        if model is not None and uses_imatrix(model, quant):
+            return own_size(info, quant, header_bytes(model))
         return ask_size(judges, info, quant) or own_size(info, quant)
 
     return size_of
@@ -93,19 +148,24 @@ def source_digest(session: Session, info: ModelInfo) -> str:
     return digests[0] if len(digests) == 1 else sha256_bytes("\n".join(digests))
 
 
-def _cached(session: Session, info: ModelInfo) -> frozenset[str]:
+def _cached(session: Session, model: Model, info: ModelInfo) -> frozenset[str]:
     """Quants whose artifact is in the store already; empty while the source was never hashed."""
     known = [session.digests.known(file) for file in info.files]
     if None in known:
         return frozenset()
     digest = source_digest(session, info)
     store = ArtifactStore(session.cache_dir)
+    keys = {
+        quant: pipeline.imatrix_key(session, model, digest, quant)
+        for quant in CATALOGUE
+        if uses_imatrix(model, quant)
+    }
     return frozenset(
         quant
         for backend in session.backends().values()
         if (health := backend.health()).ok
         for quant in backend.quants()
-        if store.get(artifact_key(digest, quant, backend.name, health.version))
+        if store.get(artifact_key(digest, quant, backend.name, health.version, keys.get(quant, "")))
     )
 
 

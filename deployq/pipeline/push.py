@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from functools import partial
 
 from deployq.addresses import url_of
-from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerError
+from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerError, ServerRefused
 from deployq.pipeline.building import build_all, require_room
 from deployq.pipeline.checks import suite_at
+from deployq.pipeline.convert import made_ready
 from deployq.pipeline.deploy import Order, deploy
 from deployq.pipeline.escalation import as_settled
 from deployq.pipeline.jobs import (
@@ -32,8 +33,8 @@ from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
 from deployq.report.runs import new_run_dir, write_report
-from deployq.source.inspect import require_gguf
 from deployq.tags.lockfile import Lockfile
+from deployq.tags.versions import keeps_weights
 from deployq.types import Report, StepResult, TagReport, TargetPlan, TargetReport
 
 
@@ -44,13 +45,13 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     `exit_code` is that of the first target that failed.
 
     Raises:
-        SourceError: the model was not converted yet.
+        SourceError: the model can't be converted, and why.
         ConfigError, SuiteError, ModelfileError, LockfileError, ToolMissing: before anything was
             done.
         DeployqError: what concerns every target.
     """
-    require_gguf(prepared.info)
     started, clock = datetime.now(UTC), time.monotonic()
+    prepared = made_ready(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)
     session.plugins.hook.deployq_push_started(plan=prepared.plan)
@@ -167,7 +168,7 @@ def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> Depl
 def _orders(
     work: Work, plans: Sequence[TargetPlan], sites: Mapping[str | None, Site]
 ) -> tuple[dict[str | None, Order], dict[str | None, DeployqError]]:
-    """Every server's order; and why there is none, where a server went away meanwhile."""
+    """Every server's order; and why there is none, where a server went away or takes none."""
     orders: dict[str | None, Order] = {}
     lost: dict[str | None, DeployqError] = {}
     for host, site in sites.items():
@@ -178,8 +179,25 @@ def _orders(
     return orders, lost
 
 
+def _require_adapters(work: Work, site: Site) -> None:
+    """Since Ollama 0.34.1 an adapter can't be attached any more.
+
+    Raises:
+        ServerRefused: there is one to attach, and the server is newer.
+    """
+    version = site.endpoint.version
+    attached = any(part.kind == "adapter" for part in work.prepared.info.parts)
+    if attached and keeps_weights(version):
+        raise ServerRefused(
+            f"{site.server.url}: Ollama {version or 'of an unknown version'} takes no LoRA "
+            "adapters: since 0.34.1 they are refused",
+            hint='adapter = "merge" under [models.NAME] (the default), or an Ollama before 0.34.1',
+        )
+
+
 def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
     """What one server shall get: each quant tag once, and an alias for each target."""
+    _require_adapters(work, site)
     held, session, subject = site.server.tags(), work.session, work.subject
     plans = [as_settled(work, site, plan) for plan in plans]
     quants = dict.fromkeys(quant for plan in plans for quant in plan.build)

@@ -12,6 +12,7 @@ from functools import cache
 from deployq.errors import DeployqError, DoesNotFit
 from deployq.pipeline.baselines import Found, baseline_for, staged_quant
 from deployq.pipeline.checks import suite_at
+from deployq.pipeline.convert import made_ready
 from deployq.pipeline.gating import gate_rules
 from deployq.pipeline.ladder import frontier
 from deployq.pipeline.prepare import Prepared, source_digest
@@ -24,7 +25,6 @@ from deployq.plan.catalogue import CATALOGUE
 from deployq.proof.gate import Rules
 from deployq.proof.judging import CHECKS_MARGIN, evidence_of, smallest_holding, too_few
 from deployq.proof.suites import Suite
-from deployq.source.inspect import require_gguf
 from deployq.types import Evidence, QualityReport, Recommendation, TargetPlan
 
 
@@ -37,8 +37,8 @@ class Margins:
 
 
 def subject_of(session: Session, prepared: Prepared, suite: Suite | None = None) -> Subject:
-    """The model that is judged; `suite` in place of its own."""
-    require_gguf(prepared.info)
+    """The model that is judged, converted where it was not yet; `suite` in place of its own."""
+    prepared = made_ready(session, prepared)
     asked = suite or suite_at(session, prepared.model.settings.suite)
     digest = source_digest(session, prepared.info)
     return Subject(prepared.model, prepared.info, asked, digest)

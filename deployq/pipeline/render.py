@@ -104,6 +104,8 @@ def _render(
         stops=info.stop_tokens,
         target=target.name if target else None,
         license=(settings.license,) if settings.license else (),
+        projector=_file_of(info, "projector"),
+        adapter=_file_of(info, "adapter"),
     )
     brought = hook.deployq_modelfile_context(model=info, target=target, quant=quant, context=base)
     for extra in reversed(brought):
@@ -111,3 +113,8 @@ def _render(
     named = None if template in (None, OWN) else str(template)
     folders = [folder for folders in hook.deployq_template_dirs() for folder in folders]
     return render_modelfile(environment(folders), named, base)
+
+
+def _file_of(info: ModelInfo, kind: str) -> str:
+    """The name of the part of that kind; empty where there is none."""
+    return next((part.file_name for part in info.parts if part.kind == kind), "")

@@ -19,7 +19,7 @@ from deployq.pipeline.machine import (
 )
 from deployq.pipeline.session import Session
 from deployq.plan.budgets import reserve_of
-from deployq.settings import ModelSettings, TargetSettings, nearest
+from deployq.settings import NAMED_SOURCES, ModelSettings, TargetSettings, nearest
 from deployq.types import Goal, Hardware, MemoryKind, Profiler, Target
 from deployq.units import format_bytes
 
@@ -38,7 +38,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the command line says of every target; None or empty: nothing."""
+    """What the command line says of every target; None or empty: nothing.
+
+    `imatrix` is the model's: "suite", a file, or "none".
+    """
 
     quants: tuple[str, ...] = ()
     goal: Goal | None = None
@@ -46,6 +49,22 @@ class Overrides:
     cache_type: str | None = None
     memory_bytes: int | None = None
     kind: MemoryKind | None = None
+    imatrix: str | None = None
+    base: Path | None = None
+    allow: tuple[str, ...] = ()
+
+
+def with_overrides(model: Model, overrides: Overrides) -> Model:
+    """The model with what the command line says of its source."""
+    settings = model.settings
+    return replace(
+        model,
+        settings=replace(
+            settings,
+            base=overrides.base or settings.base,
+            allow=(*settings.allow, *overrides.allow),
+        ),
+    )
 
 
 def resolve_model(config: Config, name: str) -> Model:
@@ -62,6 +81,8 @@ def resolve_model(config: Config, name: str) -> Model:
                 hint=f'write source = "PATH" under [models.{name}] in {_shown(config)}',
             )
         return Model(name, settings.source, settings)
+    if name.startswith(NAMED_SOURCES):
+        return Model(model_name(Path(_bare(name))), Path(name), ModelSettings())
     path = Path(name).expanduser()
     if not path.exists():
         known = nearest(name, config.models) if config.models else ""
@@ -70,6 +91,12 @@ def resolve_model(config: Config, name: str) -> Model:
             hint="deployq config shows the models that are known",
         )
     return Model(model_name(path), path, ModelSettings())
+
+
+def _bare(name: str) -> str:
+    """`hf:org/name@revision` -> `name`; `ollama:name:tag` -> `name`."""
+    text = name.partition(":")[2]
+    return text.partition("@")[0].partition(":")[0].rpartition("/")[2] or "model"
 
 
 def model_name(path: Path) -> str:

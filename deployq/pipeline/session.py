@@ -11,7 +11,16 @@ from typing import TypeVar, cast
 from deployq.config import Config
 from deployq.digests import DigestCache
 from deployq.plugins import Named, Plugins, load_plugins
-from deployq.types import Backend, Engine, Judge, Profiler, Progress, Runtime, no_progress
+from deployq.types import (
+    Backend,
+    Converter,
+    Engine,
+    Judge,
+    Profiler,
+    Progress,
+    Runtime,
+    no_progress,
+)
 
 N = TypeVar("N", bound=Named)
 
@@ -70,6 +79,9 @@ class Session:
     def engines(self) -> dict[str, Engine]:
         return cast("dict[str, Engine]", self.plugins.named("deployq_engines"))
 
+    def converters(self) -> dict[str, Converter]:
+        return cast("dict[str, Converter]", self.plugins.named("deployq_converters"))
+
     def judges(self) -> dict[str, Judge]:
         return cast("dict[str, Judge]", self.plugins.named("deployq_judges"))
 
@@ -95,6 +107,7 @@ def open_session(
     exported = {
         "DEPLOYQ_LLAMA_CPP": config.tools.llama_cpp,
         "DEPLOYQ_TOOLS_DIR": config.tools.dir,
+        "DEPLOYQ_CONVERT_PYTHON": config.tools.convert_python,
         "DEPLOYQ_OLLAMA": config.runtime.ollama,
         "DEPLOYQ_CACHE_DIR": config.paths.cache,
     }

@@ -8,12 +8,11 @@ from itertools import groupby
 
 from deployq.errors import DeployqError, ServerError
 from deployq.pipeline.checks import suite_at
-from deployq.pipeline.prepare import source_digest
+from deployq.pipeline.prepare import current_info, source_digest
 from deployq.pipeline.resolve import Overrides, resolve_model, resolve_targets
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject, Wanted, wanted_alias, wanted_tag
-from deployq.source.inspect import inspect
 from deployq.tags.history import generations
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName, is_internal
@@ -130,7 +129,7 @@ def _subject(session: Session, name: str) -> Subject | str:
         return ""  # pushed by its path: there is nothing to compare with
     try:
         model = resolve_model(session.config, name)
-        info = inspect(model.source)
+        info = current_info(session, model)
         suite = suite_at(session, model.settings.suite)
         return Subject(model, info, suite, source_digest(session, info))
     except DeployqError as exc:

@@ -11,10 +11,10 @@ from deployq.errors import DeployqError
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.source.gguf import read_header
-from deployq.source.weights import damaged_tensors
+from deployq.source.tensor_damage import damaged_tensors
 from deployq.tags.lockfile import LockEntry
 from deployq.tags.parity import first_difference
-from deployq.types import Finding, ModelInfo, ParityReport, Rung
+from deployq.types import Clue, ModelInfo, ParityReport, Rung
 
 SHOWN = 60
 _MESSAGE = re.compile(r'"message":\s*"([^"]+)"')
@@ -35,10 +35,10 @@ def blob_of(site: Site, digest: str) -> Path | None:
 
 def weights_evidence(
     session: Session, blob: Path | None, digest: str, entry: LockEntry | None
-) -> Iterator[Finding]:
+) -> Iterator[Clue]:
     """Whether the weights on the server are those that were pushed, byte for byte."""
     if entry is not None and entry.blob_digest != digest:
-        yield Finding(
+        yield Clue(
             "weights",
             f"the tag's weights are sha256:{digest[:12]}…, deployq.lock has "
             f"{entry.blob_digest[:12]}…: they are not those that were pushed",
@@ -46,7 +46,7 @@ def weights_evidence(
         )
     if blob is None:
         message = "the weights are on another machine, where deployq can't hash them"
-        yield Finding("weights", message)
+        yield Clue("weights", message)
         return
     size = blob.stat().st_size
     found = sha256_file(
@@ -54,23 +54,23 @@ def weights_evidence(
     )
     if found != digest:
         message = f"their sha256 is {found[:12]}…, by their name it should be {digest[:12]}…"
-        yield Finding("weights", message, "damaged weights", proven=True)
+        yield Clue("weights", message, "damaged weights", proven=True)
     else:
         message = f"every byte of the weights is as it was put there (sha256:{digest[:12]}…)"
-        yield Finding("weights", message)
+        yield Clue("weights", message)
 
 
 def tensor_evidence(
     session: Session, files: Sequence[Path], source: Sequence[Path], whose: str
-) -> Finding:
+) -> Clue:
     """Whether tensors hold what they should; held against the source's where there is one."""
     found = damaged_tensors(files, source, session.progress)
     if not found:
         against = "fit those of the source" if source else "hold sensible values"
-        return Finding("weights", f"all tensors of {whose} {against}", proven=bool(source))
+        return Clue("weights", f"all tensors of {whose} {against}", proven=bool(source))
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
     message = f"in {whose}, {found[0]}{more}"
-    return Finding("weights", message, "damaged weights", proven=True)
+    return Clue("weights", message, "damaged weights", proven=True)
 
 
 def said_in(refusal: str) -> str:
@@ -79,16 +79,16 @@ def said_in(refusal: str) -> str:
     return found[1] if found else refusal
 
 
-def template_evidence(parity: ParityReport | None) -> Iterator[Finding]:
+def template_evidence(parity: ParityReport | None) -> Iterator[Clue]:
     """What is wrong with a tag's prompts by rule."""
     for fault in parity.faults if parity is not None else ():
         if fault.kind in _TEMPLATE_FAULTS:
-            yield Finding("prompt", fault.message, "template", proven=True)
+            yield Clue("prompt", fault.message, "template", proven=True)
         elif fault.kind == "stop":
-            yield Finding("end mark", fault.message, "stop token", proven=True)
+            yield Clue("end mark", fault.message, "stop token", proven=True)
 
 
-def prompt_evidence(name: str, own: str, served: str) -> Finding | None:
+def prompt_evidence(name: str, own: str, served: str) -> Clue | None:
     """Where the prompt of a tag parts from the model's own; None where it doesn't."""
     found = first_difference(own, served)
     if found is None:
@@ -97,10 +97,10 @@ def prompt_evidence(name: str, own: str, served: str) -> Finding | None:
         f"the prompt of {name} goes on with {found.server[:SHOWN]!r} after {found.position} "
         f"characters, by the model's own template with {found.model[:SHOWN]!r}"
     )
-    return Finding("prompt", message, "template", proven=True)
+    return Clue("prompt", message, "template", proven=True)
 
 
-def header_evidence(mine: ModelInfo, source: ModelInfo, whose: str) -> Iterator[Finding]:
+def header_evidence(mine: ModelInfo, source: ModelInfo, whose: str) -> Iterator[Clue]:
     """Whether special tokens, template and vocabulary are the same in two files.
 
     Args:
@@ -111,7 +111,7 @@ def header_evidence(mine: ModelInfo, source: ModelInfo, whose: str) -> Iterator[
     for what, ours, theirs in _fields(mine, source):
         if ours != theirs:
             message = f"{what} is {ours!r}, in {whose} it is {theirs!r}"
-            yield Finding("special tokens", message, "conversion", proven=True)
+            yield Clue("special tokens", message, "conversion", proven=True)
 
 
 def _fields(mine: ModelInfo, source: ModelInfo) -> Iterator[tuple[str, object, object]]:
@@ -127,7 +127,7 @@ def _fields(mine: ModelInfo, source: ModelInfo) -> Iterator[tuple[str, object, o
         yield at, found.server[:SHOWN], found.model[:SHOWN]
 
 
-def count_evidence(rungs: Sequence[Rung]) -> Iterator[Finding]:
+def count_evidence(rungs: Sequence[Rung]) -> Iterator[Clue]:
     """Whether every engine counts as many tokens in the same raw prompt."""
     counts = {
         rung.name: {r.prompt.name: r.answer.prompt_tokens for r in rung.results if r.answer}
@@ -141,7 +141,7 @@ def count_evidence(rungs: Sequence[Rung]) -> Iterator[Finding]:
                 f"the same prompt ({name}) has {served[name]} tokens for the server and "
                 f"{bare[name]} for llama.cpp"
             )
-            yield Finding("tokens", message, "runtime", proven=True)
+            yield Clue("tokens", message, "runtime", proven=True)
             return
 
 

@@ -25,7 +25,7 @@ from deployq.report.runs import write_text
 from deployq.tags.modelfile import warnings
 from deployq.tags.registry import Staged, discard, require_weights, stage
 from deployq.tags.steps import Steps
-from deployq.types import Artifact, Progress, Quality, TagReport, Verification
+from deployq.types import Artifact, Progress, Quality, StepResult, TagReport, Verification
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def try_out(
         if verification.ok and expected is not None:
             name, require = prompts.staged.staging, work.options.require_fit
             check_fit(job.site.server, steps, name, expected, require)
-        return _trial(job, artifact, prompts, steps, verification, quality)
+        made = (*work.prepared.before, quantize_step(artifact), *steps.done)
+        return _trial(job, artifact, prompts, made, verification, quality)
     except DeployqError as exc:
         return Trial(job, failed_report(work, job, exc))
 
@@ -101,7 +102,7 @@ def _trial(
     job: Job,
     artifact: Artifact,
     prompts: Prompts,
-    steps: Steps,
+    steps: tuple[StepResult, ...],
     verification: Verification,
     quality: Quality | None,
 ) -> Trial:
@@ -116,7 +117,7 @@ def _trial(
         modelfile_digest=job.rendered.digest,
         manifest_digest=staged.manifest_digest,
         n_ctx=job.rendered.n_ctx,
-        steps=(quantize_step(artifact), *steps.done),
+        steps=steps,
         verification=verification,
         parity=prompts.parity,
         alias_of=job.alias_of,
@@ -132,7 +133,8 @@ def _trial(
 
 def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitStack) -> Staged:
     file_name = f"{work.prepared.model.name}-{artifact.quant}.gguf"
-    require_weights(job.name, job.rendered.modelfile, file_name)
+    parts = work.prepared.info.parts
+    require_weights(job.name, job.rendered.modelfile, file_name, parts)
     staged = stage(
         job.site.server,
         steps,
@@ -141,6 +143,7 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
         artifact,
         _renamed(work, job, bytes="upload", steps="create"),
         job.site.endpoint.models_dir,
+        parts,
     )
     stages.callback(discard, job.site.server, staged.staging)
     if work.options.locked:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from deployq.artifacts.store import artifact_key
 from deployq.pipeline.gating import gate_digest
+from deployq.pipeline.importance import imatrix_key
 from deployq.pipeline.prepare import choose_backend
 from deployq.pipeline.render import Rendered, render_alias, render_tag
 from deployq.pipeline.resolve import Model
@@ -70,7 +71,9 @@ def wanted_alias(session: Session, subject: Subject, target: Target, of: Wanted)
 def artifact_key_of(session: Session, subject: Subject, quant: str) -> str:
     """The key of the artifact that a push would use for this quant."""
     backend = choose_backend(session, subject.info, quant)
-    return artifact_key(subject.source_digest, quant, backend.name, backend.health().version)
+    imatrix = imatrix_key(session, subject.model, subject.source_digest, quant)
+    version = backend.health().version
+    return artifact_key(subject.source_digest, quant, backend.name, version, imatrix)
 
 
 def _wanted(

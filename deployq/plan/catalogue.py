@@ -39,6 +39,11 @@ class Quant:
     needs_imatrix: bool
     rank: int
 
+    @property
+    def takes_imatrix(self) -> bool:
+        """Whether an importance matrix changes its weights."""
+        return self.name not in _WITHOUT_IMATRIX
+
 
 # Best first. Between quants that have a measured KL divergence or perplexity, these decide; the
 # others stand where their bits per weight and their family put them.
@@ -79,6 +84,10 @@ _BEST_FIRST: tuple[tuple[str, int, str, float, float | None, float | None, bool]
     ("TQ1_0", 36, "TQ1_0", 2.19, None, None, False),
     ("IQ1_S", 24, "IQ1_S", 2.00, None, None, True),
     ("Q1_0", 40, "Q1_0", 1.48, None, None, False),
+)
+
+_WITHOUT_IMATRIX = frozenset(
+    {"F32", "F16", "BF16", "Q8_0", "MXFP4_MOE", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"}
 )
 
 CATALOGUE: Mapping[str, Quant] = {

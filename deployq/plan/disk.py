@@ -48,6 +48,7 @@ def disk_plan(
     builds: Mapping[ServerStore, Sequence[QuantSize]],
     artifacts: Place,
     cached: Collection[str] = (),
+    conversions: Sequence[tuple[str, int]] = (),
 ) -> DiskPlan:
     """The bytes that each step leaves on disk, and what that comes to per file system.
 
@@ -55,8 +56,10 @@ def disk_plan(
         builds: the quants that go to each server, with their exact sizes.
         artifacts: where artifacts go.
         cached: quants whose artifact is there already.
+        conversions: what is written before anything is quantized, with its bytes.
     """
-    steps = [*_artifacts(builds, artifacts, cached), *_copies(builds)]
+    first = [_Step(what, n_bytes, ARTIFACTS, artifacts) for what, n_bytes in conversions]
+    steps = [*first, *_artifacts(builds, artifacts, cached), *_copies(builds)]
     systems = _file_systems(steps)
     return DiskPlan(
         needed_bytes=sum(system.needed_bytes for system in systems),

@@ -2,8 +2,8 @@
 
 A quant such as Q4_K_M is a mix: most tensors get its base type, some get more bits by their
 role and layer. The rules followed are those of llama.cpp b11434, src/llama-quant.cpp
-(`llama_tensor_get_type_impl`), without an importance matrix; tests/plan holds them against what
-that program says.
+(`llama_tensor_get_type_impl`), with and without an importance matrix; tests/plan holds them
+against what that program says.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Model(NamedTuple):
     is_70b: bool
     tied: bool
     n_attn_v: int
+    imatrix: bool = False
 
     @property
     def falcon(self) -> bool:
@@ -79,6 +80,12 @@ class Place(NamedTuple):
         """The first and last eighth of the layers, and every third one between."""
         eighth = self.n // 8
         return self.first_eighth or self.i >= 7 * self.n // 8 or (self.i - eighth) % 3 == 2
+
+
+# What an importance matrix changes of ffn_down: the first eighth of the layers, the rest is plain.
+_WITH_IMATRIX = {
+    "Q4_0": "Q4_1", "Q5_0": "Q5_1", "IQ3_XXS": "IQ3_XXS", "IQ4_NL": "IQ4_NL", "IQ4_XS": "IQ4_XS",
+}  # fmt: skip
 
 
 _Rule = Callable[[Place], str]
@@ -129,7 +136,7 @@ def _attn_v_by_quant(p: Place) -> str:
     return {
         "Q2_K": "Q4_K" if shared else "Q3_K",
         "Q2_K_S": "Q4_K" if shared else base,
-        "IQ3_XXS": "Q4_K" if shared else "IQ3_S",
+        "IQ3_XXS": "Q4_K" if shared else base if p.model.imatrix else "IQ3_S",
         "IQ3_XS": "Q4_K" if shared else base,
         "IQ3_S": "Q4_K" if shared else base,
         "IQ3_M": "Q4_K",
@@ -165,6 +172,8 @@ def _ffn_down(p: Place) -> str:
     if p.model.falcon and p.quant in ("Q3_K_M", "Q3_K_L", "Q4_K_M", "Q4_K_S"):
         return _falcon_ffn_down(p)
     iq3_m = first or (p.model.n_expert == 8 and p.more_bits)
+    if p.model.imatrix and p.quant in _WITH_IMATRIX:
+        return _WITH_IMATRIX[p.quant] if first else base
     return {
         "Q2_K": "Q3_K",
         "Q2_K_S": "Q4_K" if first else base,

@@ -48,6 +48,7 @@ class _Planning:
     types_of: Callable[[str], Sequence[str]]
     lookups_of: Callable[[str], Lookups]
     speed_of: SpeedOf
+    imatrix: bool = False
 
     def memory_for(self, target: Target) -> MemoryOf:
         """A quant's memory on a target: of a card, what lies on it."""
@@ -84,7 +85,9 @@ def make_plan(
     artifacts: Place,
     stores: Mapping[str | None, ServerStore] | None = None,
     cached: frozenset[str] = frozenset(),
+    conversions: Sequence[tuple[str, int]] = (),
     memory_of: MemoryOf | None = None,
+    imatrix: bool = False,
 ) -> Plan:
     """Weigh every candidate against every target and choose.
 
@@ -96,7 +99,9 @@ def make_plan(
         artifacts: where artifacts go, and what is free there.
         stores: by a target's host, where that server keeps its models.
         cached: quants whose artifact is there already.
+        conversions: what is written before anything is quantized, with its bytes.
         memory_of: (size, n_ctx, cache type) -> memory; None: from the header.
+        imatrix: the model has an importance matrix.
 
     Raises:
         ConfigError: a quant that was asked for needs an importance matrix, or is more precise
@@ -111,9 +116,10 @@ def make_plan(
         types_of,
         cache(lambda quant: lookups(info, types_of(quant))),
         estimator(info, types_of),
+        imatrix,
     )
     plans = tuple(_plan_target(planning, target) for target in targets)
-    disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached)
+    disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached, conversions)
     warnings = (
         *info.warnings,
         *_bound_warnings(planning),
@@ -123,7 +129,7 @@ def make_plan(
         *(shortage(fs) for fs in disk.filesystems if fs.needed_bytes > fs.free_bytes),
     )
     cards = any(plan.target.kind != "ram" for plan in plans)
-    notes = (*filter(None, [info.estimate]), *([CPU_FIGURES] if cards else []))
+    notes = (*info.notes, *filter(None, [info.estimate]), *([CPU_FIGURES] if cards else []))
     return Plan(model, info, plans, disk, warnings, bool(planning.bound), notes)
 
 
@@ -166,11 +172,11 @@ def _plan_target(planning: _Planning, target: Target) -> TargetPlan:
 def _asked(planning: _Planning, target: Target) -> list[QuantSize]:
     """The sizes of the quants that a target names, each checked."""
     for name in target.quants:
-        if CATALOGUE[name].needs_imatrix:
+        if CATALOGUE[name].needs_imatrix and not planning.imatrix:
             raise ConfigError(
-                f"target {target.name!r}: {name} needs an importance matrix, "
-                "which this version does not make",
-                hint="choose one that needs none, such as Q2_K or Q3_K_M",
+                f"target {target.name!r}: {name} needs an importance matrix",
+                hint='write imatrix = "suite" (or a file) for the model, or give --imatrix suite; '
+                "Q2_K and Q3_K_M need none",
             )
         if exceeds(name, planning.info.dtype):
             raise ConfigError(

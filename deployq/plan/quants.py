@@ -1,8 +1,8 @@
 """Quants of a model: their names, and their exact sizes by llama-quantize's own arithmetic.
 
 Follows llama.cpp b11434, src/llama-quant.cpp (`tensor_allows_quantization`,
-`tensor_type_fallback`), without an importance matrix and without overrides; the mix itself is
-in mixes.py. tests/plan holds the result against what that program says.
+`tensor_type_fallback`), without overrides; the mix itself is in mixes.py. tests/plan holds
+the result against what that program says.
 """
 
 from __future__ import annotations
@@ -49,15 +49,19 @@ _FALLBACKS = {
 _LAYERS_OF_70B = {"llama": 80, "qwen2": 80, "deci": 80, "jais2": 68}
 
 
-def own_size(info: ModelInfo, quant: str) -> QuantSize:
-    """The exact size of the file that llama-quantize writes, without an importance matrix.
+def own_size(info: ModelInfo, quant: str, imatrix_bytes: int = 0) -> QuantSize:
+    """The exact size of the file that llama-quantize writes.
+
+    Args:
+        imatrix_bytes: what an importance matrix adds to the header; 0: there is none.
 
     Raises:
         SourceError: the model's shapes don't allow this quant.
     """
     layout = _layout(info.tensors, _layers(info))
-    data, file, fallbacks = layout.kept_bytes, info.header_bytes + layout.kept_file_bytes, 0
-    for kind, type_name, fell_back in _types(info, quant, layout):
+    header = padded(info.header_bytes - info.header_padding + imatrix_bytes)
+    data, file, fallbacks = layout.kept_bytes, header + layout.kept_file_bytes, 0
+    for kind, type_name, fell_back in _types(info, quant, layout, imatrix_bytes > 0):
         n_bytes, count = tensor_bytes(kind.seat.shape, type_name), len(kind.tensors)
         data += count * n_bytes
         file += count * padded(n_bytes)
@@ -65,14 +69,17 @@ def own_size(info: ModelInfo, quant: str) -> QuantSize:
     return QuantSize(quant, file, 8 * data / info.n_params, fallbacks, estimate=bool(info.estimate))
 
 
-def tensor_types(info: ModelInfo, quant: str) -> tuple[tuple[str, ...], int]:
+def tensor_types(
+    info: ModelInfo, quant: str, *, imatrix: bool = False
+) -> tuple[tuple[str, ...], int]:
     """The type of each tensor in the order of `info.tensors`, and how many needed a fallback.
 
     Raises:
         SourceError: a tensor's rows fit neither the quant nor a fallback.
     """
     chosen, fallbacks = [tensor.type for tensor in info.tensors], 0
-    for kind, type_name, fell_back in _types(info, quant, _layout(info.tensors, _layers(info))):
+    layout = _layout(info.tensors, _layers(info))
+    for kind, type_name, fell_back in _types(info, quant, layout, imatrix):
         for n in kind.tensors:
             chosen[n] = type_name
         fallbacks += len(kind.tensors) * fell_back
@@ -118,9 +125,11 @@ def _layout(tensors: tuple[TensorInfo, ...], n_layer: int) -> _Layout:
     )
 
 
-def _types(info: ModelInfo, quant: str, layout: _Layout) -> Iterator[tuple[_Kind, str, bool]]:
+def _types(
+    info: ModelInfo, quant: str, layout: _Layout, imatrix: bool = False
+) -> Iterator[tuple[_Kind, str, bool]]:
     """Each kind of tensor, its type, and whether that is a fallback."""
-    base, model = CATALOGUE[quant].base, _model(info, quant, layout)
+    base, model = CATALOGUE[quant].base, _model(info, quant, layout, imatrix)
     for kind in layout.kinds:
         if TYPES[base].quantized:
             wanted = wanted_type(model, kind.seat)
@@ -134,7 +143,7 @@ def _layers(info: ModelInfo) -> int:
     return _number(info, "block_count") or 0
 
 
-def _model(info: ModelInfo, quant: str, layout: _Layout) -> Model:
+def _model(info: ModelInfo, quant: str, layout: _Layout, imatrix: bool) -> Model:
     arch, n_layer = info.architecture, _layers(info)
     n_head = _number(info, "attention.head_count") or 0
     n_head_kv = _number(info, "attention.head_count_kv")
@@ -149,6 +158,7 @@ def _model(info: ModelInfo, quant: str, layout: _Layout) -> Model:
         is_70b=large,
         tied=layout.tied,
         n_attn_v=layout.n_attn_v,
+        imatrix=imatrix,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from deployq.types import Cause, Confidence, Finding, Ruling, Rung, RungName
+from deployq.types import Cause, Clue, Confidence, Ruling, Rung, RungName
 
 CAUSES: dict[RungName, Cause] = {
     "context": "context",
@@ -22,7 +22,7 @@ CAUSES: dict[RungName, Cause] = {
 }
 
 
-def rule(failed: Sequence[str], rungs: Sequence[Rung], evidence: Sequence[Finding]) -> Ruling:
+def rule(failed: Sequence[str], rungs: Sequence[Rung], evidence: Sequence[Clue]) -> Ruling:
     """The cause of what failed.
 
     Args:
@@ -44,7 +44,7 @@ def unsettled(failed: Iterable[str], rungs: Sequence[Rung]) -> list[str]:
     return [name for name in failed if name not in passed]
 
 
-def _cause(name: str, rungs: Sequence[Rung], evidence: Sequence[Finding]) -> Cause:
+def _cause(name: str, rungs: Sequence[Rung], evidence: Sequence[Clue]) -> Cause:
     damaged = _proven(evidence, "damaged weights")
     passed = next((rung for rung in rungs[1:] if name in rung.passed), None)
     if passed is not None:
@@ -56,7 +56,7 @@ def _cause(name: str, rungs: Sequence[Rung], evidence: Sequence[Finding]) -> Cau
     return "conversion" if _proven(evidence, "conversion") else "model"
 
 
-def _named(name: str, passed: Rung, rungs: Sequence[Rung], evidence: Sequence[Finding]) -> Cause:
+def _named(name: str, passed: Rung, rungs: Sequence[Rung], evidence: Sequence[Clue]) -> Cause:
     """The cause that the first rung to pass a prompt speaks for."""
     served = any(name in rung.asked for rung in rungs if rung.name == "full precision")
     direct = passed.name == "llama.cpp" and passed.full_precision and not served
@@ -65,13 +65,13 @@ def _named(name: str, passed: Rung, rungs: Sequence[Rung], evidence: Sequence[Fi
     return CAUSES[passed.name]
 
 
-def _of_weights(evidence: Iterable[Finding]) -> Cause:
+def _of_weights(evidence: Iterable[Clue]) -> Cause:
     """What is wrong with weights that fail where full precision passes."""
     found: tuple[Cause, ...] = ("damaged weights", "conversion")
     return next((cause for cause in found if _proven(evidence, cause)), "quantization")
 
 
-def _proven(evidence: Iterable[Finding], cause: Cause) -> bool:
+def _proven(evidence: Iterable[Clue], cause: Cause) -> bool:
     return any(one.suspect == cause and one.proven for one in evidence)
 
 
@@ -82,7 +82,7 @@ def _foremost(causes: Iterable[Cause]) -> Cause:
     return max(counted, key=lambda cause: (counted[cause], -order.index(cause)))
 
 
-def _confidence(cause: Cause, evidence: Sequence[Finding]) -> Confidence:
+def _confidence(cause: Cause, evidence: Sequence[Clue]) -> Confidence:
     if cause == "undecided":
         return "open"
     vouched = any(e.about == "weights" and e.proven and e.suspect is None for e in evidence)

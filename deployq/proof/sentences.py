@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deployq.types import Cause, Finding, Ruling, Rung
+from deployq.types import Cause, Clue, Ruling, Rung
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,7 @@ class Facts:
         return f"[targets.{self.target}]" if self.target else f"[models.{self.model or 'NAME'}]"
 
 
-def sentence(
-    facts: Facts, ruling: Ruling, rungs: Sequence[Rung], evidence: Sequence[Finding]
-) -> str:
+def sentence(facts: Facts, ruling: Ruling, rungs: Sequence[Rung], evidence: Sequence[Clue]) -> str:
     """What is wrong, whose fault it is, and what shows it."""
     if ruling.cause == "nothing wrong":
         return f"Nothing is wrong with {facts.tag}: it passed all {facts.asked} prompts."

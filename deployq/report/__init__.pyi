@@ -34,6 +34,15 @@ from .junit import (
 from .lines import draw as draw
 from .parity_document import parity_document as parity_document
 from .parity_view import parity_view as parity_view
+from .measure_view import (
+    bench_csv as bench_csv,
+    bench_document as bench_document,
+    bench_markdown as bench_markdown,
+    bench_view as bench_view,
+    measure_document as measure_document,
+    measure_markdown as measure_markdown,
+    measure_view as measure_view,
+)
 from .plan_chart import plan_chart as plan_chart
 from .plan_markdown import plan_markdown as plan_markdown
 from .plan_view import plan_view as plan_view, remarks_view as remarks_view

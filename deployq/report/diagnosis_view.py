@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deployq.report.wording import BAD, GOOD, NOTHING, count, one_line, plain, seconds_text
-from deployq.types import Confidence, Diagnosis, Finding, PromptResult, Rung
+from deployq.types import Clue, Confidence, Diagnosis, PromptResult, Rung
 
 ANSWER = 72
 """Characters of an answer that are shown."""
@@ -70,7 +70,7 @@ def _outcome(rung: Rung) -> tuple[Text, Text]:
     return Text(f"{passed} of {asked}", style=style), Text(seconds, style="dim")
 
 
-def _evidence(evidence: tuple[Finding, ...]) -> Table:
+def _evidence(evidence: tuple[Clue, ...]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

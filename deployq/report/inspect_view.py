@@ -79,6 +79,7 @@ def inspect_document(
         "chat_template": info.chat_template,
         "tensors": [asdict(group) for group in groups],
         "projector_bytes": info.projector_bytes,
+        "notes": list(info.notes),
         "warnings": list(info.warnings),
         "estimate": info.estimate,
         "memory_is_upper_bound": bool(unknown),
@@ -96,6 +97,8 @@ def _parts(
     )
     for file in info.files:
         yield Text(f"  {plain(str(file))}", style="dim", overflow="fold")
+    for note in info.notes:
+        yield Text(f"  {plain(note)}", overflow="fold")
     yield ""
     yield _facts([*_architecture(info), *_tokenizer(info)])
     yield ""

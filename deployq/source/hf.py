@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deployq.errors import SourceError
 from deployq.ggml import GGUF_ALIGNMENT, padded
+from deployq.source.finding import model_weights, packed_by
 from deployq.source.hf_classes import ARCHITECTURES
-from deployq.source.hf_config import CONFIG, Config, Keys, header_keys, read_config
+from deployq.source.hf_config import Config, Keys, header_keys, read_config
 from deployq.source.hf_names import Converted, Latent, NameOf, convert, rope_tensors
 from deployq.source.projector import projector_note
-from deployq.source.safetensors import Weights, read_weights
+from deployq.source.safetensors import Weights
+from deployq.source.stored import read_weights
 from deployq.types import ModelInfo, TensorInfo
 
 ESTIMATE = (
@@ -32,8 +36,7 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 
 def is_hugging_face(folder: Path) -> bool:
     """Whether a folder holds a whole model as `save_pretrained` leaves it; an adapter is none."""
-    adapter = (folder / "adapter_config.json").exists()
-    return not adapter and (folder / CONFIG).exists() and any(folder.glob("*.safetensors"))
+    return bool(model_weights(folder))
 
 
 def inspect_hugging_face(folder: Path) -> ModelInfo:
@@ -43,12 +46,11 @@ def inspect_hugging_face(folder: Path) -> ModelInfo:
         SourceError: its architecture is not known, a file lies, or `gguf` is not installed.
     """
     config, weights = read_config(folder), read_weights(folder)
-    _refuse_packed(config)
+    _refuse_packed(folder)
     architecture = _architecture(config)
     keys = header_keys(config, architecture)
-    made = convert(
-        weights.tensors, architecture, _name_map(folder, architecture, keys), _latent(config, keys)
-    )
+    names, dtype = _name_map(folder, architecture, keys), _dtype(weights)
+    made = convert(weights.tensors, architecture, names, _latent(config, keys), dtype)
     if not made.tensors:
         raise SourceError(f"{folder}: none of its tensors is one of {architecture!r}")
     warnings = (
@@ -58,7 +60,18 @@ def inspect_hugging_face(folder: Path) -> ModelInfo:
     )
     head = int(str(keys.get("attention.key_length") or _head(keys)))
     tensors = (*made.tensors, *rope_tensors(config.values, head, architecture))
-    return _info(folder, weights, keys, architecture, made, tensors, warnings)
+    info = _info(folder, weights, keys, architecture, made, tensors, warnings)
+    return replace(info, dtype=dtype)
+
+
+def _dtype(weights: Weights) -> str:
+    """What keeps the precision of most weights; those packed into 8 bits unpack to BF16."""
+    counts: Counter[str] = Counter()
+    for tensor in weights.tensors:
+        if len(tensor.shape) > 1:
+            counts[tensor.dtype] += tensor.n_elements
+    most = counts.most_common(1)[0][0] if counts else "F16"
+    return {"F16": "F16", "F32": "F32", "F64": "F32"}.get(most, "BF16")
 
 
 def _info(
@@ -102,14 +115,13 @@ def _info(
     )
 
 
-def _refuse_packed(config: Config) -> None:
+def _refuse_packed(folder: Path) -> None:
     """Weights in FP8 are unpacked by a converter; what else is quantized is no source."""
-    stated = config.values.get("quantization_config")
-    method = stated.get("quant_method") if isinstance(stated, dict) else None
-    if method and method != "fp8":
+    if method := packed_by(folder):
         raise SourceError(
-            f"{config.path.parent}: is quantized already ({method}); its tensors can't be counted",
-            hint="give the model before it was quantized, or convert it and give the GGUF",
+            f"{folder}: is quantized already ({method}): its full precision is lost",
+            hint="merge the adapter into the full-precision base, not into the quantized one, and "
+            "give that folder; Unsloth: save_method='merged_16bit'",
         )
 
 

@@ -55,16 +55,6 @@ def inspect(path: Path) -> ModelInfo:
         raise SourceError(f"{path}: can't be read: {exc.strerror or exc}") from exc
 
 
-def require_gguf(info: ModelInfo) -> None:
-    """Refuse what was not converted yet: it can be planned, but not built.
-
-    Raises:
-        SourceError: it is a Hugging Face model.
-    """
-    if info.format != "gguf":
-        raise _not_converted(info.path)
-
-
 def require_full_precision(info: ModelInfo, allow_requantize: bool) -> None:
     """Refuse a source that is quantized already: each further loss adds to the first.
 
@@ -99,23 +89,18 @@ def _gguf_in(folder: Path) -> Path:
 
 
 def _refuse_hugging_face(folder: Path) -> None:
-    """Say how to get from what training left to what this version takes."""
+    """Say how to get from what training left to what can be inspected."""
     if (folder / "adapter_config.json").exists():
         raise SourceError(
-            f"{folder}: is a LoRA adapter; this version takes a full-precision GGUF",
-            hint="merge it into its base (PEFT: merge_and_unload, save_pretrained), "
-            "convert the result with llama.cpp's convert_hf_to_gguf.py, and give that file",
+            f"{folder}: is a LoRA adapter, which is a model only on its base",
+            hint=f"deployq push {folder} --base BASE",
         )
     if (folder / "config.json").exists() or any(folder.glob("*.safetensors")):
-        raise _not_converted(folder)
-
-
-def _not_converted(folder: Path) -> SourceError:
-    return SourceError(
-        f"{folder}: is a Hugging Face model; this version takes a full-precision GGUF",
-        hint=f"python convert_hf_to_gguf.py {folder} --outtype f16 "
-        f"--outfile {folder.name}-f16.gguf (the script of llama.cpp), then give that file",
-    )
+        lacks = "weights" if (folder / "config.json").exists() else "config.json"
+        raise SourceError(
+            f"{folder}: is half a Hugging Face model: it has no {lacks}",
+            hint="save it again: model.save_pretrained() writes both",
+        )
 
 
 def _first_part(file: Path) -> Path:
@@ -177,6 +162,7 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
     n_ctx_train = first.metadata.get(f"{architecture}.context_length")
     template = first.metadata.get("tokenizer.chat_template")
     projector = projector_bytes(first.path)
+    header = _output_header_bytes(first, tensors)
     return ModelInfo(
         path=first.path,
         files=tuple(header.path for header in headers),
@@ -186,7 +172,8 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
         quantized=any(TYPES[tensor.type].quantized for tensor in tensors),
         n_params=sum(tensor.n_elements for tensor in tensors),
         n_ctx_train=n_ctx_train if isinstance(n_ctx_train, int) else None,
-        header_bytes=_output_header_bytes(first, tensors),
+        header_bytes=padded(header, GGUF_ALIGNMENT),
+        header_padding=padded(header, GGUF_ALIGNMENT) - header,
         file_bytes=sum(header.file_bytes for header in headers),
         metadata=first.metadata,
         array_lengths={key: array.count for key, array in first.arrays.items()},
@@ -221,16 +208,16 @@ def _main_type(tensors: Iterable[TensorInfo]) -> str:
 
 
 def _output_header_bytes(header: Header, tensors: Iterable[TensorInfo]) -> int:
-    """Bytes before tensor data in the file that llama-quantize writes.
+    """Bytes before tensor data in the file that llama-quantize writes, not padded yet.
 
     It keeps every metadata entry, sets two as 32-bit values, drops those of a split, joins the
-    tensors, drops trailing dimensions of 1, and pads to 32 whatever the source did (seen by
+    tensors, drops trailing dimensions of 1, and pads them to 32 whatever the source did (seen by
     running b11434 on headers with other alignments).
     """
     kept = {k: n for k, n in header.entry_bytes.items() if k not in (*_SET_KEYS, *_SPLIT_KEYS)}
     entries = sum(kept.values()) + sum(8 + len(key) + 4 + 4 for key in _SET_KEYS)
     infos = sum(8 + len(t.name.encode()) + 4 + 8 * _n_dims(t.shape) + 4 + 8 for t in tensors)
-    return padded(4 + 4 + 8 + 8 + entries + infos, GGUF_ALIGNMENT)
+    return 4 + 4 + 8 + 8 + entries + infos
 
 
 def _n_dims(shape: Sequence[int]) -> int:

@@ -1,166 +1,138 @@
-"""Weights looked at one by one: is it quantization, or damage?
+"""Reads every weight of a model once: is each a number, and does it fit into an F16?
 
-Quantizing changes every weight a little: by 0.5 % of a row's length for Q8_0, some 7 % for Q4_K,
-30 % for Q2_K (measured on real models). Bytes that were overwritten give rows that have nothing
-to do with the source's: off by 100 % and more.
+Works on raw bits, a few megabytes at a time, at the disk's speed: nothing is turned into a float.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType
-from gguf.quants import dequantize
 
-from deployq.ggml import TYPES, padded, tensor_bytes
-from deployq.source.gguf import read_header
-from deployq.types import Progress, TensorInfo
+from deployq.source.adapter import Adapter
+from deployq.source.pickled import pickle_places
+from deployq.source.stored import PICKLE
+from deployq.types import Finding
 
-OFF, COARSE_OFF = 0.7, 0.9
-"""A row that is off by more of its own length was not quantized from the source's; the second is
-for types of less than three bits, whose worst rows are off by 0.5 by themselves."""
+CHUNK_BYTES = 8 << 20
+_FEW = 3
 
-LARGEST = 16384.0
-"""No weight of a trained model comes near it; F16 ends at 65504."""
-
-# Types of so few bits that their own error comes near `OFF`: only absurd values are damage there.
-_COARSE = frozenset({"IQ1_S", "IQ1_M", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"})
-_CHUNK_ELEMENTS = 1 << 22
-
-Rows = np.ndarray[Any, np.dtype[np.float32]]
+# dtype -> (unsigned type of its size, mask of the exponent, mask of all but the sign,
+#           bits of the first value that rounds to infinity in F16; None: there is none)
+_BITS: dict[str, tuple[str, int, int, int | None]] = {
+    "F32": ("<u4", 0x7F800000, 0x7FFFFFFF, 0x477FF000),
+    "BF16": ("<u2", 0x7F80, 0x7FFF, 0x4780),
+    "F16": ("<u2", 0x7C00, 0x7FFF, None),
+}
 
 
 @dataclass(frozen=True)
-class Damage:
-    """A tensor with rows that can't be right, and in what way."""
+class WeightScan:
+    """What the weights are like: names of the first tensors of each kind, at most three."""
 
-    tensor: str
-    type: str
-    rows: int
-    of_rows: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.tensor}: {self.rows:,} of {self.of_rows:,} rows {self.what}"
+    not_numbers: tuple[str, ...] = ()
+    above_f16: tuple[str, ...] = ()
+    zero_tensors: tuple[str, ...] = ()
+    scanned_bytes: int = 0
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a tensor's data stands."""
-
-    file: Path
-    offset: int
-    info: TensorInfo
-
-
-def damaged_tensors(
-    made: Sequence[Path], source: Sequence[Path], progress: Progress
-) -> list[Damage]:
-    """The tensors of a model that are no quantization of the source's.
+def scan_weights(
+    files: Sequence[Path], on_bytes: Callable[[int], None] | None = None
+) -> WeightScan:
+    """Look at all weights of some files; types of no interest (integers, FP8) are skipped.
 
     Args:
-        made: the files of the model that is looked at.
-        source: those of what it was made from; empty: only absurd values are looked for.
-
-    Raises:
-        SourceError: a file can't be read.
+        files: safetensors or pickle files, with valid headers.
+        on_bytes: told how many bytes were read so far.
     """
-    mine, theirs = _places(made), _places(source)
-    total, done = sum(p.info.n_elements for p in mine.values()), 0
-    found = []
-    for name, place in mine.items():
-        damage = _look(place, _same_shape(theirs.get(name), place))
-        if damage is not None:
-            found.append(damage)
-        done += place.info.n_elements
-        progress("weights", done, total, "weights")
-    return found
-
-
-def _same_shape(other: _Place | None, place: _Place) -> _Place | None:
-    return other if other is not None and other.info.shape == place.info.shape else None
-
-
-def _look(place: _Place, source: _Place | None) -> Damage | None:
-    if not _readable(place):
-        return None
-    if place.info.type in _COARSE or source is None or not _readable(source):
-        source = None
-    absurd = off = 0
-    for start, rows in _rows(place):
-        wild = ~np.isfinite(rows).all(axis=1) | (np.abs(rows).max(axis=1) > LARGEST)
-        absurd += int(wild.sum())
-        if source is not None:
-            bad = _off(rows, _slice(source, start, len(rows)), _limit(place.info.type))
-            off += int((bad & ~wild).sum())
-    if not absurd + off:
-        return None
-    what = "hold values that no weights have" if absurd else "are not those of the source"
-    shape = place.info.shape
-    of_rows = place.info.n_elements // (shape[0] if shape else 1)
-    return Damage(place.info.name, place.info.type, absurd + off, of_rows, what)
-
-
-def _limit(type_name: str) -> float:
-    return COARSE_OFF if TYPES[type_name].bits < 3 else OFF
-
-
-def _off(rows: Rows, source: Rows, limit: float) -> Any:
-    """Which rows are off by more than quantizing explains."""
-    with np.errstate(all="ignore"):
-        lengths = np.linalg.norm(source, axis=1)
-        error = np.linalg.norm(rows - source, axis=1)
-        return error > limit * (lengths + 0.05 * lengths.mean())
-
-
-# ---------------------------------------------------------------- reading
-
-
-def _places(files: Sequence[Path]) -> Mapping[str, _Place]:
-    """Where every tensor of a model stands, by name; its parts in one."""
-    found: dict[str, _Place] = {}
+    bad: list[str] = []
+    large: list[str] = []
+    zero: list[str] = []
+    done = 0
     for file in files:
-        header = read_header(file)
-        if header.big_endian:
-            continue
-        offset = header.data_offset
-        for info in header.tensors:
-            found[info.name] = _Place(file, offset, info)
-            offset += padded(tensor_bytes(info.shape, info.type), header.alignment)
-    return found
+        for name, dtype, start, end in _places(file):
+            if dtype in _BITS and end > start:
+                nan, above, nothing = _scan(file, dtype, start, end)
+                bad += [name] * nan
+                large += [name] * above
+                zero += [name] * (nothing and name.endswith(".weight"))
+            done += end - start
+            if on_bytes is not None:
+                on_bytes(done)
+    return WeightScan(tuple(bad[:3]), tuple(large[:3]), tuple(zero[:3]), done)
 
 
-def _readable(place: _Place) -> bool:
-    """Whether weights of this type can be turned into numbers here."""
-    kind = TYPES[place.info.type]
-    one = np.zeros((1, kind.block_bytes), np.uint8)
-    try:
-        dequantize(one, GGMLQuantizationType(kind.id))
-    except (NotImplementedError, ValueError):
-        return False
-    return place.info.type[0] != "I" or place.info.type.startswith("IQ")
+def read_array(file: Path, name: str) -> Any:
+    """One tensor of a safetensors file as a float32 numpy array; None: it has no such tensor."""
+    header, data = _header(file)
+    entry = header.get(name)
+    if entry is None:
+        return None
+    start, end = entry["data_offsets"]
+    with file.open("rb") as stream:
+        stream.seek(data + start)
+        raw = stream.read(end - start)
+    if entry["dtype"] == "BF16":
+        values = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+    else:
+        kind = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[entry["dtype"]]
+        values = np.frombuffer(raw, kind).astype("<f4")
+    return values.reshape(entry["shape"])
 
 
-def _rows(place: _Place) -> Iterator[tuple[int, Rows]]:
-    """All rows as numbers, some at a time, with the number of the first."""
-    row = place.info.shape[0] if place.info.shape else 1
-    count = place.info.n_elements // row
-    step = max(1, _CHUNK_ELEMENTS // row)
-    for start in range(0, count, step):
-        yield start, _slice(place, start, min(step, count - start))
+def _header(file: Path) -> tuple[dict[str, Any], int]:
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        return json.loads(stream.read(length)), 8 + length
 
 
-def _slice(place: _Place, start: int, count: int) -> Rows:
-    kind = TYPES[place.info.type]
-    row = place.info.shape[0] if place.info.shape else 1
-    row_bytes = row // kind.block * kind.block_bytes
-    raw = np.fromfile(
-        place.file, np.uint8, count * row_bytes, offset=place.offset + start * row_bytes
-    ).reshape(count, row_bytes)
-    with np.errstate(all="ignore"):
-        rows: Rows = dequantize(raw, GGMLQuantizationType(kind.id)).astype(np.float32)
-    return rows
+def _places(file: Path) -> Iterator[tuple[str, str, int, int]]:
+    """Name, type and place in the file of each tensor."""
+    if file.suffix == PICKLE:
+        yield from pickle_places(file)
+        return
+    header, data = _header(file)
+    for name, entry in header.items():
+        if name != "__metadata__":
+            start, end = entry["data_offsets"]
+            yield name, entry["dtype"], data + start, data + end
+
+
+def _scan(file: Path, dtype: str, start: int, end: int) -> tuple[bool, bool, bool]:
+    """Has it a NaN or an infinity; a value beyond F16; nothing but zeros?"""
+    kind, exponent, magnitude, limit = _BITS[dtype]
+    nan = above = False
+    nothing = True
+    with file.open("rb") as stream:
+        stream.seek(start)
+        left = end - start
+        while left > 0 and (raw := stream.read(min(CHUNK_BYTES, left))):
+            left -= len(raw)
+            largest = int((np.frombuffer(raw, kind) & magnitude).max())
+            nan = nan or largest >= exponent
+            above = above or (limit is not None and limit <= largest < exponent)
+            nothing = nothing and largest == 0
+    return nan, above, nothing
+
+
+def check_trained(adapter: Adapter) -> Iterator[Finding]:
+    """B starts as zero: where it still is, the adapter changes nothing."""
+    zero = [m for m, name in adapter.names.items() if not read_array(adapter.weights, name).any()]
+    if zero and len(zero) == len(adapter.names) and not adapter.whole:
+        yield Finding(
+            "adapter",
+            True,
+            f"{adapter.folder}: was never trained: B is zero in all {len(zero)} modules, so the "
+            "merged model would be its base",
+            "save the adapter after training: trainer.save_model()",
+        )
+    elif zero:
+        some = ", ".join(zero[:_FEW])
+        yield Finding(
+            "adapter", False, f"{adapter.folder}: {len(zero)} modules were not trained: {some}"
+        )

@@ -69,6 +69,7 @@ class LockEntry:
     kl: float | None = None
     perplexity_ratio: float | None = None
     baseline_digest: str | None = None
+    imatrix_digest: str | None = None
 
     @property
     def key(self) -> Key:

@@ -29,6 +29,8 @@ from deployq.types import Message
 QUOTES = '"""'
 ROLES = ("system", "user", "assistant")
 _TEXTS = ("TEMPLATE", "SYSTEM", "ADAPTER", "RENDERER", "PARSER", "REQUIRES")
+PROJECTOR = "mmproj"
+"""What llama.cpp calls a file for images or sound, and what its name holds."""
 _COMMANDS = ("FROM", *_TEXTS, "LICENSE", "PARAMETER", "MESSAGE")
 _GAP = re.compile(r"[ \t\r\n]+|#[^\r\n]*")
 _NAME = re.compile(r"([A-Za-z]+)([ \t]|(?=[\r\n])|\Z)")
@@ -46,7 +48,8 @@ class Modelfile:
     """What a Modelfile says. An empty field stands for a line that is not there.
 
     `from_` is the name of the weights' file as `ollama show` gives it later; `parameters` holds
-    numbers and switches by name, and `stop` as a tuple.
+    numbers and switches by name, and `stop` as a tuple. `projector` is a second FROM: a file for
+    images or sound.
     """
 
     from_: str
@@ -59,6 +62,7 @@ class Modelfile:
     renderer: str = ""
     parser: str = ""
     requires: str = ""
+    projector: str = ""
 
     @property
     def n_ctx(self) -> int | None:
@@ -96,7 +100,8 @@ def dump(modelfile: Modelfile) -> str:
     Raises:
         ModelfileError: something in it can't be written, or Ollama would not take it.
     """
-    lines = [f"FROM {_plain_or_quoted(modelfile.from_)}"]
+    named = filter(None, (modelfile.from_, modelfile.projector))
+    lines = [f"FROM {_plain_or_quoted(name)}" for name in named]
     for name, value in modelfile.parameters.items():
         params.check(name, value)
         if isinstance(value, tuple):
@@ -141,6 +146,7 @@ class _Found:
 
     def __init__(self) -> None:
         self.from_ = ""
+        self.projector = ""
         self.texts: dict[str, str] = {}
         self.parameters: dict[str, params.Value] = {}
         self.license: list[str] = []
@@ -154,11 +160,19 @@ class _Found:
         elif command == "LICENSE":
             self.license.append(_not_empty(command, value))
         elif command == "FROM":
-            _once(command, self.from_)
-            self.from_ = _not_empty(command, value)
+            self._from(_not_empty(command, value))
         else:
             _once(command, self.texts.get(command, ""))
             self.texts[command] = _version(_not_empty(command, value), command)
+
+    def _from(self, name: str) -> None:
+        """The weights, then a projector, which is told by its name."""
+        if self.from_ and PROJECTOR in name.lower():
+            _once("FROM", self.projector)
+            self.projector = name
+        else:
+            _once("FROM", self.from_)
+            self.from_ = name
 
     def _parameter(self, name: str, value: str) -> None:
         new, earlier = params.read(name, value), self.parameters.get(name)
@@ -171,6 +185,7 @@ class _Found:
     def modelfile(self) -> Modelfile:
         return Modelfile(
             from_=self.from_,
+            projector=self.projector,
             parameters=self.parameters,
             messages=tuple(self.messages),
             license=tuple(self.license),

@@ -23,7 +23,7 @@ from deployq.tags.names import STAGING, TagName, staging_name
 from deployq.tags.records import TagRecord, find_tag
 from deployq.tags.server import Server
 from deployq.tags.steps import Steps
-from deployq.types import Artifact, Progress, no_progress
+from deployq.types import Artifact, Part, Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,14 @@ class Staged:
     """A tag under its staging name; `manifest_digest` is what its final name shall hold.
 
     `blob_digest` is that of the weights as the server keeps them: servers before Ollama 0.34.1
-    may write the file anew.
+    may write the file anew. `parts` are registered with it.
     """
 
     name: TagName
     staging: TagName
     manifest_digest: str
     blob_digest: str
+    parts: tuple[Part, ...] = ()
 
 
 # ---------------------------------------------------------------- stage
@@ -51,25 +52,29 @@ def stage(
     artifact: Artifact,
     progress: Progress = no_progress,
     models_dir: Path | None = None,
+    parts: Sequence[Part] = (),
 ) -> Staged:
     """Create a tag under its staging name; the tag itself is untouched.
 
     Args:
         models_dir: where the server may keep its models on this machine: what is linked there
             is not uploaded.
+        parts: a projector or an adapter that is registered with the weights.
 
     Raises:
         ServerError: the server failed; nothing is left under the staging name.
     """
     staging = staging_name(tag)
     with steps.step("upload") as outcome:
+        for part in parts:
+            place_blob(server, models_dir, part.artifact, progress)
         placed = place_blob(server, models_dir, artifact, progress)
         outcome.bytes = placed.moved_bytes
         outcome.status = "reused" if placed.how == "present" else "done"
         outcome.detail = "the server has it" if placed.how == "present" else _how(placed)
     try:
         with steps.step("create") as outcome, mtime_kept(artifact.path):
-            staged = _create(server, tag, staging, modelfile, artifact, progress)
+            staged = _create(server, tag, staging, modelfile, artifact, progress, parts)
             if staged.blob_digest != artifact.digest:
                 outcome.detail = "the server wrote the file anew"
     except BaseException:
@@ -86,7 +91,8 @@ def create_again(
     Raises:
         ServerError: the server failed or refused; the staged tag may then be as it was.
     """
-    return _create(server, staged.name, staged.staging, modelfile, artifact, no_progress)
+    names = (staged.name, staged.staging)
+    return _create(server, *names, modelfile, artifact, no_progress, staged.parts)
 
 
 def _how(placed: Placed) -> str:
@@ -94,17 +100,26 @@ def _how(placed: Placed) -> str:
     return f"{placed.how}{why}"
 
 
-def require_weights(tag: TagName, modelfile: Modelfile, file_name: str) -> None:
-    """Make sure that FROM names the file that is sent.
+def require_weights(
+    tag: TagName, modelfile: Modelfile, file_name: str, parts: Sequence[Part] = ()
+) -> None:
+    """Make sure that FROM names the file that is sent, and that every part is named.
 
     Raises:
-        ModelfileError: it names another.
+        ModelfileError: it names another, or leaves one out.
     """
     if modelfile.from_ != file_name:
         raise ModelfileError(
             f"FROM {modelfile.from_}: the weights of {tag} are {file_name}",
             hint="FROM {{ from_ }} in the template",
         )
+    for part in parts:
+        if getattr(modelfile, part.kind) != part.file_name:
+            command = "ADAPTER" if part.kind == "adapter" else "FROM"
+            raise ModelfileError(
+                f"{tag}: its Modelfile leaves out the {part.kind} {part.file_name}",
+                hint=f"{command} {{{{ {part.kind} }}}} in the template, where it is set",
+            )
 
 
 def discard(server: Server, staging: TagName) -> None:
@@ -248,8 +263,10 @@ def _create(
     modelfile: Modelfile,
     artifact: Artifact,
     progress: Progress,
+    parts: Sequence[Part],
 ) -> Staged:
     files = {modelfile.from_: artifact.digest}
+    files |= {part.file_name: part.artifact.digest for part in parts}
     server.create(str(staging), modelfile, files, progress)
     held = server.tag(str(staging))
     if held is None:
@@ -258,4 +275,4 @@ def _create(
             hint="the server's own log says more; then repeat the command",
         )
     blob = server.show(str(staging)).blob_digest or artifact.digest
-    return Staged(tag, staging, held.digest, blob)
+    return Staged(tag, staging, held.digest, blob, tuple(parts))

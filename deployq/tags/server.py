@@ -365,7 +365,11 @@ def create_fields(modelfile: Modelfile, files: Mapping[str, str]) -> dict[str, A
     Raises:
         ModelfileError: FROM or ADAPTER names a file that is not in `files`.
     """
-    for command, name in (("FROM", modelfile.from_), ("ADAPTER", modelfile.adapter)):
+    for command, name in (
+        ("FROM", modelfile.from_),
+        ("FROM", modelfile.projector),
+        ("ADAPTER", modelfile.adapter),
+    ):
         if name and name not in files:
             raise ModelfileError(
                 f"{command} {name}: deployq registers {', '.join(files) or 'no file'}",

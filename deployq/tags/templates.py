@@ -79,6 +79,8 @@ def context(
     stops: Iterable[str] = (),
     target: str | None = None,
     license: Iterable[str] = (),
+    projector: str = "",
+    adapter: str = "",
     extra: Mapping[str, Json] | None = None,
 ) -> dict[str, Any]:
     """The variables of a Modelfile template.
@@ -88,6 +90,8 @@ def context(
         parameters: by Modelfile name; a `stop` in it joins `stops`.
         stops: the model's own stop tokens.
         target: the target of an alias; None for a quant tag.
+        projector: the name of a file for images or sound.
+        adapter: the name of a LoRA adapter's file.
         extra: what plugins add; it may replace the rest.
     """
     plain = {name: value for name, value in parameters.items() if name != "stop"}
@@ -103,6 +107,8 @@ def context(
         "stops": tuple(dict.fromkeys((*stops, *asked))),
         "target": target,
         "license": tuple(license),
+        "projector": projector,
+        "adapter": adapter,
         **(extra or {}),
     }
 

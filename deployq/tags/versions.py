@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-# From this version on Ollama keeps a GGUF as it is; 0.30 to 0.34.0 write it anew at create.
+# From this version on Ollama keeps a GGUF as it is, and takes no LoRA adapters; 0.30 to 0.34.0
+# write a GGUF anew at create.
 KEEPS_WEIGHTS = (0, 34, 1)
 
 

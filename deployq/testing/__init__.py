@@ -5,6 +5,9 @@ def test_my_backend(tmp_path):
 
 def test_my_profiler():
     check_profiler(MyProfiler())
+
+def test_my_meter():
+    check_meter(MyMeter(), Path("model-q8_0.gguf"), Path("story.txt"))
 """
 
 from deployq.testing.backends import (
@@ -15,6 +18,7 @@ from deployq.testing.backends import (
     check_backend_odd_paths,
     check_backend_output,
 )
+from deployq.testing.meters import check_meter
 from deployq.testing.profilers import (
     check_hardware,
     check_presets,
@@ -31,6 +35,7 @@ __all__ = [
     "check_backend_odd_paths",
     "check_backend_output",
     "check_hardware",
+    "check_meter",
     "check_presets",
     "check_profiler",
     "check_profiler_answers",

@@ -1,7 +1,14 @@
 """Where each record and protocol of `deployq.types` stands; imported when it is asked for."""
 
 from .answers import Endpoint as Endpoint, Health as Health, Measurement as Measurement
-from .artifacts import Artifact as Artifact, QuantizeJob as QuantizeJob
+from .artifacts import (
+    Artifact as Artifact,
+    ConvertJob as ConvertJob,
+    Finding as Finding,
+    Part as Part,
+    QuantizeJob as QuantizeJob,
+    SourceCheck as SourceCheck,
+)
 from .base import (
     BandwidthSource as BandwidthSource,
     Fit as Fit,
@@ -14,9 +21,9 @@ from .base import (
 )
 from .diagnosis import (
     Cause as Cause,
+    Clue as Clue,
     Confidence as Confidence,
     Diagnosis as Diagnosis,
-    Finding as Finding,
     Ruling as Ruling,
     Rung as Rung,
     RungName as RungName,
@@ -34,12 +41,25 @@ from .guide import (
     GuideFit as GuideFit,
     GuideSize as GuideSize,
 )
+from .importance import Imatrix as Imatrix, ImatrixFacts as ImatrixFacts
 from .machines import (
     Bandwidth as Bandwidth,
     Card as Card,
     Hardware as Hardware,
     Speed as Speed,
     Target as Target,
+)
+from .measuring import (
+    BenchReport as BenchReport,
+    Comparison as Comparison,
+    MeasuredRow as MeasuredRow,
+    MeasureReport as MeasureReport,
+    MeterText as MeterText,
+    Samples as Samples,
+    SpeedOptions as SpeedOptions,
+    Speeds as Speeds,
+    TextOptions as TextOptions,
+    TextScore as TextScore,
 )
 from .parity import (
     Conversation as Conversation,
@@ -71,7 +91,11 @@ from .protocols import (
     AddressedRuntime as AddressedRuntime,
     Answerer as Answerer,
     Backend as Backend,
+    Calibrator as Calibrator,
+    CheckingConverter as CheckingConverter,
     CheckType as CheckType,
+    ComparingMeter as ComparingMeter,
+    Completer as Completer,
     Converter as Converter,
     Engine as Engine,
     Judge as Judge,
@@ -83,6 +107,7 @@ from .protocols import (
     RawModel as RawModel,
     ReportFormat as ReportFormat,
     Runtime as Runtime,
+    SpeedMeter as SpeedMeter,
     StoringRuntime as StoringRuntime,
     Tracer as Tracer,
     no_progress as no_progress,

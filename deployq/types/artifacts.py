@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class QuantizeJob:
 
     `source` is a full-precision GGUF (the first part of a split one), `output` a path in an
     existing folder where nothing stands yet. `threads` None means: the backend's default.
+    `imatrix` is an importance matrix (GGUF) to quantize with.
     """
 
     source: Path
@@ -19,13 +21,61 @@ class QuantizeJob:
     output: Path
     threads: int | None = None
     allow_requantize: bool = False
+    imatrix: Path | None = None
+
+
+@dataclass(frozen=True)
+class ConvertJob:
+    """One full-precision GGUF for a converter to write.
+
+    `source` is a Hugging Face folder, or the folder of a LoRA adapter that goes onto the model in
+    `base`. `output` is a path in an existing folder where nothing stands yet, `scratch` an empty
+    folder for what is needed in between. `dtype` is what matrices are written as: "F32", "F16" or
+    "BF16". `pre_tokenizer` names llama.cpp's pre-tokenizer where the converter doesn't recognise
+    the model's own. `allow` lists what was trusted by name: "code" (that comes with a model).
+    """
+
+    source: Path
+    output: Path
+    scratch: Path
+    dtype: str
+    name: str = ""
+    base: Path | None = None
+    pre_tokenizer: str = ""
+    allow: frozenset[str] = frozenset()
+    mode: Literal["model", "adapter", "projector"] = "model"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look at a source found before anything was spent on it.
+
+    `check` is its name, as `allow` in deployq.toml takes it; one that is `fatal` stops the work.
+    """
+
+    check: str
+    fatal: bool
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class SourceCheck:
+    """What a converter says of a source: what is wrong, and how its tokenizer splits some texts.
+
+    `token_ids` has an entry for each text; none where the tokenizer could not be asked.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    token_ids: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class Artifact:
     """A finished, read-only GGUF in the store.
 
-    `key` is the sha256 of what went into it, `digest` the sha256 (hex) of its bytes.
+    `key` is the sha256 of what went into it, `digest` the sha256 (hex) of its bytes,
+    `imatrix_digest` that of the importance matrix it was quantized with, if there was one.
     """
 
     path: Path
@@ -37,3 +87,17 @@ class Artifact:
     backend_version: str
     seconds: float = 0.0
     reused: bool = False
+    imatrix_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is registered beside a model's weights: a LoRA adapter, or a projector (mmproj).
+
+    `file_name` is what its Modelfile calls it; it holds the beginning of the file's digest, so that
+    another part makes another Modelfile.
+    """
+
+    kind: Literal["adapter", "projector"]
+    file_name: str
+    artifact: Artifact

@@ -54,7 +54,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Clue:
     """Something that was looked at besides answers.
 
     `suspect` is the cause that it speaks for; None: it clears what was looked at. `proven`: it
@@ -90,7 +90,7 @@ class Diagnosis:
     asked: int
     failed: int
     rungs: tuple[Rung, ...]
-    evidence: tuple[Finding, ...]
+    evidence: tuple[Clue, ...]
     ruling: Ruling
     sentence: str
     mend: str = ""

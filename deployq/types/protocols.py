@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deployq.types.answers import Endpoint, Health, Measurement
-    from deployq.types.artifacts import QuantizeJob
+    from deployq.types.artifacts import ConvertJob, QuantizeJob, SourceCheck
     from deployq.types.base import Json
     from deployq.types.machines import Hardware
+    from deployq.types.measuring import Comparison, MeterText, SpeedOptions, Speeds, TextOptions
     from deployq.types.plan import Memory, QuantSize
     from deployq.types.quality import Piece
     from deployq.types.report import Report
@@ -46,13 +47,34 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Converter(Protocol):
-    """Turns a source into a full-precision GGUF."""
+    """Turns a source into a full-precision GGUF.
+
+    `accepts` looks at files alone and is cheap. `convert` writes the job's `output`, or raises
+    `BackendError` and leaves no file; what it returns are notes for people.
+    """
 
     name: str
 
-    def accepts(self, source: Path) -> bool: ...
     def health(self) -> Health: ...
-    def convert(self, source: Path, output: Path, dtype: str, progress: Progress) -> None: ...
+    def accepts(self, source: Path) -> bool: ...
+    def convert(self, job: ConvertJob, progress: Progress) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class CheckingConverter(Protocol):
+    """A converter that can also look at a source before it is converted, and at its tokenizer.
+
+    `check` says what is wrong with a job's tokenizer, architecture and chat template, and gives the
+    ids of some texts by the source's own tokenizer, without a BOS, special tokens recognised. What
+    the tokenizer becomes, a GGUF without weights, it writes to the job's `output`.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def accepts(self, source: Path) -> bool: ...
+    def check(self, job: ConvertJob, texts: Sequence[str]) -> SourceCheck: ...
+    def convert(self, job: ConvertJob, progress: Progress) -> Sequence[str]: ...
 
 
 @runtime_checkable
@@ -106,6 +128,68 @@ class Meter(Protocol):
 
     def health(self) -> Health: ...
     def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement: ...
+
+
+@runtime_checkable
+class ComparingMeter(Protocol):
+    """A meter that scores several files on one text against full precision (KL divergence).
+
+    `compare` may write below `folder`, which is empty and has to hold all that it needs: a
+    `DiskError` is raised before anything is run where it doesn't.
+    """
+
+    name: str
+    unit: str
+
+    def health(self) -> Health: ...
+    def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement: ...
+    def compare(
+        self,
+        baseline: Path,
+        artifacts: Mapping[str, Path],
+        text: MeterText,
+        options: TextOptions,
+        folder: Path,
+        progress: Progress,
+    ) -> Comparison: ...
+
+
+@runtime_checkable
+class SpeedMeter(Protocol):
+    """A meter of speed, load time and memory; no text is read for it."""
+
+    name: str
+    unit: str
+
+    def health(self) -> Health: ...
+    def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement: ...
+    def speeds(
+        self, artifacts: Mapping[str, Path], options: SpeedOptions, folder: Path, progress: Progress
+    ) -> Mapping[str, Speeds]: ...
+
+
+@runtime_checkable
+class Calibrator(Protocol):
+    """Makes an importance matrix of a full-precision GGUF: which weights a text leans on."""
+
+    name: str
+
+    def health(self) -> Health: ...
+    def calibrate(
+        self, gguf: Path, text: MeterText, output: Path, options: TextOptions, progress: Progress
+    ) -> None: ...
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """Continues raw prompts from a GGUF file, greedily and with no server of the user's."""
+
+    name: str
+
+    def health(self) -> Health: ...
+    def complete(
+        self, gguf: Path, prompts: Sequence[str], n_ctx: int, n_predict: int, progress: Progress
+    ) -> Sequence[str]: ...
 
 
 @runtime_checkable

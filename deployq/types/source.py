@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from deployq.types.artifacts import Part
 from deployq.types.base import Scalar, SourceFormat
 
 
@@ -34,11 +35,13 @@ class ModelInfo:
 
     `metadata` holds the scalar keys and strings; an array is kept as its length under
     `array_lengths`, and where it is numeric and short (per-layer figures) in `arrays` too.
-    `header_bytes` are the bytes before the tensor data in the one file that llama-quantize
-    would write of it, `dtype` is the type that holds most weights. `format` is "huggingface" for
-    a folder that was never converted: `tensors` and `metadata` are then those that its GGUF would
-    have, and `estimate` says what of it is no more than an estimate. `projector_bytes` are the
-    weights of a projector for images or sound beside the model. `warnings` name what is odd.
+    `header_bytes` are the bytes before the tensor data in the one file that llama-quantize would
+    write of it, the last `header_padding` of them empty, `dtype` is the type that holds most
+    weights. `format` is "huggingface" for a folder that was never converted: `tensors` and
+    `metadata` are then those that its GGUF would have, and `estimate` says what of it is no more
+    than an estimate. `projector_bytes` are the weights of a projector for images or sound beside
+    the model. `warnings` name what is odd, `notes` say what was chosen among several things, and
+    why. `parts` are registered with it.
     """
 
     path: Path
@@ -62,4 +65,7 @@ class ModelInfo:
     format: SourceFormat = "gguf"
     estimate: str = ""
     projector_bytes: int = 0
+    header_padding: int = 0
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()

@@ -95,7 +95,12 @@ class LlamaCppBackend:
     def _run(self, tool: Tool, job: QuantizeJob, progress: Progress) -> None:
         done = False
         try:
-            finished = proc.run(_argv(tool, job), on_line=_watch(job, progress), check=False)
+            finished = proc.run(
+                _argv(tool, job),
+                on_line=_watch(job, progress),
+                cwd=job.imatrix.parent if job.imatrix else None,
+                check=False,
+            )
             if finished.returncode:
                 raise self._failure(job, finished)
             _tell_done(job, finished.stdout, progress)
@@ -119,6 +124,8 @@ def _argv(tool: Tool, job: QuantizeJob) -> list[str | Path]:
     # absolute: a name that starts with a dash is no option
     files = [job.source.absolute(), job.output.absolute()]
     options = ["--allow-requantize"] if job.allow_requantize else []
+    # by its name alone (the tool runs in its folder): the name goes into the output
+    options += ["--imatrix", f"./{job.imatrix.name}"] if job.imatrix else []
     threads = [str(job.threads)] if job.threads else []
     return [tool.path, *options, *files, job.quant, *threads]
 

@@ -41,6 +41,15 @@ class Metadata:
     digest: str
 
 
+@dataclass(frozen=True)
+class Array:
+    """A list in the metadata: its items' type id, how many, and where the first one stands."""
+
+    kind: int
+    count: int
+    offset: int
+
+
 class _Cursor:
     def __init__(self, view: mmap.mmap) -> None:
         self.view = view
@@ -100,13 +109,40 @@ def read_metadata(path: Path) -> Metadata:
             raise ValueError(f"{path}: the header is cut") from exc
 
 
-def _walk(cursor: _Cursor) -> Metadata:
+def find_array(path: Path, key: str) -> Array | None:
+    """The list of that key; None where the header has none.
+
+    Raises:
+        ValueError: it is no GGUF, or it is cut.
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        cursor = _Cursor(view)
+        try:
+            _, n_keys = _start(cursor)
+            for _ in range(n_keys):
+                name, kind = cursor.text(), cursor.take("I")
+                if name == key and kind == _ARRAY:
+                    item, count = cursor.take("I"), cursor.take("Q")
+                    return Array(item, count, cursor.at)
+                cursor.skip_value(kind)
+        except struct.error as exc:
+            raise ValueError(f"{path}: the header is cut") from exc
+    return None
+
+
+def _start(cursor: _Cursor) -> tuple[int, int]:
+    """How many tensors and how many keys there are; the cursor stands at the first key."""
     if cursor.view[:4] != b"GGUF":
         raise ValueError("no GGUF")
     cursor.skip(4)
     if cursor.take("I") not in (2, 3):
         raise ValueError("not a version of GGUF that is known")
-    n_tensors, n_keys = cursor.take("Q"), cursor.take("Q")
+    return cursor.take("Q"), cursor.take("Q")
+
+
+def _walk(cursor: _Cursor) -> Metadata:
+    n_tensors, n_keys = _start(cursor)
     entries: dict[str, int] = {}
     values: dict[str, int] = {}
     for _ in range(n_keys):

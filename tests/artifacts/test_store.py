@@ -45,8 +45,8 @@ def test_key_depends_on_everything_that_goes_in() -> None:
         artifact_key("s", "Q6_K", "llamacpp", "1"),
         artifact_key("s", "Q8_0", "numpy", "1"),
         artifact_key("s", "Q8_0", "llamacpp", "2"),
-        artifact_key("s", "Q8_0", "llamacpp", "1", {"imatrix": "x"}),
-        artifact_key("s", "Q8_0", "llamacpp", "1", {"imatrix": "y"}),
+        artifact_key("s", "Q8_0", "llamacpp", "1", "x"),
+        artifact_key("s", "Q8_0", "llamacpp", "1", "y"),
     }
     assert len(keys) == 7
     assert INPUTS.key == artifact_key("a" * 64, "Q8_0", "llamacpp", "b11434")

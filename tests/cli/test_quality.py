@@ -127,3 +127,36 @@ def test_markdown_and_terminal(project: Path, capsys: pytest.CaptureFixture[str]
     assert "against F16: 6 prompts of six" in shown
     assert "noise" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.ollama
+@pytest.mark.timeout(1200)
+def test_the_smallest_that_holds_on_300_prompts_of_a_real_ollama(
+    project: Path,
+    request: pytest.FixtureRequest,
+    sample_gguf: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The chosen one is not worse at the stated margin; the next smaller is, or can't be told."""
+    url = request.getfixturevalue("real_ollama").url
+    config = project / "deployq.toml"
+    config.write_text(
+        config.read_text().replace("[targets.none]", f'host = "{url}"\n[targets.none]')
+    )
+    suite = str(sample_gguf.parent / "suite-full.jsonl")
+    quants = "Q8_0,Q6_K,Q5_K_M,Q3_K_M,Q2_K"
+    asked = ["-q", "recommend", "task-api", "-t", "laptop", "--quants", quants, "--suite", suite]
+    assert run([*asked, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["targets"]
+    tags = {tag["quant"]: tag for tag in found["tags"]}
+    assert len(tags) <= 3  # of five
+    chosen = found["chosen"]
+    below = found["considered"][found["considered"].index(chosen) + 1]
+    for decision in tags[chosen]["decisions"]:
+        assert decision["prompts"] == 300
+        assert decision["call"] == "not worse"
+        assert decision["loss"]["high"] < decision["margin"]
+        assert decision["loss"]["confidence"] == 0.95
+    assert not tags[below]["holds"]
+    calls = [decision["call"] for decision in tags[below]["decisions"]]
+    assert {"worse", "undecided"} & set(calls)

@@ -10,6 +10,7 @@ from deployq.pipeline.init import Answers, FoundModel, Scene, choose_presets, co
 from deployq.types import Hardware
 from tests.pipeline.conftest import Open
 from tests.source.gguf_files import llama_keys, llama_tensors, write_llama, write_sparse
+from tests.source.training_files import write_model
 
 SUITE = 'name = "s"\n[[prompts]]\nuser = "hi"\ncheck.not_empty = true\n'
 
@@ -29,14 +30,15 @@ def test_a_folder_with_everything(tmp_path: Path, session_for: Open) -> None:
     (work / "models" / "hf" / "config.json").write_text("{}")
     (work / "models" / "hf" / "m.safetensors").write_bytes(b"")
     (work / "adapter" / "adapter_config.json").write_text("{}")
+    write_model(work / "whole")
     (work / "suite.toml").write_text(SUITE)
     (work / "pyproject.toml").write_text("[project]\n")
     found = look(session_for(), work)
-    assert [model.name for model in found.usable] == ["good"]
+    assert [model.name for model in found.usable] == ["good", "whole"]
     problems = {model.path.name: model.problem for model in found.models if model.problem}
     assert "quantized already" in problems["small-q6.gguf"]
-    assert "LoRA" in problems["adapter"]
-    assert "convert it first" in problems["hf"]
+    assert "holds no model" in problems["adapter"]
+    assert "names no architecture" in problems["hf"]
     assert problems["broken.gguf"]
     assert found.suites == (work / "suite.toml",)
 

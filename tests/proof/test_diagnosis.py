@@ -12,7 +12,7 @@ from deployq.proof.sentences import Facts, mend, sentence
 from deployq.types import (
     Answer,
     Cause,
-    Finding,
+    Clue,
     Prompt,
     PromptResult,
     Ruling,
@@ -23,9 +23,9 @@ from deployq.types import (
 
 FAILED = ("a", "b", "c")
 FULL: tuple[RungName, ...] = ("full precision", "llama.cpp")
-DAMAGED = Finding("weights", "blk.0 is noise", "damaged weights", proven=True)
-WHOLE = Finding("weights", "all tensors fit", proven=True)
-OTHER_EOS = Finding("special tokens", "EOS is another", "conversion", proven=True)
+DAMAGED = Clue("weights", "blk.0 is noise", "damaged weights", proven=True)
+WHOLE = Clue("weights", "all tensors fit", proven=True)
+OTHER_EOS = Clue("special tokens", "EOS is another", "conversion", proven=True)
 FACTS = Facts("m:q2_k", 3, 8, model="m", quant="Q2_K", better="Q4_K_M", source="m.gguf")
 
 
@@ -112,7 +112,7 @@ def test_llama_cpp_alone_can_stand_in_for_full_precision_on_the_server() -> None
 
 def test_a_finding_makes_a_cause_certain() -> None:
     rungs = [TAG, rung("template", passed="abc")]
-    seen = Finding("prompt", "it differs", "template", proven=True)
+    seen = Clue("prompt", "it differs", "template", proven=True)
     assert rule(FAILED, rungs, ()).confidence == "likely"
     assert rule(FAILED, rungs, (seen,)).confidence == "certain"
     assert sentence(FACTS, rule(FAILED, rungs, (seen,)), rungs, (seen,)) == (

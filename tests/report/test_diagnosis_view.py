@@ -9,8 +9,8 @@ from rich.console import Console
 from deployq import report
 from deployq.types import (
     Answer,
+    Clue,
     Diagnosis,
-    Finding,
     Prompt,
     PromptResult,
     Ruling,
@@ -37,8 +37,8 @@ FOUND = Diagnosis(
         Rung("full precision", "in full precision", (result("a", "yes", True),), seconds=1.5),
     ),
     evidence=(
-        Finding("weights", "all tensors fit", proven=True),
-        Finding("prompt", "it is odd", "template", proven=True),
+        Clue("weights", "all tensors fit", proven=True),
+        Clue("prompt", "it is odd", "template", proven=True),
     ),
     ruling=Ruling("quantization", "certain", {"a": "quantization"}),
     sentence="Q2_K is too low.",

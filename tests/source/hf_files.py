@@ -44,10 +44,12 @@ def write_safetensors(path: Path, tensors: Mapping[str, Shape], dtype: str = "BF
     return write_header(path, header, end)
 
 
-def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Shape]) -> Path:
+def write_folder(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Shape], dtype: str = "BF16"
+) -> Path:
     """A model as `save_pretrained` leaves it."""
     folder.mkdir(exist_ok=True)
-    write_safetensors(folder / "model.safetensors", tensors)
+    write_safetensors(folder / "model.safetensors", tensors, dtype)
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 

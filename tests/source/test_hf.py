@@ -13,10 +13,16 @@ from deployq.errors import SourceError
 from deployq.plan.memory import predict
 from deployq.plan.quants import own_size
 from deployq.source.hf_classes import ARCHITECTURES
-from deployq.source.inspect import inspect, require_gguf
+from deployq.source.inspect import inspect
 from tests.plan.conftest import ORACLE
 from tests.source.gguf_files import llama_keys, llama_tensors, write_sparse
-from tests.source.hf_files import LLAMA_CONFIG, llama_stored, write_folder, write_shards
+from tests.source.hf_files import (
+    LLAMA_CONFIG,
+    llama_stored,
+    write_folder,
+    write_safetensors,
+    write_shards,
+)
 
 CONVERTED = Path(__file__).resolve().parent.parent / "data" / "converted"
 CASES = sorted(path.stem for path in CONVERTED.glob("*.json"))
@@ -31,7 +37,7 @@ UNREAD = (
 def test_tensors_are_those_that_the_converter_makes(tmp_path: Path, name: str) -> None:
     said = json.loads((CONVERTED / f"{name}.json").read_text())
     stored = {key: tuple(shape) for key, shape in said["stored"]}
-    info = inspect(write_folder(tmp_path / name, said["config"], stored))
+    info = inspect(write_folder(tmp_path / name, said["config"], stored, "F16"))
     found = sorted((t.name, _without_ones(t.shape), t.type) for t in info.tensors)
     assert found == [(n, _without_ones(shape), kind) for n, shape, kind in said["tensors"]]
     assert not info.warnings
@@ -184,19 +190,19 @@ def test_packed_weights_are_no_source(tmp_path: Path, method: str, refused: bool
         inspect(folder)
 
 
-def test_an_adapter_is_no_model(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "m", LLAMA_CONFIG, llama_stored())
-    (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(SourceError, match="is a LoRA adapter"):
-        inspect(folder)
+def test_an_adapter_alone_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    write_safetensors(tmp_path / "adapter_model.safetensors", {"a.lora_A.weight": (4, 64)})
+    with pytest.raises(SourceError, match="is a LoRA adapter") as caught:
+        inspect(tmp_path)
+    assert "--base" in caught.value.hint
 
 
-def test_it_can_be_planned_but_not_built(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "m", LLAMA_CONFIG, llama_stored())
-    with pytest.raises(SourceError, match="is a Hugging Face model") as caught:
-        require_gguf(inspect(folder))
-    assert "convert_hf_to_gguf.py" in caught.value.hint
-    require_gguf(inspect(write_sparse(tmp_path / "a.gguf", "llama", llama_keys(), llama_tensors())))
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32"])
+def test_the_precision_of_the_weights_is_kept(tmp_path: Path, dtype: str) -> None:
+    info = inspect(write_folder(tmp_path / "m", LLAMA_CONFIG, llama_stored(), dtype))
+    assert info.dtype == dtype
+    assert {t.type for t in info.tensors if len(t.shape) > 1} == {dtype}
 
 
 def test_the_gguf_in_a_folder_goes_first(tmp_path: Path) -> None:

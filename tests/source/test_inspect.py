@@ -156,9 +156,9 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "cause", "way"),
     [
-        ("config.json", "Hugging Face model", "convert_hf_to_gguf.py"),
-        ("model.safetensors", "Hugging Face model", "convert_hf_to_gguf.py"),
-        ("adapter_config.json", "LoRA adapter", "merge"),
+        ("config.json", "has no weights", "save_pretrained"),
+        ("model.safetensors", "has no config.json", "save_pretrained"),
+        ("adapter_config.json", "LoRA adapter", "--base"),
     ],
 )
 def test_what_training_leaves_is_refused_with_the_way_out(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deployq import proc
-from deployq.source.weights import damaged_tensors
+from deployq.source.tensor_damage import damaged_tensors
 from tests.broken_models import copy_gguf, overwrite
 
 Weights = np.ndarray[Any, np.dtype[Any]]

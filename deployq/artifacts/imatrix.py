@@ -1,0 +1,133 @@
+"""Reading an importance matrix (GGUF, as llama-imatrix writes it), and holding it to a model.
+
+For each matrix product it has `NAME.in_sum2` (a row of sums for every matrix: one, or one per
+expert) and `NAME.counts` (how many tokens each of them saw).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from deployq.errors import ArtifactError
+from deployq.ggml import TYPES
+from deployq.types import ImatrixFacts, ModelInfo, TensorInfo
+
+_SUMS, _COUNTS = ".in_sum2", ".counts"
+_TYPE = "imatrix"
+_HINT = 'make one: imatrix = "suite" in deployq.toml, or --imatrix suite'
+# llama-imatrix collects nothing for them by itself; llama-quantize does without
+_NEVER_COVERED = ("token_embd.weight", "output.weight", "per_layer_token_embd.weight")
+_KEPT_PARTS = ("_norm.weight", "ffn_gate_inp.weight")
+
+
+def read_imatrix(path: Path) -> ImatrixFacts:
+    """What a matrix holds.
+
+    Raises:
+        ArtifactError: it can't be read, is of the old format, or is none.
+    """
+    try:
+        reader = gguf.GGUFReader(path)
+    except OSError as exc:
+        raise ArtifactError(
+            f"cannot read the importance matrix {path}: {exc.strerror or exc}"
+        ) from exc
+    except (ValueError, KeyError, IndexError) as exc:
+        raise ArtifactError(
+            f"{path} is no importance matrix in GGUF: {exc}",
+            hint="llama-imatrix --in-file OLD.dat -o NEW.gguf converts one of the old format",
+        ) from exc
+    if _text(reader, "general.type") != _TYPE:
+        kind = _text(reader, "general.type") or "no type"
+        raise ArtifactError(f"{path} is a GGUF of {kind!r}, no importance matrix", hint=_HINT)
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    names = [name.removesuffix(_SUMS) for name in tensors if name.endswith(_SUMS)]
+    if not names:
+        raise ArtifactError(f"the importance matrix {path} is empty", hint=_HINT)
+    counts = {
+        name: np.asarray(tensors[f"{name}{_COUNTS}"].data).reshape(-1)
+        for name in names
+        if f"{name}{_COUNTS}" in tensors
+    }
+    return ImatrixFacts(
+        rows={name: int(tensors[f"{name}{_SUMS}"].shape[0]) for name in names},
+        experts={name: _matrices(tensors[f"{name}{_SUMS}"]) for name in names},
+        chunks=_number(reader, "imatrix.chunk_count"),
+        chunk_tokens=_number(reader, "imatrix.chunk_size"),
+        datasets=_texts(reader, "imatrix.datasets"),
+        unseen={name: zeros for name, seen in counts.items() if (zeros := _zeros(seen))},
+    )
+
+
+def _matrices(sums: gguf.ReaderTensor) -> int:
+    return int(sums.n_elements) // int(sums.shape[0])
+
+
+def _zeros(seen: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[int, ...]:
+    return tuple(int(number) for number in np.flatnonzero(seen == 0))
+
+
+def require_fits(facts: ImatrixFacts, info: ModelInfo, what: str) -> None:
+    """Is the matrix one of this model?
+
+    Raises:
+        ArtifactError: its entries have other shapes, or are for other tensors.
+    """
+    tensors = {tensor.name: tensor for tensor in info.tensors}
+    if not facts.rows.keys() & tensors.keys():
+        raise ArtifactError(
+            f"{what} is of another model: {info.path.name} has no {next(iter(facts.rows))}",
+            hint=_HINT,
+        )
+    for name, row in facts.rows.items():
+        tensor = tensors.get(name)
+        if tensor is None:
+            continue
+        experts = _experts(tensor)
+        if (row, facts.experts[name]) != (tensor.shape[0], experts):
+            raise ArtifactError(
+                f"{what} is of another model: for {name} it has {facts.experts[name]} x {row} "
+                f"values, {info.path.name} needs {experts} x {tensor.shape[0]}",
+                hint=_HINT,
+            )
+
+
+def missing_tensors(facts: ImatrixFacts, info: ModelInfo) -> tuple[str, ...]:
+    """Matrices that are quantized without help, since the matrix has nothing for them."""
+    return tuple(
+        tensor.name
+        for tensor in info.tensors
+        if _is_matrix(tensor) and tensor.name not in facts.rows
+    )
+
+
+def _is_matrix(tensor: TensorInfo) -> bool:
+    if len(tensor.shape) < 2 or not tensor.name.endswith(".weight"):
+        return False
+    if tensor.name in _NEVER_COVERED or any(part in tensor.name for part in _KEPT_PARTS):
+        return False
+    return tensor.shape[0] % TYPES["Q8_0"].block == 0
+
+
+def _experts(tensor: TensorInfo) -> int:
+    return tensor.shape[2] if len(tensor.shape) > 2 else 1
+
+
+def _text(reader: gguf.GGUFReader, key: str) -> str:
+    field = reader.get_field(key)
+    value = field.contents() if field else ""
+    return value if isinstance(value, str) else ""
+
+
+def _texts(reader: gguf.GGUFReader, key: str) -> tuple[str, ...]:
+    field = reader.get_field(key)
+    value = field.contents() if field else []
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _number(reader: gguf.GGUFReader, key: str) -> int:
+    field = reader.get_field(key)
+    return int(field.contents()) if field else 0

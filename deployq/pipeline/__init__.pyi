@@ -1,0 +1,3 @@
+"""Where each name of `deployq.pipeline` stands; imported when it is asked for."""
+
+from .importance import imatrix_key as imatrix_key

@@ -1,0 +1,91 @@
+"""What a conversion would write, or wrote earlier: looked up, not made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from deployq.artifacts.store import ArtifactStore, Inputs
+from deployq.pipeline.session import Session
+from deployq.pipeline.sources import Origin, origin_digest
+from deployq.source.inspect import inspect
+from deployq.types import Artifact, Converter, ModelInfo, Part
+
+MARK = "convert:"
+"""What the name of a converter carries as an artifact's backend."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The files of a conversion: the model's own, and those beside it by their kind."""
+
+    artifact: Artifact
+    parts: tuple[Part, ...] = ()
+
+
+def converted(session: Session, origin: Origin) -> Converted | None:
+    """The files of an earlier conversion; None: one is missing. Nothing is hashed or started."""
+    main = _earlier(session, origin)
+    parts = [(part, _earlier(session, part)) for part in origin.parts]
+    if main is None or any(artifact is None for _, artifact in parts):
+        return None
+    return Converted(main, tuple(part_of(o, artifact) for o, artifact in parts if artifact))
+
+
+def _earlier(session: Session, origin: Origin) -> Artifact | None:
+    digest = origin_digest(session, origin, hash_now=False)
+    converter = able_converter(session, origin)
+    if digest is None or converter is None:
+        return None
+    return ArtifactStore(session.cache_dir).get(inputs_of(converter, digest, origin).key)
+
+
+def part_of(origin: Origin, artifact: Artifact) -> Part:
+    """A converted part, under a name that changes with it."""
+    assert origin.mode != "model", "the model is no part of itself"
+    mark = "mmproj" if origin.mode == "projector" else "adapter"
+    return Part(origin.mode, f"{origin.name}-{mark}-{artifact.digest[:12]}.gguf", artifact)
+
+
+def as_gguf(session: Session, made: Converted, origin: Origin) -> ModelInfo:
+    """What the converted file is, with what was known of what it was made from."""
+    info = inspect(made.artifact.path)
+    for artifact in (made.artifact, *(part.artifact for part in made.parts)):
+        session.digests.remember(artifact.path, artifact.digest)
+    return replace(
+        info,
+        notes=origin.info.notes,
+        warnings=(*origin.info.warnings, *info.warnings),
+        parts=made.parts,
+        projector_bytes=sum(p.artifact.file_bytes for p in made.parts if p.kind == "projector"),
+    )
+
+
+def conversion_steps(origin: Origin) -> Iterator[tuple[str, int]]:
+    """What a conversion writes, for the plan's disk: each with its bytes."""
+    if origin.mode == "adapter" and origin.adapter is not None:
+        yield "converted adapter", origin.adapter.weights.stat().st_size
+        return
+    if origin.base is not None:
+        yield "merged model, until it is converted", origin.info.file_bytes
+    yield f"converted model ({origin.dtype})", conversion_bytes(origin)
+    for part in origin.parts:
+        yield from conversion_steps(part)
+
+
+def conversion_bytes(origin: Origin) -> int:
+    """Size of the converted file, its header estimated."""
+    size = 4 if origin.dtype == "F32" else 2
+    matrices = sum(t.n_elements * (4 if t.type == "F32" else size) for t in origin.info.tensors)
+    return origin.info.header_bytes + matrices
+
+
+def inputs_of(converter: Converter, digest: str, origin: Origin) -> Inputs:
+    """What the converted file is made from; names it in the store."""
+    return Inputs(digest, origin.dtype, MARK + converter.name, converter.health().version)
+
+
+def able_converter(session: Session, origin: Origin) -> Converter | None:
+    """The first converter that takes this source and is usable here."""
+    able = (c for c in session.converters().values() if c.accepts(origin.path) and c.health().ok)
+    return next(able, None)

@@ -1,0 +1,273 @@
+"""From what a user names as a model's source to the files that it means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from deployq.digests import sha256_bytes
+from deployq.errors import ConfigError, SourceError
+from deployq.pipeline.resolve import Model
+from deployq.pipeline.session import Session
+from deployq.settings import NAMED_SOURCES, ModelSettings
+from deployq.source.adapter import Adapter, check_adapter, read_adapter
+from deployq.source.finding import Found, find_source
+from deployq.source.hf_files import source_files
+from deployq.source.inspect import inspect
+from deployq.source.preflight import check_folder
+from deployq.source.stored import read_weights
+from deployq.source.tokenizer_files import read_tokenizer
+from deployq.types import Finding, ModelInfo
+
+STOPS = " (push will stop here)"
+"""Ends a warning of a finding that is fatal."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a model is made from: `path` itself, or the adapter `path` on the model in `base`.
+
+    `info` is what it will be as a GGUF; `dtype` what it is converted to, empty where it is a GGUF
+    already. `label` names a source that was fetched by name, with its revision. `mode` is what
+    of it is converted, and `parts` are converted too, each to a file of its own.
+    """
+
+    path: Path
+    info: ModelInfo
+    settings: ModelSettings
+    found: Found
+    name: str
+    dtype: str = ""
+    base: Path | None = None
+    adapter: Adapter | None = None
+    label: str = ""
+    mode: Literal["model", "adapter", "projector"] = "model"
+    parts: tuple[Origin, ...] = ()
+
+    @property
+    def needs_conversion(self) -> bool:
+        return bool(self.dtype)
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """Checks that only warn; a Modelfile template stands in for a missing chat template."""
+        own = ("template",) if isinstance(self.settings.template, Path) else ()
+        return frozenset((*self.settings.allow, *own))
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """An adapter that was saved with its tokenizer is served with that one."""
+        own = (self.path / "tokenizer_config.json").is_file()
+        return self.path if own or self.base is None else self.base
+
+    def files(self) -> tuple[Path, ...]:
+        """Every file that the conversion's result depends on."""
+        base = source_files(self.base) if self.base else ()
+        return (*source_files(self.path), *base)
+
+
+def find_origin(model: Model) -> Origin:
+    """Find the model in its source, and the base of an adapter.
+
+    Raises:
+        SourceError: there is no model, or it can't be used, or its base is not known.
+        ConfigError: nothing is there.
+    """
+    place, label = _fetched(model.source)
+    if not place.exists():
+        raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
+    found = find_source(place)
+    if found.kind == "adapter":
+        return _told(_adapter(model, found, label))
+    info = inspect(found.path)
+    dtype = "" if info.format == "gguf" else model.settings.dtype or info.dtype
+    return _told(Origin(found.path, info, model.settings, found, model.name, dtype, label=label))
+
+
+def _told(origin: Origin) -> Origin:
+    """The same, its info saying what was chosen and what is odd about it."""
+    findings = cheap_findings(origin) if origin.needs_conversion else ()
+    warnings = [
+        finding.message + (STOPS if finding.fatal and finding.check not in origin.allowed else "")
+        for finding in findings
+    ]
+    info = replace(
+        origin.info,
+        notes=(*origin.info.notes, *_choice(origin)),
+        warnings=(*origin.info.warnings, *warnings),
+    )
+    return replace(origin, info=info)
+
+
+def _choice(origin: Origin) -> Iterator[str]:
+    """What was chosen, and why, in lines for a person; nothing where there was no choice."""
+    if origin.found.why:
+        yield f"source: {origin.found.why}"
+    if origin.found.passed_over:
+        yield f"not taken: {'; '.join(origin.found.passed_over)}"
+    for part in (origin, *origin.parts):
+        if part.adapter is None:
+            continue
+        adapter, how = part.adapter, "attached to" if part.mode == "adapter" else "merged into"
+        yield f"{adapter.kind} adapter of rank {adapter.rank}, to be {how} {part.base}"
+        if adapter.base != adapter.base_shown:
+            yield (
+                f"the adapter was trained on {adapter.base_shown}, a quantized copy; it goes onto "
+                f"the full-precision {adapter.base}"
+            )
+
+
+def _adapter(model: Model, found: Found, label: str) -> Origin:
+    adapter = read_adapter(found.path)
+    base = _base(model, adapter)
+    info = inspect(base)
+    if info.format == "gguf":
+        raise SourceError(
+            f"{base}: is a GGUF; an adapter is merged into a Hugging Face folder",
+            hint=f"give the folder or name that {adapter.base_shown or 'it'} stands for: --base",
+        )
+    merged = Origin(
+        path=found.path,
+        info=_of_adapter(info, found.path),
+        settings=model.settings,
+        found=found,
+        name=model.name,
+        dtype=model.settings.dtype or info.dtype,
+        base=base,
+        adapter=adapter,
+        label=label,
+    )
+    return _attached(merged, info) if model.settings.adapter == "attach" else merged
+
+
+def _attached(merged: Origin, base: ModelInfo) -> Origin:
+    """The base as it is, which other adapters share, and the adapter as a file beside it."""
+    adapter = replace(merged, mode="adapter", dtype="F32")
+    return replace(
+        merged,
+        path=base.path,
+        info=base,
+        name=base.path.resolve().name,
+        base=None,
+        adapter=None,
+        parts=(adapter,),
+    )
+
+
+def _of_adapter(base: ModelInfo, folder: Path) -> ModelInfo:
+    """What the merged model is: its base, with the tokenizer that the adapter brings."""
+    info = replace(base, path=folder, name=folder.resolve().name)
+    facts = read_tokenizer(folder)
+    if not facts.files:
+        return info
+    stops = tuple(filter(None, [facts.eos_token]))
+    template, eos = facts.chat_template, facts.eos_token
+    return replace(info, chat_template=template, eos_token=eos, stop_tokens=stops)
+
+
+def _base(model: Model, adapter: Adapter) -> Path:
+    """The folder of an adapter's base: the one that is configured, else the one it names.
+
+    A path in somebody's adapter_config.json counts only below the adapter's own parent folder.
+    """
+    if model.settings.base is not None:
+        place, _ = _fetched(model.settings.base)
+        return find_source(place).path
+    named = adapter.base
+    if not named:
+        raise SourceError(
+            f"{adapter.folder}: its adapter_config.json names no base",
+            hint="--base PATH, or base = PATH under [models.NAME]",
+        )
+    local = (adapter.folder / Path(named).expanduser()).resolve()
+    if not _is_hub_name(named) or local.is_dir():
+        home = adapter.folder.resolve().parent
+        if local.is_dir() and local.is_relative_to(home):
+            return find_source(local).path
+        raise SourceError(
+            f"{adapter.folder}: names {adapter.base_shown} as its base, a path outside of its own "
+            "folder, which is not followed unasked",
+            hint=f"--base {local if local.is_dir() else 'PATH'}, if that is the base",
+        )
+    revision = f"@{adapter.revision}" if adapter.revision else ""
+    return find_source(_fetched(Path(f"hf:{named}{revision}"))[0]).path
+
+
+def _is_hub_name(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 2 and all(p and not p.startswith(".") for p in parts)
+
+
+def _fetched(source: Path) -> tuple[Path, str]:
+    """A source by name as a place on this machine, and the name with its revision."""
+    text = str(source)
+    if not text.startswith(NAMED_SOURCES):
+        return source, ""
+    raise ConfigError(f"{text}: sources by name are not known to this version")
+
+
+def cheap_findings(origin: Origin) -> Iterator[Finding]:
+    """What small files and headers tell: the tokenizer, the shards, the adapter's shapes.
+
+    Raises:
+        SourceError: a shard is missing, or a header lies.
+    """
+    folder = origin.base or origin.path
+    yield from check_folder(folder, origin.tokenizer_folder)
+    for part in (origin, *origin.parts):
+        if part.adapter is not None and part.base is not None:
+            shapes = {t.name: t.shape for t in read_weights(part.base).tensors}
+            yield from check_adapter(part.adapter, shapes)
+            if part.mode == "adapter" and part.adapter.whole:
+                yield _needs_merge(part)
+
+
+def _needs_merge(part: Origin) -> Finding:
+    return Finding(
+        "adapter",
+        True,
+        f"{part.path}: holds whole trained tensors (embeddings, new tokens), not attachable",
+        'adapter = "merge" under [models.NAME]',
+    )
+
+
+# ---------------------------------------------------------------- digests
+
+
+def origin_digest(session: Session, origin: Origin, *, hash_now: bool) -> str | None:
+    """Hex sha256 of all that a conversion's result depends on.
+
+    None: some file was never hashed, and `hash_now` is off.
+    """
+    files = origin.files()
+    if not hash_now and not all(map(session.digests.known, files)):
+        return None
+    parts = [f"{file.name} {digest}" for file, digest in _hashed(session, origin, files)]
+    settings = origin.settings
+    options = {
+        "dtype": origin.dtype,
+        "name": origin.name,
+        "pre_tokenizer": settings.pre_tokenizer or "",
+        "merge": origin.base is not None,
+        "mode": origin.mode,
+    }
+    return sha256_bytes("\n".join([*parts, json.dumps(options, sort_keys=True)]))
+
+
+def _hashed(session: Session, origin: Origin, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Each file with its hex sha256; what was hashed before is not read again."""
+    total, before = sum(file.stat().st_size for file in files), 0
+    task = f"reading {origin.path.resolve().name}"
+    for file in files:
+        start = before
+        yield (
+            file,
+            session.digests.sha256(
+                file,
+                lambda done, start=start: session.progress(task, start + done, total, "bytes"),  # type: ignore[misc]
+            ),
+        )
+        before += file.stat().st_size

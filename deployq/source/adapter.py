@@ -1,0 +1,151 @@
+"""A LoRA adapter as PEFT saves it: what it was trained on, and whether it fits a given base."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployq.errors import SourceError
+from deployq.source.finding import ADAPTER_CONFIG, read_object
+from deployq.source.safetensors import StoredTensor, read_tensors
+from deployq.types import Finding
+
+WEIGHTS = "adapter_model.safetensors"
+_FOUR_BIT = re.compile(
+    r"(?:-unsloth)?-bnb-(?:4|8)bit$|-(?:4|8)bit$|-(?:gptq|awq)(?:-int[48])?$", re.IGNORECASE
+)
+_PREFIX = re.compile(r"^base_model\.model\.")
+_PART = re.compile(r"\.lora_(?P<part>A|B|embedding_A|embedding_B)(?:\.\w+)?(?:\.weight)?$")
+_MAGNITUDE = re.compile(r"\.lora_magnitude_vector(?:\.\w+)?(?:\.weight)?$")
+_SAVED = re.compile(r"\.modules_to_save(?:\.default)?|\.original_module")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter: `base` is the name or path that its config gives, `base_shown` what that was.
+
+    `pairs` maps each changed module to the shapes of its A and B; `whole` holds tensors that were
+    trained whole (embeddings, heads), by the base's names.
+    """
+
+    folder: Path
+    base: str
+    base_shown: str
+    revision: str
+    rank: int
+    kind: str
+    pairs: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    whole: Mapping[str, tuple[int, ...]]
+    names: Mapping[str, str]  # module -> the stored name of its B
+    embedding: frozenset[str] = frozenset()
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / WEIGHTS
+
+
+def full_precision_name(name: str) -> str:
+    """The name of the model that a 4-bit copy was made of: "unsloth/x-bnb-4bit" -> "unsloth/x"."""
+    return _FOUR_BIT.sub("", name)
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read an adapter's config and the header of its weights.
+
+    Raises:
+        SourceError: it is no LoRA adapter, or is damaged, or is a pickle file.
+    """
+    config = read_object(folder / ADAPTER_CONFIG)
+    if config.get("peft_type", "LORA") != "LORA":
+        raise SourceError(
+            f"{folder}: is a PEFT adapter of the type {config['peft_type']}, no LoRA",
+            hint="merge it with PEFT, and give the merged folder",
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise SourceError(
+            f"{folder}: has no {WEIGHTS}; a pickle file (adapter_model.bin) can run code",
+            hint="load it with PEFT in an environment you trust, and save_pretrained() it again",
+        )
+    pairs, whole, names, embedding = _sort(read_tensors(folder / WEIGHTS))
+    named = str(config.get("base_model_name_or_path") or "")
+    return Adapter(
+        folder=folder,
+        base=full_precision_name(named),
+        base_shown=named,
+        revision=str(config.get("revision") or ""),
+        rank=int(config.get("r") or 0),
+        kind="DoRA" if config.get("use_dora") else "rsLoRA" if config.get("use_rslora") else "LoRA",
+        pairs=pairs,
+        whole=whole,
+        names=names,
+        embedding=embedding,
+    )
+
+
+def _sort(
+    tensors: tuple[StoredTensor, ...],
+) -> tuple[Any, dict[str, tuple[int, ...]], dict[str, str], frozenset[str]]:
+    halves: dict[str, dict[str, StoredTensor]] = {}
+    whole: dict[str, tuple[int, ...]] = {}
+    embedding = set()
+    for tensor in tensors:
+        name = _PREFIX.sub("", tensor.name)
+        if match := _PART.search(name):
+            module, part = name[: match.start()], match["part"]
+            halves.setdefault(module, {})[part[-1]] = tensor
+            if part.startswith("embedding"):
+                embedding.add(module)
+        elif not _MAGNITUDE.search(name):
+            whole[_SAVED.sub("", name).replace(".base_layer", "")] = tensor.shape
+    whole_pairs = {m: h for m, h in halves.items() if len(h) == len("AB")}
+    pairs = {m: (h["A"].shape, h["B"].shape) for m, h in whole_pairs.items()}
+    return pairs, whole, {m: h["B"].name for m, h in whole_pairs.items()}, frozenset(embedding)
+
+
+def check_adapter(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
+    """Hold an adapter against the tensors of its base (PyTorch's names and shapes)."""
+    if not adapter.pairs and not adapter.whole:
+        yield Finding("adapter", True, f"{adapter.folder}: holds no LoRA weights")
+        return
+    yield from _fits(adapter, base)
+
+
+def _fits(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
+    known = {_plain(name): shape for name, shape in base.items()}
+    missing, wrong = [], []
+    for module, (a, b) in adapter.pairs.items():
+        shape = known.get(_plain(f"{module}.weight"))
+        mine = (a[1], b[0]) if module in adapter.embedding else (b[0], a[-1])
+        if shape is None:
+            missing.append(module)
+        elif shape not in (mine, mine[::-1]) and not _may_grow(module, shape, mine):
+            wrong.append(f"{module} is {list(shape)} there and {list(mine)} in the adapter")
+    for name, shape in adapter.whole.items():
+        there = known.get(_plain(name))
+        if there is not None and there != shape and not _may_grow(name, there, shape):
+            wrong.append(f"{name} is {list(there)} there and {list(shape)} in the adapter")
+    if wrong or missing:
+        what = wrong[0] if wrong else f"it has no {missing[0]}"
+        more = len(wrong) + len(missing) - 1
+        yield Finding(
+            "base",
+            True,
+            f"{adapter.folder}: was not trained on this base: {what}"
+            + (f", and {more} more differ" if more else ""),
+            f"its config names {adapter.base_shown or 'no base'}: give that one with --base",
+        )
+
+
+def _plain(name: str) -> str:
+    """A tensor's name without what versions of transformers put in front of it."""
+    return re.sub(r"^(?:model\.)*(?:language_model\.)?(?:model\.)*", "", name)
+
+
+def _may_grow(name: str, base: tuple[int, ...], mine: tuple[int, ...]) -> bool:
+    """Embeddings and heads are resized to the adapter's where tokens were added."""
+    rows = ("embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out")
+    grown = len(base) == len(mine) and base[1:] == mine[1:] and mine[0] >= base[0]
+    return grown and any(part in name for part in rows)

@@ -1,0 +1,268 @@
+"""Which of the things in a folder is the model: what TRL, Axolotl and Unsloth leave behind.
+
+A training folder holds checkpoints, optimizer states, an adapter and a merged model side by side.
+One of them is chosen by rules that can be told in a sentence, and that sentence is told.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from deployq.errors import DeployqError, SourceError
+from deployq.ggml import TYPES
+from deployq.source.gguf import read_header
+
+Kind = Literal["gguf", "model", "adapter"]
+ADAPTER_CONFIG = "adapter_config.json"
+_CHECKPOINT = re.compile(r"(?:global_)?(?:checkpoint|epoch|step|iter)[-_]?(\d+)", re.IGNORECASE)
+_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_SKIPPED = {"wandb", "runs", "logs", "tensorboard", "optimizer", "__pycache__"}
+_DEPTH = 3
+_SHARDED_STATES = ("zero_to_fp32.py", "pytorch_model_fsdp_0", "mp_rank_00_model_states.pt")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The chosen source: `why` it, and not what was passed over, in a sentence each."""
+
+    path: Path
+    kind: Kind
+    why: str = ""
+    passed_over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    path: Path
+    kind: Kind
+    changed: float
+    packed: str = ""  # how it is quantized already; empty: it is not
+
+    @property
+    def step(self) -> int | None:
+        """Its number, where it or a folder above is a checkpoint."""
+        match = _CHECKPOINT.fullmatch(self.path.name)
+        return int(match[1]) if match else None
+
+    @property
+    def merged(self) -> bool:
+        return "merge" in self.path.name.lower()
+
+
+def find_source(path: Path) -> Found:
+    """The model in a folder that training left; a file, or a folder with just one, is itself.
+
+    Raises:
+        SourceError: there is none, or there are several and no rule says which.
+    """
+    if not path.is_dir():
+        return Found(path, "gguf")
+    below = [c for folder in _folders(path, _DEPTH) for c in _candidates(folder)]
+    own = list(_candidates(path))
+    if own:
+        return _from_own(path, own, below)
+    usable = [c for c in below if not c.packed]
+    if usable:
+        return _from_below(path, usable, below)
+    raise _nothing(path, below)
+
+
+# ---------------------------------------------------------------- the rules
+
+
+def _from_own(root: Path, own: list[_Candidate], below: list[_Candidate]) -> Found:
+    """The folder itself holds something: that, unless it is an adapter that was merged below."""
+    whole = [c for c in own if c.kind != "adapter" and not c.packed]
+    adapter = next((c for c in own if c.kind == "adapter"), None)
+    if adapter is not None and not whole:
+        return _adapter_or_merged(root, adapter, below)
+    usable = whole or own
+    plain = [c for c in usable if c.kind == "gguf"]
+    if len(plain) > 1:
+        return Found(root, "gguf")  # inspect names them all
+    chosen = plain[0] if plain else usable[0]
+    others = [c for c in (*own, *below) if c is not chosen]
+    why = "" if not others else f"{_shown(root, chosen)} is {_what(chosen)}"
+    if adapter is not None:
+        why += ": the adapter beside it is taken as merged into it"
+    return Found(chosen.path, chosen.kind, why, _passed(root, others, chosen))
+
+
+def _adapter_or_merged(root: Path, adapter: _Candidate, below: list[_Candidate]) -> Found:
+    merged = [c for c in below if c.kind == "model" and c.merged and not c.packed]
+    others = [c for c in below if c.step is not None or c.kind != "adapter"]
+    if len(merged) == 1 and merged[0].changed >= adapter.changed:
+        why = f"{_shown(root, merged[0])} is the adapter merged into its base, and newer than it"
+        rest = [c for c in (adapter, *others) if c is not merged[0]]
+        return Found(merged[0].path, "model", why, _passed(root, rest, merged[0]))
+    why = "it is a LoRA adapter"
+    if merged:
+        why += f"; {_shown(root, merged[0])} is older than it, so not a merge of it"
+    return Found(adapter.path, "adapter", why, _passed(root, others, adapter))
+
+
+def _from_below(root: Path, usable: list[_Candidate], below: list[_Candidate]) -> Found:
+    """Nothing in the folder itself: a merged model, else an adapter, else a whole model."""
+    final = [c for c in usable if c.step is None]
+    if not final:
+        return _latest_checkpoint(root, usable)
+    adapters = [c for c in final if c.kind == "adapter"]
+    merged = [c for c in final if c.kind != "adapter" and (c.merged or not adapters)]
+    if len(merged) == 1 and all(merged[0].changed >= a.changed for a in adapters):
+        chosen, why = merged[0], "it is the finished model"
+        if adapters:
+            why = "it is merged, and newer than the adapter beside it"
+    elif len(adapters) == 1 and len(merged) <= 1:
+        chosen, why = adapters[0], "it is a LoRA adapter"
+        if merged:
+            why += f"; {_shown(root, merged[0])} is older than it"
+    else:
+        raise _several(root, merged or adapters)
+    rest = [c for c in below if c is not chosen]
+    return Found(
+        chosen.path, chosen.kind, f"{_shown(root, chosen)}: {why}", _passed(root, rest, chosen)
+    )
+
+
+def _latest_checkpoint(root: Path, checkpoints: list[_Candidate]) -> Found:
+    chosen = max(checkpoints, key=lambda c: (c.step or 0, c.changed))
+    why = f"{_shown(root, chosen)} is the latest checkpoint; the training saved no final model"
+    best = _best(chosen.path)
+    if best and best != chosen.path.name:
+        why += f" (its own record calls {best} the best: name that folder to take it)"
+    rest = [c for c in checkpoints if c is not chosen]
+    return Found(chosen.path, chosen.kind, why, _passed(root, rest, chosen))
+
+
+def _best(checkpoint: Path) -> str:
+    state = read_object(checkpoint / "trainer_state.json")
+    best = state.get("best_model_checkpoint")
+    return Path(best).name if isinstance(best, str) else ""
+
+
+def _passed(root: Path, others: Iterable[_Candidate], chosen: _Candidate) -> tuple[str, ...]:
+    """A sentence for each thing that was not taken; checkpoints in one."""
+    listed = [c for c in others if c.step is None]
+    steps = sorted(c.step for c in others if c.step is not None)
+    notes = [f"{_shown(root, c)}: {_what(c)}" for c in listed]
+    if steps:
+        late = [c for c in others if c.step is not None and c.changed > chosen.changed + 1]
+        newer = "" if not late or chosen.step is not None else ", one of them newer than the model"
+        last = f" to {steps[-1]}" if len(steps) > 1 else ""
+        notes.append(f"checkpoint {steps[0]}{last}: {len(steps)} in all{newer}")
+    return tuple(notes)
+
+
+def _what(candidate: _Candidate) -> str:
+    if candidate.packed:
+        return f"quantized already ({candidate.packed})"
+    return {
+        "gguf": "a full-precision GGUF",
+        "model": "a whole model",
+        "adapter": "a LoRA adapter",
+    }[candidate.kind]
+
+
+def _shown(root: Path, candidate: _Candidate) -> str:
+    relative = candidate.path.relative_to(root)
+    return str(relative) if relative.parts else root.resolve().name
+
+
+def _several(root: Path, found: list[_Candidate]) -> SourceError:
+    names = ", ".join(_shown(root, c) for c in found)
+    return SourceError(
+        f"{root}: holds {len(found)} models that could be meant: {names}",
+        hint=f"name the one that is meant, such as {found[0].path}",
+    )
+
+
+def _nothing(root: Path, below: list[_Candidate]) -> SourceError:
+    if below:
+        packed = below[0]
+        return SourceError(
+            f"{root}: holds only {_shown(root, packed)}, which is {_what(packed)}",
+            hint="merge the adapter into the full-precision base, and give that folder",
+        )
+    for name in _SHARDED_STATES:
+        if any(root.glob(name)) or any(root.glob(f"*/{name}")):
+            return SourceError(
+                f"{root}: holds the sharded state of a training, no model",
+                hint="put it together first: zero_to_fp32.py (DeepSpeed), or "
+                "accelerate merge-weights (FSDP)",
+            )
+    return SourceError(
+        f"{root}: holds no model: no GGUF, no config.json with safetensors, no LoRA adapter",
+        hint="give the folder that save_pretrained wrote",
+    )
+
+
+# ---------------------------------------------------------------- looking
+
+
+def _folders(root: Path, depth: int) -> Iterator[Path]:
+    if depth == 0:
+        return
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        if not folder.name.startswith(".") and folder.name not in _SKIPPED:
+            yield folder
+            if not _CHECKPOINT.fullmatch(folder.name):
+                yield from _folders(folder, depth - 1)
+
+
+def _candidates(folder: Path) -> Iterator[_Candidate]:
+    """What lies in one folder, without those below it."""
+    if weights := model_weights(folder):
+        yield _Candidate(folder, "model", _changed(weights), packed_by(folder))
+    adapter = [folder / n for n in _ADAPTER_WEIGHTS if (folder / n).is_file()]
+    if adapter and (folder / ADAPTER_CONFIG).is_file():
+        yield _Candidate(folder, "adapter", _changed(adapter))
+    for file in sorted(folder.glob("*.gguf")):
+        if "mmproj" not in file.name and not re.search(r"-(?!00001)\d{5}-of-\d{5}\.", file.name):
+            yield _Candidate(file, "gguf", file.stat().st_mtime, _gguf_packed(file))
+
+
+def model_weights(folder: Path) -> list[Path]:
+    """The weight files of a whole model in this folder; empty: there is none."""
+    if not (folder / "config.json").is_file():
+        return []
+    safe = [f for f in folder.glob("*.safetensors") if not f.name.startswith("adapter")]
+    if (folder / "model.safetensors.index.json").is_file():
+        return safe or [folder / "model.safetensors.index.json"]
+    return safe or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def packed_by(folder: Path) -> str:
+    """How a Hugging Face model is quantized already; empty where a converter can read it."""
+    stated = read_object(folder / "config.json").get("quantization_config")
+    method = stated.get("quant_method") if isinstance(stated, dict) else None
+    return str(method) if method and method not in UNPACKED_BY_CONVERTER else ""
+
+
+UNPACKED_BY_CONVERTER = ("fp8",)
+"""Formats that models are published in, whose full values llama.cpp's converter restores."""
+
+
+def _gguf_packed(file: Path) -> str:
+    try:
+        kinds = {tensor.type for tensor in read_header(file).tensors}
+    except DeployqError:
+        return "damaged"
+    return ", ".join(sorted(k for k in kinds if TYPES[k].quantized)[:2])
+
+
+def _changed(files: Iterable[Path]) -> float:
+    return max(file.stat().st_mtime for file in files)
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object; empty where the file is missing or is none."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,94 @@
+"""Runs the runner: a job as a JSON file in, its events out, what it printed kept for a failure."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deployq import BackendError, Json, SourceError, proc
+
+SEPARATOR = "\x1e"
+_START = "import sys; sys.path.append(sys.argv.pop(1)); from runner.main import run; run()"
+_QUIET = {
+    # a conversion reads files that are here; it never asks a network
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "PYTHONUTF8": "1",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_WAIT_POLICY": "passive",
+    "CUDA_VISIBLE_DEVICES": "",
+}
+_KEPT_LINES = 12
+
+
+@dataclass
+class Events:
+    """What a runner said, in order."""
+
+    on_event: Callable[[str, Mapping[str, Any]], None] | None = None
+    seen: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    talk: list[str] = field(default_factory=list)
+
+    def line(self, text: str) -> None:
+        """One line of output: an event, or what a library printed."""
+        before, mark, event = text.partition(SEPARATOR)
+        if before.strip():
+            self.talk.append(before)
+        if mark:
+            values = json.loads(event)
+            name = values.pop("event")
+            self.seen.append((name, values))
+            if self.on_event is not None:
+                self.on_event(name, values)
+
+    def last(self, name: str) -> Mapping[str, Any] | None:
+        """The last event of that name."""
+        return next((values for seen, values in reversed(self.seen) if seen == name), None)
+
+
+class Refused(SourceError):
+    """The runner gave a reason; `check` names what of the source it did not like."""
+
+    def __init__(self, message: str, check: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.check = check
+
+
+def run_job(
+    python: Path,
+    job: Mapping[str, Json],
+    on_event: Callable[[str, Mapping[str, Any]], None] | None = None,
+) -> Events:
+    """Have the runner do one job, in a folder of its own.
+
+    Raises:
+        Refused: the source is at fault, and why.
+        BackendError: anything else; its last words are in the message.
+    """
+    events = Events(on_event)
+    with tempfile.TemporaryDirectory(prefix="deployq-convert-") as folder:
+        file = Path(folder) / "job.json"
+        file.write_text(json.dumps(job), encoding="utf-8")
+        argv: list[str | Path] = [python, "-c", _START, Path(__file__).parent, file]
+        finished = proc.run(argv, on_line=events.line, cwd=Path(folder), env=_QUIET, check=False)
+    if refused := events.last("refused"):
+        raise Refused(refused["message"], refused["check"], refused["hint"])
+    if finished.returncode or events.last("done") is None:
+        raise BackendError(_failure(python, job, events, finished))
+    return events
+
+
+def _failure(python: Path, job: Mapping[str, Json], events: Events, finished: proc.Finished) -> str:
+    failed = events.last("failed")
+    why = f"{failed['kind']}: {failed['message']}" if failed else ""
+    said = "\n".join(line for line in events.talk[-_KEPT_LINES:] if line.strip())
+    how = proc.describe_failure(proc.Finished(finished.argv, finished.returncode, "", why or said))
+    return f"{job.get('job')} of {job.get('source')} with {python}: {how}"

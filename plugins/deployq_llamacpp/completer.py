@@ -1,0 +1,50 @@
+"""The completer `llama-server`: continues raw prompts, greedily, straight from a GGUF file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deployq import Health, Progress
+from deployq.tools import find_tool
+from deployq_llamacpp import engine
+
+TOOL = "llama-server"
+
+
+class LlamaCppCompleter:
+    """Answers as the model's own engine would, with no tag and no server of the user's."""
+
+    name = TOOL
+
+    def __init__(self, env: Mapping[str, str] = os.environ) -> None:
+        self._env = env
+
+    def health(self) -> Health:
+        tool = find_tool(TOOL, self._env)
+        if tool is None:
+            return Health(False, detail=f"{TOOL} is not here", hint="deployq tools install")
+        return Health(True, tool.version, tool.path, f"from {tool.origin}")
+
+    def complete(
+        self, gguf: Path, prompts: Sequence[str], n_ctx: int, n_predict: int, progress: Progress
+    ) -> Sequence[str]:
+        """The greedy continuation of each prompt, without the token that ends it.
+
+        Raises:
+            ToolMissing: there is no llama-server.
+            BackendError: the model can't be loaded, or it failed.
+        """
+        answers = []
+        asked = {"n_predict": n_predict, "temperature": 0, "seed": 42, "cache_prompt": True}
+        with (
+            tempfile.TemporaryDirectory(prefix="deployq-") as folder,
+            engine.serving(gguf, n_ctx, Path(folder), self._env) as server,
+        ):
+            for number, prompt in enumerate(prompts, 1):
+                answer = server.ask("/completion", {"prompt": prompt, **asked})
+                answers.append(str(answer["content"]))
+                progress("answers", number, len(prompts), "prompts")
+        return answers

@@ -1,0 +1,3 @@
+"""Where each name of `deployq_llamacpp.engine` stands; imported when it is asked for."""
+
+from .serving import Serving as Serving, serving as serving

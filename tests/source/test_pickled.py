@@ -1,0 +1,143 @@
+"""Weights in pickle files are read by their names alone; nothing in them is run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployq import source
+from deployq.errors import SourceError
+from deployq.source.inspect import inspect
+from deployq.source.pickled import read_pickle
+from deployq.source.preflight import check_folder
+from tests.source.hf_files import llama_stored
+from tests.source.training_files import write_model
+
+
+class _Global:
+    """Pickles as the name of something in another module."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.place = (module, name)
+
+
+class _Call:
+    """Pickles as the call of something, without its being there."""
+
+    def __init__(self, what: _Global, *arguments: Any) -> None:
+        self.what, self.arguments = what, arguments
+
+
+class _Storage:
+    def __init__(self, dtype: str, key: str, count: int) -> None:
+        self.pid = ("storage", _Global("torch", dtype), key, "cpu", count)
+
+
+_Pickler: Any = pickle._Pickler  # the one in Python, which can be told what to write
+
+
+class _Writer(_Pickler):  # type: ignore[misc]
+    """Writes what torch.save writes, with no torch."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        return obj.pid if isinstance(obj, _Storage) else None
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        if isinstance(obj, _Global):
+            self.write(b"c" + "\n".join([*obj.place, ""]).encode())
+        elif isinstance(obj, _Call):
+            self.save(obj.what)
+            self.save(obj.arguments)
+            self.write(b"R")
+        else:
+            super().save(obj, save_persistent_id)
+
+
+def write_pickle(path: Path, values: dict[str, tuple[tuple[int, ...], bytes]]) -> Path:
+    """A file as torch.save leaves it: float32 tensors with these bytes."""
+    state: OrderedDict[str, Any] = OrderedDict()
+    for key, (name, (shape, raw)) in enumerate(values.items()):
+        storage = _Storage("FloatStorage", str(key), len(raw) // 4)
+        rebuild = _Global("torch._utils", "_rebuild_tensor_v2")
+        state[name] = _Call(rebuild, storage, 0, shape, (1,) * len(shape), False, OrderedDict())
+    buffer = io.BytesIO()
+    _Writer(buffer, 2).dump(state)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", buffer.getvalue())
+        for key, (_, raw) in enumerate(values.values()):
+            archive.writestr(f"archive/data/{key}", raw)
+    return path
+
+
+def pickled_model(folder: Path) -> Path:
+    write_model(folder)
+    (folder / "model.safetensors").unlink()
+    values = {}
+    for name, shape in llama_stored().items():
+        count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+        values[name] = (shape, struct.pack("<f", 0.5) * count)
+    write_pickle(folder / "pytorch_model.bin", values)
+    return folder
+
+
+def test_a_model_in_a_pickle_file_is_planned_and_needs_trust(tmp_path: Path) -> None:
+    folder = pickled_model(tmp_path / "m")
+    info = inspect(folder)
+    assert (info.architecture, info.dtype) == ("llama", "F32")
+    same = inspect(write_model(tmp_path / "safe", "F32"))
+    assert {t.name: t.shape for t in info.tensors} == {t.name: t.shape for t in same.tensors}
+    (found,) = check_folder(folder)
+    assert (found.check, found.fatal) == ("pickle", True)
+    assert "--allow pickle" in found.hint
+
+
+def test_safetensors_go_first(tmp_path: Path) -> None:
+    folder = pickled_model(tmp_path / "m")
+    write_model(folder)
+    assert list(check_folder(folder)) == []
+
+
+def test_its_weights_are_scanned_too(tmp_path: Path) -> None:
+    good, bad = struct.pack("<4f", 1, 2, 3, 4), struct.pack("<4f", 1, float("nan"), 3, 4)
+    file = write_pickle(tmp_path / "a.bin", {"good": ((2, 2), good), "bad": ((4,), bad)})
+    assert source.scan_weights([file]).not_numbers == ("bad",)
+
+
+def test_code_in_it_is_not_run(tmp_path: Path) -> None:
+    file, mark = tmp_path / "pytorch_model.bin", tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(mark),)
+
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"w": Evil()}))
+    with pytest.raises(SourceError, match="mkdir, which no weights need"):
+        read_pickle(file)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Evil()))
+    assert mark.exists(), "anything else would have run it"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02}q\x00.", b"PK\x03\x04"])
+def test_other_files(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "pytorch_model.bin"
+    file.write_bytes(content)
+    with pytest.raises(SourceError, match=r"PyTorch 1\.6 or later"):
+        read_pickle(file)
+
+
+def test_a_missing_shard(tmp_path: Path) -> None:
+    folder = pickled_model(tmp_path / "m")
+    index = '{"weight_map": {"a": "pytorch_model.bin", "b": "pytorch_model-00002-of-00002.bin"}}'
+    (folder / "pytorch_model.bin.index.json").write_text(index)
+    with pytest.raises(SourceError, match=r"pytorch_model-00002-of-00002\.bin is missing"):
+        inspect(folder)

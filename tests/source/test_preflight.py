@@ -1,0 +1,231 @@
+"""What would make a conversion useless is found before it starts, one test each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployq import source
+from deployq.errors import SourceError
+from deployq.source.adapter import check_adapter, full_precision_name, read_adapter
+from deployq.source.inspect import inspect
+from deployq.source.preflight import check_folder, check_scan
+from deployq.types import Finding
+from tests.source.hf_files import llama_stored, write_shards
+from tests.source.training_files import (
+    TEMPLATE,
+    write_adapter,
+    write_arrays,
+    write_model,
+    write_tokenizer,
+)
+
+SHAPES = llama_stored()
+
+
+def checks(found: list[Finding]) -> list[tuple[str, bool]]:
+    return [(finding.check, finding.fatal) for finding in found]
+
+
+def test_a_good_model_has_no_findings(tmp_path: Path) -> None:
+    assert list(check_folder(write_model(tmp_path / "m"))) == []
+
+
+# ---------------------------------------------------------------- tokenizer
+
+
+def test_no_chat_template(tmp_path: Path) -> None:
+    folder = write_tokenizer(write_model(tmp_path / "m"), chat_template=None)
+    (found,) = check_folder(folder)
+    assert (found.check, found.fatal) == ("template", True)
+    assert 'allow = ["template"]' in found.hint
+
+
+@pytest.mark.parametrize("where", ["jinja", "json", "named"])
+def test_a_chat_template_stands_in_several_places(tmp_path: Path, where: str) -> None:
+    folder = write_tokenizer(write_model(tmp_path / "m"), chat_template=None)
+    if where == "jinja":
+        (folder / "chat_template.jinja").write_text(TEMPLATE)
+    elif where == "json":
+        (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    else:
+        write_tokenizer(folder, chat_template=[{"name": "default", "template": TEMPLATE}])
+    assert list(check_folder(folder)) == []
+
+
+def test_no_tokenizer(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "tokenizer.json").unlink()
+    (found,) = check_folder(folder)
+    assert (found.check, found.fatal) == ("tokenizer", True)
+    assert "tokenizer.save_pretrained" in found.hint
+
+
+@pytest.mark.parametrize("where", ["config", "generation_config", "list"])
+def test_an_eos_that_the_model_does_not_know(tmp_path: Path, where: str) -> None:
+    folder = write_model(tmp_path / "m", eos_token_id=[0, 1] if where == "list" else 1)
+    if where == "generation_config":
+        (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"eos_token_id": 1', '"eos_token_id": 2')
+        )
+        (folder / "generation_config.json").write_text('{"eos_token_id": 0}')
+    (found,) = check_folder(folder)
+    assert (found.check, found.fatal) == ("eos", True)
+    assert "'<|im_end|>' (id 2)" in found.message
+    assert "would not stop" in found.message
+
+
+def test_generation_config_goes_before_config(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", eos_token_id=1)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [2, 1]}')
+    assert list(check_folder(folder)) == []
+
+
+def test_an_eos_beside_the_template_is_told(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", eos_token_id=0)
+    write_tokenizer(folder, eos_token="<unk>")
+    assert checks(list(check_folder(folder))) == [("eos", False)]
+
+
+def test_a_vocabulary_larger_than_the_embedding(tmp_path: Path) -> None:
+    folder = write_tokenizer(write_model(tmp_path / "m"), n_tokens=260)
+    (found,) = check_folder(folder)
+    assert (found.check, found.fatal) == ("vocabulary", True)
+    assert "ids up to 259, the embedding 256 rows" in found.message
+    assert "resize_token_embeddings" in found.hint
+
+
+def test_a_vocabulary_smaller_than_the_embedding_is_usual(tmp_path: Path) -> None:
+    assert list(check_folder(write_tokenizer(write_model(tmp_path / "m"), n_tokens=200))) == []
+
+
+# ---------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "F16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers(tmp_path: Path, dtype: str, value: float) -> None:
+    folder = write_model(tmp_path / "m")
+    bad = np.zeros((8, 8))
+    bad[3, 5] = value
+    arrays = {"good.weight": np.ones((4, 4)), "bad.weight": bad}
+    write_arrays(folder / "model.safetensors", arrays, dtype)
+    scan = source.scan_weights([folder / "model.safetensors"])
+    assert scan.not_numbers == ("bad.weight",)
+    (found,) = check_scan(folder, scan, "BF16")
+    assert (found.check, found.fatal) == ("weights", True)
+    assert "bad.weight" in found.message
+
+
+@pytest.mark.parametrize(
+    ("value", "above"), [(65504.0, False), (65519.9, False), (65536.0, True), (-7e4, True)]
+)
+def test_values_that_no_f16_holds(tmp_path: Path, value: float, above: bool) -> None:
+    file = write_arrays(tmp_path / "w.safetensors", {"w.weight": np.full((2, 2), value)}, "F32")
+    scan = source.scan_weights([file])
+    assert bool(scan.above_f16) is above
+    with np.errstate(over="ignore"):
+        assert bool(np.isinf(np.float32(value).astype(np.float16))) is above
+    if above:
+        assert checks(list(check_scan(tmp_path, scan, "F16"))) == [("overflow", True)]
+        assert checks(list(check_scan(tmp_path, scan, "BF16"))) == [("overflow", False)]
+
+
+def test_a_missing_shard(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    write_shards(folder, SHAPES, 3)
+    assert inspect(folder).n_params
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(SourceError, match="model-00002-of-00003"):
+        inspect(folder)
+
+
+def test_a_shard_of_an_earlier_save_is_told(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    write_shards(folder, SHAPES, 2)
+    write_arrays(folder / "model-00003-of-00003.safetensors", {"x": np.ones(1)}, "F32")
+    (found,) = check_folder(folder)
+    assert (found.check, found.fatal) == ("weights", False)
+    assert "model-00003-of-00003" in found.message
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        {"quant_method": "bitsandbytes", "load_in_4bit": True},
+        {"quant_method": "gptq", "bits": 4},
+        {"quant_method": "awq", "bits": 4},
+    ],
+)
+def test_a_quantized_base_is_refused(tmp_path: Path, packed: dict[str, Any]) -> None:
+    folder = write_model(tmp_path / "m", quantization_config=packed)
+    with pytest.raises(SourceError, match=f"quantized already .{packed['quant_method']}.") as told:
+        inspect(folder)
+    assert "full-precision base" in told.value.hint
+
+
+# ---------------------------------------------------------------- adapters
+
+
+def on_base(adapter: Path) -> list[Finding]:
+    return list(check_adapter(read_adapter(adapter), SHAPES))
+
+
+def test_a_good_adapter(tmp_path: Path) -> None:
+    adapter = read_adapter(write_adapter(tmp_path / "a", use_rslora=True))
+    assert on_base(adapter.folder) == []
+    assert list(source.check_trained(adapter)) == []
+    assert (adapter.rank, adapter.kind, len(adapter.pairs)) == (4, "rsLoRA", 4)
+
+
+def test_an_adapter_on_the_wrong_base(tmp_path: Path) -> None:
+    (found,) = on_base(write_adapter(tmp_path / "a", width=128))
+    assert (found.check, found.fatal) == ("base", True)
+    assert "[64, 64] there and [128, 128] in the adapter, and 3 more" in found.message
+    assert "--base" in found.hint
+
+
+def test_an_adapter_on_a_base_with_fewer_layers(tmp_path: Path) -> None:
+    adapter = read_adapter(write_adapter(tmp_path / "a"))
+    (found,) = check_adapter(adapter, llama_stored(layers=1))
+    assert "it has no model.layers.1.self_attn.q_proj" in found.message
+
+
+def test_an_adapter_that_was_never_trained(tmp_path: Path) -> None:
+    adapter = read_adapter(write_adapter(tmp_path / "a", zero=True))
+    (found,) = source.check_trained(adapter)
+    assert (found.check, found.fatal) == ("adapter", True)
+    assert "B is zero in all 4 modules" in found.message
+
+
+def test_an_adapter_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="type IA3"):
+        read_adapter(write_adapter(tmp_path / "a", peft_type="IA3"))
+
+
+def test_an_adapter_in_a_pickle_file(tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a")
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(SourceError, match="can run code"):
+        read_adapter(folder)
+
+
+@pytest.mark.parametrize(
+    ("named", "full"),
+    [
+        ("unsloth/Llama-3.2-1B-Instruct-unsloth-bnb-4bit", "unsloth/Llama-3.2-1B-Instruct"),
+        ("unsloth/llama-3-8b-bnb-4bit", "unsloth/llama-3-8b"),
+        ("org/model-GPTQ", "org/model"),
+        ("org/model-AWQ-int4", "org/model"),
+        ("org/model-4bit", "org/model"),
+        ("org/model-14B", "org/model-14B"),
+    ],
+)
+def test_the_full_precision_base_of_a_quantized_one(named: str, full: str) -> None:
+    assert full_precision_name(named) == full
