@@ -41,7 +41,14 @@ def staged_full_precision(session: Session, site: Site, subject: Subject) -> Ite
         journal.open(entry)
         clear_staging(site.server, name.model)
         staged = stage(
-            site.server, Steps(), name, modelfile, artifact, session.progress, models_dir
+            site.server,
+            Steps(),
+            name,
+            modelfile,
+            artifact,
+            session.progress,
+            models_dir,
+            subject.info.parts,
         )
         try:
             yield str(staged.staging)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from deployq_llamacpp.raw import LlamaServer, completion_body
+from deployq_llamacpp.engine import completion_body
+from deployq_llamacpp.raw import LlamaServer
 
 from deployq import BackendError, Engine
 from deployq.plugins import load_plugins
@@ -29,7 +30,7 @@ def test_without_the_tool_it_says_how_to_get_it() -> None:
 
 
 @pytest.mark.tools
-def test_it_completes_a_prompt_and_is_gone(sample_gguf: Path, tools_bin: Path) -> None:
+def test_it_completes_a_prompt(sample_gguf: Path, tools_bin: Path) -> None:
     assert tools_bin
     with LlamaServer().load(sample_gguf, 512) as model:
         answer = model.complete(PROMPT, options=GREEDY, timeout_seconds=120)
@@ -37,8 +38,6 @@ def test_it_completes_a_prompt_and_is_gone(sample_gguf: Path, tools_bin: Path) -
     assert answer.text == '{"action": "complete_task", "id": 3}'
     assert (answer.done_reason, answer.prompt_tokens) == ("stop", 32)
     assert again.text.startswith("{")
-    with pytest.raises(BackendError, match="broke off"):
-        model.complete(PROMPT, options=GREEDY, timeout_seconds=5)
 
 
 @pytest.mark.tools
