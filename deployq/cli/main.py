@@ -40,6 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Show what differs between two tags or generations."),
     "rollback": ("rollback", "Give tags the content that they had before."),
     "parity": ("parity", "Compare a tag's prompts with those of the model's own chat template."),
+    "diagnose": ("diagnose", "Tell whose fault it is that a tag fails: quant, template, model ..."),
     "remove": ("remove", "Remove tags from the server."),
     "prune": (
         "prune",

@@ -6,6 +6,8 @@ from .comparison_view import (
     comparison_view as comparison_view,
 )
 from .console import show as show, stderr as stderr, talk as talk
+from .diagnosis_document import diagnosis_document as diagnosis_document
+from .diagnosis_view import diagnosis_view as diagnosis_view
 from .documents import (
     explanation_document as explanation_document,
     plan_document as plan_document,

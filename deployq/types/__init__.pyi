@@ -26,6 +26,15 @@ from .comparison import (
     RunComparison as RunComparison,
     TagChange as TagChange,
 )
+from .diagnosis import (
+    Cause as Cause,
+    Clue as Clue,
+    Confidence as Confidence,
+    Diagnosis as Diagnosis,
+    Ruling as Ruling,
+    Rung as Rung,
+    RungName as RungName,
+)
 from .explanation import Explanation as Explanation, TensorGroup as TensorGroup, Term as Term
 from .generations import (
     Generation as Generation,
@@ -95,12 +104,14 @@ from .protocols import (
     ComparingMeter as ComparingMeter,
     Completer as Completer,
     Converter as Converter,
+    Engine as Engine,
     Judge as Judge,
     MeasuringProfiler as MeasuringProfiler,
     Meter as Meter,
     PrivateRuntime as PrivateRuntime,
     Profiler as Profiler,
     Progress as Progress,
+    RawModel as RawModel,
     ReportFormat as ReportFormat,
     Runtime as Runtime,
     SpeedMeter as SpeedMeter,
