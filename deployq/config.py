@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -226,17 +226,23 @@ class Setting(NamedTuple):
 
 def settings(config: Config) -> list[Setting]:
     """Every value that counts, and where it came from."""
-    rows = [
-        (_dotted(section, f.name), getattr(getattr(config, section), f.name), f.metadata["help"])
-        for section in ("paths", *SECTIONS)
-        for f in fields(getattr(config, section))
-    ]
+    found: list[Setting] = []
+    for section in ("paths", *SECTIONS):
+        record = getattr(config, section)
+        for f in fields(record):
+            found += _settings(config, _dotted(section, f.name), getattr(record, f.name), f)
     for section in NAMED_SECTIONS:
         for name, record in getattr(config, section).items():
-            rows += [
-                (f"{section}.{name}.{f.name}", getattr(record, f.name), f.metadata["help"])
-                for f in fields(record)
-            ]
-    return [
-        Setting(key, value, config.origins.get(key, "default"), text) for key, value, text in rows
-    ]
+            for f in fields(record):
+                found += _settings(config, f"{section}.{name}.{f.name}", getattr(record, f.name), f)
+    return found
+
+
+def _settings(config: Config, key: str, value: Any, of: Field[Any]) -> Iterator[Setting]:
+    """A value, or those of a table inside a table, each with its own origin or the table's."""
+    if not is_dataclass(value):
+        origin = config.origins.get(key) or config.origins.get(key.rpartition(".")[0], "default")
+        yield Setting(key, value, origin, of.metadata["help"])
+        return
+    for f in fields(value):
+        yield from _settings(config, f"{key}.{f.name}", getattr(value, f.name), f)

@@ -74,6 +74,7 @@ def test_it_pushes_from_a_clean_venv(clean_venv: Path, tmp_path: Path, tools_bin
 
     plugins = json.loads(deployq("plugins", "--json"))["plugins"]
     assert {p["name"]: p["error"] for p in plugins} == {
+        "converters": None,
         "llamacpp": None,
         "profilers": None,
         "runtimes": None,

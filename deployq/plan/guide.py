@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployq.ggml import padded
 from deployq.plan.budgets import default_reserve
 from deployq.plan.catalogue import CEILINGS
 from deployq.plan.memory import predict
@@ -99,7 +100,7 @@ def model_of(shape: Shape) -> ModelInfo:
         quantized=False,
         n_params=sum(tensor.n_elements for tensor in tensors),
         n_ctx_train=shape.n_ctx_train,
-        header_bytes=header,
+        header_bytes=padded(header),
         file_bytes=0,
         metadata={
             "llama.block_count": shape.layers,
