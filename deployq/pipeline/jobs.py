@@ -106,7 +106,9 @@ def make_job(work: Work, site: Site, wanted: Wanted, held: Sequence[TagRecord]) 
     """What a tag shall be on a server that holds these tags, and why that is to be done."""
     tag = wanted.rendered.tag
     entry, there = work.lock.find(str(tag), site.key), find_tag(held, tag)
-    return Job(site, wanted, changes(entry, wanted.fields, there.digest if there else None))
+    origin = work.prepared.origin
+    notes = {"source": origin.label} if origin and origin.label else {}
+    return Job(site, wanted, changes(entry, wanted.fields, there.digest if there else None), notes)
 
 
 # ---------------------------------------------------------------- reports

@@ -66,10 +66,10 @@ def prepare(
     """
     model = with_overrides(resolve_model(session.config, name), overrides)
     model = with_imatrix(model, overrides.imatrix)
-    origin = find_origin(model)
+    origin = find_origin(session, model)
     earlier = converted(session, origin) if origin.needs_conversion else None
     info = as_gguf(session, earlier, origin) if earlier else origin.info
-    require_full_precision(info, allow_requantize)
+    require_full_precision(info, allow_requantize, origin.label)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
     prepared = planned(session, model, origin, info, resolved, judge)
     if judge != "nothing":
@@ -85,7 +85,7 @@ def current_info(session: Session, model: Model) -> ModelInfo:
     Raises:
         ConfigError, SourceError: nothing is there, or it can't be used.
     """
-    origin = find_origin(model)
+    origin = find_origin(session, model)
     earlier = converted(session, origin) if origin.needs_conversion else None
     return as_gguf(session, earlier, origin) if earlier else origin.info
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from deployq import pipeline
 from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError, SourceError
+from deployq.pipeline.fetched import Fetched
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.settings import NAMED_SOURCES, ModelSettings
@@ -69,25 +71,28 @@ class Origin:
         return (*source_files(self.path), *base)
 
 
-def find_origin(model: Model) -> Origin:
+def find_origin(session: Session, model: Model) -> Origin:
     """Find the model in its source, and the base of an adapter.
 
     Raises:
         SourceError: there is no model, or it can't be used, or its base is not known.
         ConfigError: nothing is there.
+        ServerError: the source is a tag, and its server can't be asked.
     """
-    place, label = _fetched(model.source)
+    fetched = _fetched(session, model.source)
+    place = fetched.path
     if not place.exists():
         raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
     found = find_source(place)
     if found.kind == "adapter":
-        return _told(_adapter(model, found, label))
+        return _told(_adapter(session, model, found, fetched.label), fetched)
     info = inspect(found.path)
     dtype = "" if info.format == "gguf" else model.settings.dtype or info.dtype
-    return _told(Origin(found.path, info, model.settings, found, model.name, dtype, label=label))
+    origin = Origin(found.path, info, model.settings, found, model.name, dtype, label=fetched.label)
+    return _told(origin, fetched)
 
 
-def _told(origin: Origin) -> Origin:
+def _told(origin: Origin, fetched: Fetched) -> Origin:
     """The same, its info saying what was chosen and what is odd about it."""
     findings = cheap_findings(origin) if origin.needs_conversion else ()
     warnings = [
@@ -96,7 +101,7 @@ def _told(origin: Origin) -> Origin:
     ]
     info = replace(
         origin.info,
-        notes=(*origin.info.notes, *_choice(origin)),
+        notes=(*origin.info.notes, *fetched.notes, *_choice(origin)),
         warnings=(*origin.info.warnings, *warnings),
     )
     return replace(origin, info=info)
@@ -120,9 +125,9 @@ def _choice(origin: Origin) -> Iterator[str]:
             )
 
 
-def _adapter(model: Model, found: Found, label: str) -> Origin:
+def _adapter(session: Session, model: Model, found: Found, label: str) -> Origin:
     adapter = read_adapter(found.path)
-    base = _base(model, adapter)
+    base = _base(session, model, adapter)
     info = inspect(base)
     if info.format == "gguf":
         raise SourceError(
@@ -168,14 +173,13 @@ def _of_adapter(base: ModelInfo, folder: Path) -> ModelInfo:
     return replace(info, chat_template=template, eos_token=eos, stop_tokens=stops)
 
 
-def _base(model: Model, adapter: Adapter) -> Path:
+def _base(session: Session, model: Model, adapter: Adapter) -> Path:
     """The folder of an adapter's base: the one that is configured, else the one it names.
 
     A path in somebody's adapter_config.json counts only below the adapter's own parent folder.
     """
     if model.settings.base is not None:
-        place, _ = _fetched(model.settings.base)
-        return find_source(place).path
+        return find_source(_fetched(session, model.settings.base).path).path
     named = adapter.base
     if not named:
         raise SourceError(
@@ -193,7 +197,7 @@ def _base(model: Model, adapter: Adapter) -> Path:
             hint=f"--base {local if local.is_dir() else 'PATH'}, if that is the base",
         )
     revision = f"@{adapter.revision}" if adapter.revision else ""
-    return find_source(_fetched(Path(f"hf:{named}{revision}"))[0]).path
+    return find_source(_fetched(session, Path(f"hf:{named}{revision}")).path).path
 
 
 def _is_hub_name(name: str) -> bool:
@@ -201,12 +205,14 @@ def _is_hub_name(name: str) -> bool:
     return len(parts) == 2 and all(p and not p.startswith(".") for p in parts)
 
 
-def _fetched(source: Path) -> tuple[Path, str]:
-    """A source by name as a place on this machine, and the name with its revision."""
+def _fetched(session: Session, source: Path) -> Fetched:
+    """A source by name as a place on this machine."""
     text = str(source)
-    if not text.startswith(NAMED_SOURCES):
-        return source, ""
-    raise ConfigError(f"{text}: sources by name are not known to this version")
+    if text.startswith("ollama:"):
+        return pipeline.ollama_source(session, text)
+    if text.startswith(NAMED_SOURCES):
+        raise ConfigError(f"{text}: sources by name are not known to this version")
+    return Fetched(source)
 
 
 def cheap_findings(origin: Origin) -> Iterator[Finding]:
