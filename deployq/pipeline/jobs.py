@@ -107,7 +107,8 @@ def make_job(work: Work, site: Site, wanted: Wanted, held: Sequence[TagRecord]) 
     tag = wanted.rendered.tag
     entry, there = work.lock.find(str(tag), site.key), find_tag(held, tag)
     origin = work.prepared.origin
-    notes = {"source": origin.label} if origin and origin.label else {}
+    named = {"source": origin.label, "base": origin.base_label} if origin else {}
+    notes = {key: label for key, label in named.items() if label}
     return Job(site, wanted, changes(entry, wanted.fields, there.digest if there else None), notes)
 
 

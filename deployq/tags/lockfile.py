@@ -42,7 +42,7 @@ class LockEntry:
     `planned`, these are the `escalated`, both with commas between. Of a tag that a gate judged:
     `same_top` (a share), `kl` (nats, a lower bound), `perplexity_ratio`, against the baseline.
 
-    `source` is a source that was given by name, with the revision that was taken.
+    `source` is a source that was given by name, with the revision that was taken; so is `base`.
     """
 
     tag: str
@@ -73,6 +73,7 @@ class LockEntry:
     baseline_digest: str | None = None
     imatrix_digest: str | None = None
     source: str | None = None
+    base: str | None = None
 
     @property
     def key(self) -> Key:
