@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, and where deployq's own templates are."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def write_whole(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def template_dir() -> Path:
+    """deployq's own templates: inside the package in a wheel, at the top of a checkout."""
+    package = Path(__file__).parent
+    packed = package / "_templates"
+    return packed if packed.is_dir() else package.parent / "templates"

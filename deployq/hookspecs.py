@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         CheckType,
         Completer,
         Converter,
+        Engine,
         Json,
         Judge,
         Meter,
@@ -85,6 +86,12 @@ def deployq_completers() -> Iterable[Completer]:
 @hookspec
 def deployq_runtimes() -> Iterable[Runtime]:
     """Ways to get an Ollama endpoint."""
+    return ()
+
+
+@hookspec
+def deployq_engines() -> Iterable[Engine]:
+    """Ways to run a GGUF file directly, with no Ollama in between."""
     return ()
 
 

@@ -14,6 +14,10 @@ import pytest
 from tests.tiny import write_tiny_llama
 
 ROOT = Path(__file__).resolve().parent.parent
+TEMPLATES = [
+    f"deployq/_templates/{name}"
+    for name in ("Modelfile.j2", "report.html.j2", "compare.html.j2", "report.css")
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def test_it_holds_the_core_the_plugins_the_templates_and_nothing_else(wheel: Pat
     plugins = ("converters", "llamacpp", "profilers", "runtimes")
     assert tops == {"deployq", *(f"deployq_{name}" for name in plugins)}
     assert "deployq_converters/runner/main.py" in names
-    assert {"deployq/_templates/Modelfile.j2", "deployq/py.typed"} <= set(names)
+    assert set(TEMPLATES) | {"deployq/py.typed"} <= set(names)
     assert {f"deployq/{p}__init__.pyi" for p in ("", "types/", "report/", "source/")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

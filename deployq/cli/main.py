@@ -29,6 +29,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("show", "Show what a tag is made of."),
     "quality": ("quality", "Judge quants of a model against its own full precision."),
     "recommend": ("recommend", "Find the smallest quant per target that is not worse."),
+    "report": ("report", "Write a run as one HTML page, or as Markdown, JSON or JUnit XML."),
+    "compare": ("compare", "Show what got better or worse from one run to another."),
     "baseline": ("baseline", "Record the full-precision answers, or carry them elsewhere."),
     "verify": ("verify", "Run a suite of prompts against tags."),
     "measure": ("measure", "Measure quants on a text: perplexity and KL divergence."),
@@ -38,6 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Show what differs between two tags or generations."),
     "rollback": ("rollback", "Give tags the content that they had before."),
     "parity": ("parity", "Compare a tag's prompts with those of the model's own chat template."),
+    "diagnose": ("diagnose", "Tell whose fault it is that a tag fails: quant, template, model ..."),
     "remove": ("remove", "Remove tags from the server."),
     "prune": (
         "prune",

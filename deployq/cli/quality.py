@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def command(
         prepared = prepare(session, model, (), Overrides(quants=asked))
         subject = subject_of(session, prepared, suite_at(session, suite) if suite else None)
         margins = Margins(margin, How(jobs=jobs))
-        judged = quality_of(session, site, subject, asked, margins)
+        judged = replace(quality_of(session, site, subject, asked, margins), plan=prepared.plan)
         folder = keep_quality(session, judged)
         session.talk(f"kept in {folder}")
     if given["junit"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from deployq.errors import DoesNotFit, VerificationFailed
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.prepare import prepare
 from deployq.pipeline.quality import How
+from deployq.pipeline.quality_runs import keep_recommendations
 from deployq.pipeline.recommend import Margins, recommend, subject_of
 from deployq.pipeline.resolve import Overrides
 from deployq.plan.catalogue import COMMON
@@ -77,9 +80,18 @@ def command(
     with session_of(ctx, runtime__name=given["runtime"]) as session:
         prepared = prepare(session, model, targets, Overrides(quants=asked))
         subject = subject_of(session, prepared, suite_at(session, suite) if suite else None)
+        started, clock = datetime.now(UTC), time.monotonic()
         found = recommend(session, prepared, subject, Margins(margin, How(jobs=jobs)))
+        document = report.recommendations_document(
+            prepared.model.name,
+            found,
+            plan=prepared.plan,
+            started=started.isoformat(timespec="seconds"),
+            seconds=time.monotonic() - clock,
+        )
+        session.talk(f"kept in {keep_recommendations(session, document)}")
     if given["as_json"]:
-        show_json(report.recommendations_document(prepared.model.name, found))
+        show_json(document)
     else:
         for one in found:
             if given["markdown"]:

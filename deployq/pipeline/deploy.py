@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from deployq.errors import DeployqError, ServerError
@@ -17,6 +17,7 @@ from deployq.pipeline.fit import expected_of
 from deployq.pipeline.jobs import Built, Job, Work, failed_report, lock_entry, make_job
 from deployq.pipeline.locks import alone
 from deployq.pipeline.measuring import Measuring
+from deployq.pipeline.orders import Order
 from deployq.pipeline.servers import Site
 from deployq.pipeline.transaction import change_names
 from deployq.pipeline.trial import Trial, try_out
@@ -25,26 +26,12 @@ from deployq.tags.lockfile import Lockfile
 from deployq.tags.names import alias, quant_tag
 from deployq.tags.registry import clear_staging, forget, swap_of
 from deployq.tags.steps import Steps
-from deployq.types import StepStatus, TagReport, TargetPlan, TargetReport
+from deployq.types import StepStatus, TagReport, TargetReport
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Order:
-    """What one server shall get: the tags of its targets, and an alias for each target."""
-
-    site: Site
-    plans: tuple[TargetPlan, ...]
-    tags: tuple[Job, ...]
-    aliases: Mapping[str, Job]
-
-    @property
-    def jobs(self) -> tuple[Job, ...]:
-        return (*self.tags, *self.aliases.values())
-
-
-def deploy(work: Work, order: Order, built: Built) -> list[TargetReport]:
+def carry_out(work: Work, order: Order, built: Built) -> list[TargetReport]:
     """Carry out one server's order; what fails on a tag becomes its report.
 
     Raises:

@@ -19,10 +19,8 @@ from deployq.pipeline.ladder import next_better, what_it_takes, widened, with_qu
 from deployq.pipeline.measuring import Measuring
 from deployq.pipeline.servers import Site
 from deployq.pipeline.trial import Trial, try_out
-from deployq.pipeline.wanted import Wanted, wanted_alias, wanted_tag
-from deployq.plan.catalogue import CATALOGUE
+from deployq.pipeline.wanted import wanted_alias, wanted_tag
 from deployq.proof.gate import judge_quality
-from deployq.tags.lockfile import changes
 from deployq.tags.names import alias, quant_tag
 from deployq.types import GateRule, GateVerdict, TargetPlan
 
@@ -201,29 +199,3 @@ def _said(verdicts: Sequence[GateVerdict], problem: str) -> str:
         if not verdict.ok
     ]
     return "; ".join(["the gate says no", *said[-1:], *filter(None, [problem])])
-
-
-# ---------------------------------------------------------------- an earlier push
-
-
-def as_settled(work: Work, site: Site, plan: TargetPlan) -> TargetPlan:
-    """The plan as the gate settled it in an earlier push, where nothing has changed since."""
-    name = str(alias(work.prepared.model.name, plan.target.name))
-    entry = work.lock.find(name, site.key)
-    if entry is None or not entry.escalated or entry.planned != ",".join(plan.build):
-        return plan
-    build = tuple(entry.escalated.split(","))
-    wide = widened(work.session, work.prepared, plan)
-    fits = {c.quant for c in wide.candidates if c.verdict != "no"}
-    if not {*build, entry.quant} <= fits & CATALOGUE.keys():
-        return plan
-    tags = {quant: wanted_tag(work.session, work.subject, quant) for quant in build}
-    of = wanted_alias(work.session, work.subject, plan.target, tags[entry.quant])
-    if all(_as_locked(work, site, wanted) for wanted in (*tags.values(), of)):
-        return with_quants(wide, build, entry.quant)
-    return plan
-
-
-def _as_locked(work: Work, site: Site, wanted: Wanted) -> bool:
-    entry = work.lock.find(str(wanted.rendered.tag), site.key)
-    return entry is not None and not changes(entry, wanted.fields, entry.manifest_digest)

@@ -10,31 +10,28 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from deployq import pipeline
 from deployq.addresses import url_of
-from deployq.errors import ConfigError, DeployqError, DoesNotFit, ServerError, ServerRefused
-from deployq.pipeline.building import build_all, require_room
+from deployq.errors import ConfigError, DeployqError, DoesNotFit
 from deployq.pipeline.checks import suite_at
-from deployq.pipeline.convert import made_ready
-from deployq.pipeline.deploy import Order, deploy
-from deployq.pipeline.escalation import as_settled
 from deployq.pipeline.jobs import (
     Built,
     Options,
     Work,
-    make_job,
 )
 from deployq.pipeline.locked import require_locked
+from deployq.pipeline.orders import Order, make_orders
 from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
 from deployq.pipeline.projects import remember_project
 from deployq.pipeline.render import render_tag
-from deployq.pipeline.servers import Site, connect
+from deployq.pipeline.servers import connect
 from deployq.pipeline.session import Session
-from deployq.pipeline.wanted import wanted_alias, wanted_tag
+from deployq.pipeline.unchanged import has_nothing_to_do, unchanged_targets
 from deployq.plan.catalogue import CATALOGUE
+from deployq.report.documents import report_document
 from deployq.report.runs import new_run_dir, write_report
 from deployq.tags.lockfile import Lockfile
-from deployq.tags.versions import keeps_weights
 from deployq.types import Report, StepResult, TagReport, TargetPlan, TargetReport
 
 
@@ -51,7 +48,8 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
         DeployqError: what concerns every target.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    prepared = made_ready(session, prepared)
+    if prepared.info.format != "gguf":
+        prepared = pipeline.made_ready(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)
     session.plugins.hook.deployq_push_started(plan=prepared.plan)
@@ -66,6 +64,8 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
         run_dir=work.run_dir,
     )
     write_report(work.run_dir, report)
+    if not unchanged(report):  # such a push is done in no time; `deployq report` writes the page
+        pipeline.write_page(work.run_dir, report_document(report))
     session.plugins.hook.deployq_push_finished(report=report)
     return report
 
@@ -130,18 +130,25 @@ def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
     """Connect, see what is to do, build it, and deploy it, server by server."""
     plans = [plan for plan in work.prepared.plan.targets if plan.chosen]
     sites, unreached = connect(work.session, [plan.target.host for plan in plans], stack)
-    orders, lost = _orders(work, plans, sites)
+    orders, lost = make_orders(work, plans, sites)
     lost |= unreached
     jobs = [job for order in orders.values() for job in order.jobs]
     if work.options.locked:
         require_locked(work, jobs)
-    require_room(work, {host: order.tags for host, order in orders.items()})
-    built = build_all(work, [job.rendered.quant for job in jobs if job.why])
-    done = {report.target: report for report in _deploy_all(work, list(orders.values()), built)}
+    done = {report.target: report for report in _carried_out(work, orders)}
     return tuple(
         done.get(plan.target.name) or _lost_target(work, plan, _why_lost(plan, lost))
         for plan in work.prepared.plan.targets
     )
+
+
+def _carried_out(work: Work, orders: Mapping[str | None, Order]) -> list[TargetReport]:
+    """Every server's reports; where nothing is to do, what does it is not even imported."""
+    if all(has_nothing_to_do(work, order) for order in orders.values()):
+        return [report for order in orders.values() for report in unchanged_targets(work, order)]
+    pipeline.require_room(work, {host: order.tags for host, order in orders.items()})
+    wanted = [job.rendered.quant for order in orders.values() for job in order.jobs if job.why]
+    return _deploy_all(work, list(orders.values()), pipeline.build_all(work, wanted))
 
 
 def _deploy_all(work: Work, orders: Sequence[Order], built: Built) -> list[TargetReport]:
@@ -156,62 +163,13 @@ def _deploy_all(work: Work, orders: Sequence[Order], built: Built) -> list[Targe
 def _deployed(work: Work, order: Order, built: Built) -> Sequence[TargetReport]:
     """One server's reports; what concerns the whole server is that of each of its targets."""
     try:
-        return deploy(work, order, built)
+        return pipeline.carry_out(work, order, built)
     except DeployqError as exc:
         return [_lost_target(work, plan, exc) for plan in order.plans]
 
 
 def _why_lost(plan: TargetPlan, lost: Mapping[str | None, DeployqError]) -> DeployqError:
     return lost[plan.target.host] if plan.chosen else DoesNotFit(plan.why)
-
-
-def _orders(
-    work: Work, plans: Sequence[TargetPlan], sites: Mapping[str | None, Site]
-) -> tuple[dict[str | None, Order], dict[str | None, DeployqError]]:
-    """Every server's order; and why there is none, where a server went away or takes none."""
-    orders: dict[str | None, Order] = {}
-    lost: dict[str | None, DeployqError] = {}
-    for host, site in sites.items():
-        try:
-            orders[host] = _order(work, site, [p for p in plans if p.target.host == host])
-        except ServerError as exc:
-            lost[host] = exc
-    return orders, lost
-
-
-def _require_adapters(work: Work, site: Site) -> None:
-    """Since Ollama 0.34.1 an adapter can't be attached any more.
-
-    Raises:
-        ServerRefused: there is one to attach, and the server is newer.
-    """
-    version = site.endpoint.version
-    attached = any(part.kind == "adapter" for part in work.prepared.info.parts)
-    if attached and keeps_weights(version):
-        raise ServerRefused(
-            f"{site.server.url}: Ollama {version or 'of an unknown version'} takes no LoRA "
-            "adapters: since 0.34.1 they are refused",
-            hint='adapter = "merge" under [models.NAME] (the default), or an Ollama before 0.34.1',
-        )
-
-
-def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
-    """What one server shall get: each quant tag once, and an alias for each target."""
-    _require_adapters(work, site)
-    held, session, subject = site.server.tags(), work.session, work.subject
-    plans = [as_settled(work, site, plan) for plan in plans]
-    quants = dict.fromkeys(quant for plan in plans for quant in plan.build)
-    tags = {quant: wanted_tag(session, subject, quant) for quant in quants}
-    aliases = {
-        plan.target.name: wanted_alias(session, subject, plan.target, tags[plan.chosen or ""])
-        for plan in plans
-    }
-    return Order(
-        site=site,
-        plans=tuple(plans),
-        tags=tuple(make_job(work, site, tag, held) for tag in tags.values()),
-        aliases={target: make_job(work, site, alias, held) for target, alias in aliases.items()},
-    )
 
 
 # ---------------------------------------------------------------- the report
@@ -231,6 +189,12 @@ def _lost_target(work: Work, plan: TargetPlan, error: DeployqError) -> TargetRep
         hint=error.hint,
         exit_code=error.exit_code,
     )
+
+
+def unchanged(report: Report) -> bool:
+    """Whether there was nothing to do."""
+    tags = (tag for t in report.targets for tag in (*t.tags, *filter(None, [t.alias])))
+    return report.exit_code == 0 and all(tag.status == "unchanged" for tag in tags)
 
 
 def failures(report: Report) -> Iterable[TagReport]:

@@ -11,7 +11,16 @@ from typing import TypeVar, cast
 from deployq.config import Config
 from deployq.digests import DigestCache
 from deployq.plugins import Named, Plugins, load_plugins
-from deployq.types import Backend, Converter, Judge, Profiler, Progress, Runtime, no_progress
+from deployq.types import (
+    Backend,
+    Converter,
+    Engine,
+    Judge,
+    Profiler,
+    Progress,
+    Runtime,
+    no_progress,
+)
 
 N = TypeVar("N", bound=Named)
 
@@ -66,6 +75,9 @@ class Session:
 
     def backends(self) -> dict[str, Backend]:
         return cast("dict[str, Backend]", self.plugins.named("deployq_backends"))
+
+    def engines(self) -> dict[str, Engine]:
+        return cast("dict[str, Engine]", self.plugins.named("deployq_engines"))
 
     def converters(self) -> dict[str, Converter]:
         return cast("dict[str, Converter]", self.plugins.named("deployq_converters"))

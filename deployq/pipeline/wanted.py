@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from deployq import pipeline
 from deployq.artifacts.store import artifact_key
 from deployq.pipeline.gating import gate_digest
-from deployq.pipeline.importance import imatrix_key
+from deployq.pipeline.matrices import uses_imatrix
 from deployq.pipeline.prepare import choose_backend
 from deployq.pipeline.render import Rendered, render_alias, render_tag
 from deployq.pipeline.resolve import Model
@@ -71,7 +72,9 @@ def wanted_alias(session: Session, subject: Subject, target: Target, of: Wanted)
 def artifact_key_of(session: Session, subject: Subject, quant: str) -> str:
     """The key of the artifact that a push would use for this quant."""
     backend = choose_backend(session, subject.info, quant)
-    imatrix = imatrix_key(session, subject.model, subject.source_digest, quant)
+    imatrix = ""
+    if uses_imatrix(subject.model, quant):
+        imatrix = pipeline.imatrix_key(session, subject.model, subject.source_digest, quant)
     version = backend.health().version
     return artifact_key(subject.source_digest, quant, backend.name, version, imatrix)
 

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rapidfuzz.distance import Levenshtein
-
 from deployq import proof
 from deployq.proof.checks import Check, first_difference, quote, read_json
 from deployq.types import Answer, CheckType, Json, Prompt, Verdict
@@ -48,7 +46,7 @@ def _similar(answer: Answer, params: Any) -> str:
     wanted = [table["to"]] if isinstance(table["to"], str) else table["to"]
     least = table.get("least", DEFAULT_SIMILARITY)
     found = answer.text.strip()
-    scores = {text: Levenshtein.normalized_similarity(found, text.strip()) for text in wanted}
+    scores = {text: proof.similarity(found, text.strip()) for text in wanted}
     nearest = max(scores, key=lambda text: scores[text])
     if scores[nearest] >= least:
         return ""

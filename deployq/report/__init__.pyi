@@ -1,6 +1,13 @@
 """Where each name of `deployq.report` stands; imported when it is asked for."""
 
+from .comparison_page import comparison_page as comparison_page
+from .comparison_view import (
+    comparison_document as comparison_document,
+    comparison_view as comparison_view,
+)
 from .console import show as show, stderr as stderr, talk as talk
+from .diagnosis_document import diagnosis_document as diagnosis_document
+from .diagnosis_view import diagnosis_view as diagnosis_view
 from .documents import (
     explanation_document as explanation_document,
     plan_document as plan_document,
@@ -30,6 +37,7 @@ from .junit import (
     verifications_junit as verifications_junit,
 )
 from .lines import draw as draw
+from .page import run_page as run_page
 from .parity_document import parity_document as parity_document
 from .parity_view import parity_view as parity_view
 from .measure_view import (
@@ -69,6 +77,7 @@ from .quality_view import (
     recommendation_markdown as recommendation_markdown,
     recommendation_view as recommendation_view,
 )
+from .run_reading import read_run as read_run
 from .runs import write_text as write_text
 from .storage_view import (
     cache_document as cache_document,

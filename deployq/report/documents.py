@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ModelInfo,
         Offload,
         Plan,
+        Prompt,
         PromptResult,
         Report,
         StepResult,
@@ -72,14 +73,24 @@ def report_document(report: Report) -> Document:
     """What `deployq push --json` prints, and what report.json of a run holds."""
     return {
         "schema": SCHEMA,
+        "kind": "push",
         "model": report.model,
         "started": report.started,
         "seconds": _seconds(report.seconds),
         "exit_code": report.exit_code,
         "run_dir": None if report.run_dir is None else str(report.run_dir),
         "targets": [_target_report(target) for target in report.targets],
+        "prompts": prompts_asked(
+            tag.verification for t in report.targets for tag in t.tags if tag.verification
+        ),
         "plan": plan_document(report.plan),
     }
+
+
+def prompts_asked(verifications: Iterable[Verification]) -> list[Document]:
+    """Every prompt of some verifications, once, with its messages."""
+    asked = {r.prompt.name: r.prompt for found in verifications for r in found.results}
+    return [{"name": name, "messages": _messages(prompt)} for name, prompt in asked.items()]
 
 
 def verifications_document(verifications: Iterable[Verification]) -> Document:
@@ -271,6 +282,8 @@ def _prompt(result: PromptResult) -> Document:
     return {
         "name": result.prompt.name,
         "ok": result.ok,
+        "answer": None if answer is None else answer.text,
+        "done_reason": None if answer is None else answer.done_reason,
         "tokens": None if answer is None else answer.tokens,
         "seconds": None if answer is None else _seconds(answer.wall_seconds),
     }
@@ -280,7 +293,7 @@ def _failed(result: PromptResult) -> Document:
     answer = result.answer
     return {
         "name": result.prompt.name,
-        "messages": [{"role": m.role, "content": m.content} for m in result.prompt.messages],
+        "messages": _messages(result.prompt),
         "answer": None if answer is None else answer.text,
         "done_reason": None if answer is None else answer.done_reason,
         "failures": [
@@ -289,6 +302,10 @@ def _failed(result: PromptResult) -> Document:
             if not verdict.ok
         ],
     }
+
+
+def _messages(prompt: Prompt) -> list[Document]:
+    return [{"role": m.role, "content": m.content} for m in prompt.messages]
 
 
 def _seconds(seconds: float) -> float:

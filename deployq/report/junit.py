@@ -42,12 +42,12 @@ class Case:
 
 def verifications_junit(found: Iterable[Verification]) -> str:
     """A suite per tag, a case per prompt; a tag that passes its threshold fails nothing."""
-    return _document("verify", ((one.tag, list(_verification(one))) for one in found))
+    return document("verify", ((one.tag, list(_verification(one))) for one in found))
 
 
 def quality_junit(report: QualityReport) -> str:
     """A suite per tag: its gate, its decisions, and the prompts that only it fails."""
-    return _document(
+    return document(
         f"quality {report.model}",
         ((one.quality.tag, list(_evidence(one))) for one in report.evidence),
     )
@@ -55,7 +55,7 @@ def quality_junit(report: QualityReport) -> str:
 
 def push_junit(report: Report) -> str:
     """A suite per target: its tags, the gate's rules, and each tag's prompts."""
-    return _document(
+    return document(
         f"push {report.model}",
         ((f"{report.model} on {t.target}", list(_target(t))) for t in report.targets),
     )
@@ -143,7 +143,7 @@ def _why(result: PromptResult) -> str:
 # ---------------------------------------------------------------- XML
 
 
-def _document(name: str, suites: Iterable[tuple[str, list[Case]]]) -> str:
+def document(name: str, suites: Iterable[tuple[str, list[Case]]]) -> str:
     root = ET.Element("testsuites", name=clean(name))
     for title, cases in suites:
         suite = ET.SubElement(root, "testsuite", {"name": clean(title), **_counts(cases)})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from deployq.report.documents import SCHEMA
+from deployq.report.documents import SCHEMA, plan_document, prompts_asked
 from deployq.report.quality_figures import Document, estimate_figures, quality_figures
-from deployq.types import Baseline, Decision, Evidence, QualityReport, Recommendation
+from deployq.types import Baseline, Decision, Evidence, Plan, QualityReport, Recommendation
 
 
 def quality_document(report: QualityReport) -> Document:
@@ -22,15 +22,32 @@ def quality_document(report: QualityReport) -> Document:
         "baseline": _baseline(report.baseline),
         "tags": [_evidence(one) for one in report.evidence],
         "remarks": list(report.remarks),
+        "prompts": prompts_asked(one.quality.verification for one in report.evidence),
+        "plan": plan_document(report.plan) if report.plan else None,
     }
 
 
-def recommendations_document(model: str, found: Iterable[Recommendation]) -> Document:
-    """What is recommended per target."""
+def recommendations_document(
+    model: str,
+    found: Sequence[Recommendation],
+    *,
+    plan: Plan | None = None,
+    started: str = "",
+    seconds: float = 0.0,
+) -> Document:
+    """What is recommended per target.
+
+    Args:
+        plan: the plan of these targets.
+        started: UTC, ISO 8601.
+    """
+    judged = [one.quality.verification for each in found for one in each.evidence]
     return {
         "schema": SCHEMA,
         "kind": "recommendation",
         "model": model,
+        "started": started,
+        "seconds": round(seconds, 1),
         "targets": [
             {
                 "name": one.target,
@@ -42,6 +59,8 @@ def recommendations_document(model: str, found: Iterable[Recommendation]) -> Doc
             }
             for one in found
         ],
+        "prompts": prompts_asked(judged),
+        "plan": plan_document(plan) if plan else None,
     }
 
 

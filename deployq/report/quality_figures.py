@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from deployq.types import (
         Agreement,
@@ -45,6 +45,7 @@ def quality_figures(quality: Quality) -> Document:
 def _checks(verification: Verification, baseline: Verification | None) -> Document:
     before: Mapping[str, Any] = {r.prompt.name: r for r in baseline.results} if baseline else {}
     return {
+        "suite": verification.suite,
         "passed": verification.passed,
         "total": len(verification.results),
         "baseline_passed": baseline.passed if baseline else None,
@@ -59,6 +60,9 @@ def _checks(verification: Verification, baseline: Verification | None) -> Docume
                 "baseline_answer": before[result.prompt.name].answer.text
                 if result.prompt.name in before and before[result.prompt.name].answer
                 else None,
+                "done_reason": result.answer.done_reason if result.answer else None,
+                "tokens": result.answer.tokens if result.answer else None,
+                "seconds": round(result.answer.wall_seconds, 3) if result.answer else None,
                 "failed": {v.check: v.reason for v in result.verdicts if not v.ok},
             }
             for result in verification.results
@@ -68,6 +72,7 @@ def _checks(verification: Verification, baseline: Verification | None) -> Docume
 
 def _agreement(found: Agreement) -> Document:
     return {
+        "baseline_digest": found.baseline_digest,
         "compared": found.compared,
         "scored": found.scored,
         "left_out": found.left_out,
@@ -96,7 +101,9 @@ def _prompt(one: PromptAgreement) -> Document:
         "first_difference": one.first_difference,
         "positions": len(one.positions),
         "same_top": sum(bool(p.same_top) for p in one.positions),
-        "kl": _number(sum(p.kl or 0.0 for p in scored) / len(scored)) if scored else None,
+        "scored": len(scored),
+        "kl": _mean([p.kl or 0.0 for p in scored]),
+        "excess_nll": _mean([(p.nll or 0.0) - (p.baseline_nll or 0.0) for p in scored]),
         "requests": one.requests,
         "tokens": one.tokens,
         "retries": one.retries,
@@ -111,6 +118,10 @@ def estimate_figures(estimate: Estimate) -> Document:
         "high": _number(estimate.high),
         "confidence": estimate.confidence,
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return _number(sum(values) / len(values)) if values else None
 
 
 def _number(value: float | None) -> float | None:

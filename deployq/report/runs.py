@@ -1,4 +1,4 @@
-"""A folder for each push: `.deployq/runs/<UTC time>/` with its report.json."""
+"""A folder for each run: `.deployq/runs/<UTC time>/` with its document and its page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from deployq.report.documents import report_document
 from deployq.types import Report
 
 REPORT_NAME = "report.json"
+QUALITY_NAME = "quality.json"
+RECOMMENDATION_NAME = "recommendation.json"
+PAGE_NAME = "report.html"
 
 
 def new_run_dir(root: Path, when: datetime) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from deployq.tags.names import TagName, same_name
+from deployq.tags.names import STAGING, TagName, same_name
 from deployq.tags.parameters import Value
 from deployq.types import Answer, Piece, TokenStep
 
@@ -70,6 +70,12 @@ class Loaded:
 def find_tag(held: Iterable[TagRecord], name: TagName | str) -> TagRecord | None:
     """The tag of that name among those that a server holds, letter case aside."""
     return next((record for record in held if same_name(record.name, str(name))), None)
+
+
+def staged_names(held: Iterable[TagRecord], model: str) -> list[str]:
+    """The names among them under which a push tries out a model's tags."""
+    prefix = f"{STAGING}/{model}:".lower()
+    return [record.name for record in held if record.name.lower().startswith(prefix)]
 
 
 def expect(answer: Any, key: str, kind: type[T]) -> T:

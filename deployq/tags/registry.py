@@ -19,8 +19,8 @@ from deployq.tags.blobs import Placed, mtime_kept, place_blob
 from deployq.tags.history import beyond, generations, kept_name
 from deployq.tags.journal import Swap
 from deployq.tags.modelfile import Modelfile
-from deployq.tags.names import STAGING, TagName, staging_name
-from deployq.tags.records import TagRecord, find_tag
+from deployq.tags.names import TagName, staging_name
+from deployq.tags.records import TagRecord, find_tag, staged_names
 from deployq.tags.server import Server
 from deployq.tags.steps import Steps
 from deployq.types import Artifact, Part, Progress, no_progress
@@ -135,8 +135,7 @@ def discard(server: Server, staging: TagName) -> None:
 
 def clear_staging(server: Server, model: str) -> list[str]:
     """Remove what an earlier push of a model left staged; gives the names."""
-    prefix = f"{STAGING}/{model}:".lower()
-    left = [record.name for record in server.tags() if record.name.lower().startswith(prefix)]
+    left = staged_names(server.tags(), model)
     for name in left:
         discard(server, TagName.parse(name))
     return left

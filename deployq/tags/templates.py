@@ -22,8 +22,8 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
-import deployq
 from deployq.errors import ModelfileError
+from deployq.files import template_dir
 from deployq.tags.modelfile import quote
 from deployq.types import Json
 
@@ -42,13 +42,6 @@ _FAULTS = (
 )
 
 
-def builtin_template_dir() -> Path:
-    """deployq's own templates: inside the package in a wheel, at the top of a checkout."""
-    package = Path(deployq.__file__).parent
-    packed = package / "_templates"
-    return packed if packed.is_dir() else package.parent / "templates"
-
-
 def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
     """A Jinja2 environment that looks for templates in `folders`, then in deployq's own.
 
@@ -56,7 +49,7 @@ def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
     """
     env = SandboxedEnvironment(
         loader=jinja2.ChoiceLoader(
-            [jinja2.FileSystemLoader([*folders, builtin_template_dir()]), _FileLoader()]
+            [jinja2.FileSystemLoader([*folders, template_dir()]), _FileLoader()]
         ),
         undefined=jinja2.StrictUndefined,
         autoescape=False,

@@ -19,6 +19,22 @@ from .base import (
     SourceFormat as SourceFormat,
     StepStatus as StepStatus,
 )
+from .comparison import (
+    ChangeVerdict as ChangeVerdict,
+    FigureChange as FigureChange,
+    FigureName as FigureName,
+    RunComparison as RunComparison,
+    TagChange as TagChange,
+)
+from .diagnosis import (
+    Cause as Cause,
+    Clue as Clue,
+    Confidence as Confidence,
+    Diagnosis as Diagnosis,
+    Ruling as Ruling,
+    Rung as Rung,
+    RungName as RungName,
+)
 from .explanation import Explanation as Explanation, TensorGroup as TensorGroup, Term as Term
 from .generations import (
     Generation as Generation,
@@ -88,12 +104,14 @@ from .protocols import (
     ComparingMeter as ComparingMeter,
     Completer as Completer,
     Converter as Converter,
+    Engine as Engine,
     Judge as Judge,
     MeasuringProfiler as MeasuringProfiler,
     Meter as Meter,
     PrivateRuntime as PrivateRuntime,
     Profiler as Profiler,
     Progress as Progress,
+    RawModel as RawModel,
     ReportFormat as ReportFormat,
     Runtime as Runtime,
     SpeedMeter as SpeedMeter,
@@ -134,6 +152,17 @@ from .report import (
     StepResult as StepResult,
     TagReport as TagReport,
     TargetReport as TargetReport,
+)
+from .run import (
+    Run as Run,
+    RunAgreement as RunAgreement,
+    RunAnswer as RunAnswer,
+    RunFit as RunFit,
+    RunKind as RunKind,
+    RunPrompt as RunPrompt,
+    RunTag as RunTag,
+    RunTarget as RunTarget,
+    Standing as Standing,
 )
 from .source import ModelInfo as ModelInfo, TensorInfo as TensorInfo
 from .together import Share as Share, TogetherPlan as TogetherPlan

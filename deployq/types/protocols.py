@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deployq.types.measuring import Comparison, MeterText, SpeedOptions, Speeds, TextOptions
     from deployq.types.plan import Memory, QuantSize
     from deployq.types.quality import Piece
-    from deployq.types.report import Report
+    from deployq.types.run import Run
     from deployq.types.verification import Answer, Message, Prompt, Verdict
 
 
@@ -242,13 +242,46 @@ class StoringRuntime(Protocol):
     def models_dir(self, folder: Path) -> Path | None: ...
 
 
+class RawModel(Protocol):
+    """A model that was loaded by an `Engine`."""
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        options: Mapping[str, Json],
+        format: Json = None,
+        timeout_seconds: float,
+    ) -> Answer:
+        """Continue a prompt as it is, special tokens in it read as such.
+
+        `options` and `format` are Ollama's. The tokens generated stand in the answer's
+        `raw["logprobs"]`, each with its text under "token", as Ollama gives them: "" for one that
+        has none.
+        """
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs a GGUF file directly: no server of models, no template of its own.
+
+    `load(weights, n_ctx)` gives a context manager: the model is in memory inside it.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def load(self, weights: Path, n_ctx: int) -> AbstractContextManager[RawModel]: ...
+
+
 class ReportFormat(Protocol):
-    """Writes a report in some format."""
+    """Writes a run in some format; `suffix` is that of its files, dot included."""
 
     name: str
     suffix: str
 
-    def render(self, report: Report) -> str: ...
+    def render(self, run: Run) -> str: ...
 
 
 class Tracer(Protocol):

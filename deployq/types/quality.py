@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deployq.types.base import Json
+from deployq.types.plan import Plan
 from deployq.types.verification import Verification
 
 Call = Literal["not worse", "worse", "undecided"]
@@ -351,7 +352,10 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """Several tags of one model against one baseline, best first."""
+    """Several tags of one model against one baseline, best first.
+
+    `plan` is the plan of the model's targets with these quants.
+    """
 
     model: str
     suite: str
@@ -360,3 +364,4 @@ class QualityReport:
     remarks: tuple[str, ...] = ()
     started: str = ""
     seconds: float = 0.0
+    plan: Plan | None = None

@@ -43,6 +43,7 @@ def test_a_push_leaves_tags_aliases_lockfile_and_report(pushed: Project) -> None
     assert "tiny:q4_k_m" in (pushed.folder / "deployq.lock").read_text()
     (run,) = (pushed.folder / ".deployq" / "runs").iterdir()
     assert json.loads((run / "report.json").read_text())["exit_code"] == 0
+    assert "<h1><bdi>Pushed Q8_0 and Q4_K_M</bdi></h1>" in (run / "report.html").read_text()
     shown = (run / "tiny-laptop.Modelfile").read_text()
     assert "PARAMETER num_ctx 512" in shown
     assert not [name for name in listed(pushed, "--all") if "staging" in name]

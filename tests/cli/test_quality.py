@@ -79,7 +79,12 @@ def test_quality_then_recommend_then_a_baseline_that_travels(
         <= 1.2 * (tags["Q8_0"]["agreement"]["cost"]["plain_tokens"])
     )
     kept = next((project / ".deployq" / "runs").glob("*/quality.json"))
-    assert json.loads(kept.read_text())["model"] == "task-api"
+    document = json.loads(kept.read_text())
+    assert document["model"] == "task-api"
+    assert [one["name"] for one in document["prompts"]] == [f"p{n}" for n in range(6)]
+    assert {one["name"] for one in document["plan"]["targets"]} == {"laptop", "none"}
+    page = kept.with_name("report.html").read_text()
+    assert "<h1><bdi>Q4_K_M is the smallest that holds; Q2_K does not</bdi></h1>" in page
     _recommend(capsys)
     _baseline(project, capsys)
 
@@ -87,8 +92,12 @@ def test_quality_then_recommend_then_a_baseline_that_travels(
 def _recommend(capsys: pytest.CaptureFixture[str]) -> None:
     quants = "Q8_0,Q6_K,Q4_K_M,Q2_K"
     code = run(["-q", "recommend", "task-api", "--targets", "laptop", "--quants", quants, "--json"])
-    found = json.loads(capsys.readouterr().out)["targets"][0]
+    document = json.loads(capsys.readouterr().out)
+    found = document["targets"][0]
     assert code == 0
+    kept = max(Path(".deployq", "runs").glob("*/recommendation.json"))
+    assert json.loads(kept.read_text()) == document
+    assert "Q4_K_M for laptop" in kept.with_name("report.html").read_text()
     assert found["chosen"] == "Q4_K_M"
     assert len(found["tags"]) <= 3
     judged = {tag["quant"]: tag["holds"] for tag in found["tags"]}

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from deployq.errors import ModelfileError
+from deployq.files import template_dir
 from deployq.tags.modelfile import parse
 from deployq.tags.templates import (
-    builtin_template_dir,
     context,
     environment,
     render_modelfile,
@@ -70,7 +70,7 @@ def test_a_family_has_its_makers_settings_unless_the_user_has_others(name: str) 
 
 
 def test_every_built_in_template_renders() -> None:
-    for file in builtin_template_dir().glob("Modelfile*.j2"):
+    for file in template_dir().glob("Modelfile*.j2"):
         assert parse(render_modelfile(environment(), file.name, variables())).from_
 
 

@@ -35,14 +35,16 @@ class Serving:
     log: Path
     name: str
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+    def ask(
+        self, path: str, body: Mapping[str, Any], timeout_seconds: float = ANSWER_SECONDS
+    ) -> Any:
         """Post a JSON body; gives the JSON that is answered.
 
         Raises:
             BackendError: it refused, broke off, or took too long.
         """
         try:
-            with httpx.Client(trust_env=False, timeout=ANSWER_SECONDS) as client:
+            with httpx.Client(trust_env=False, timeout=timeout_seconds) as client:
                 answer = client.post(f"{self.url}{path}", json=dict(body))
         except httpx.HTTPError as exc:
             raise BackendError(

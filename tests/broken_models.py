@@ -1,0 +1,81 @@
+"""Copies of a GGUF with one fault made on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+# What is told anew by the writer itself.
+_WRITERS_OWN = ("GGUF.version", "GGUF.tensor_count", "GGUF.kv_count", "general.architecture")
+
+
+def copy_gguf(
+    source: Path,
+    path: Path,
+    *,
+    fields: Mapping[str, Any] | None = None,
+    tensor: Callable[[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda _, data: data,
+) -> Path:
+    """Write a GGUF anew with other values of some fields, or with other weights."""
+    reader = gguf.GGUFReader(source)
+    architecture = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(path, architecture)
+    for name, field in reader.fields.items():
+        if name in _WRITERS_OWN:
+            continue
+        value = (fields or {}).get(name, field.contents())
+        sub_type = field.types[1] if len(field.types) > 1 else None
+        writer.add_key_value(name, value, field.types[0], sub_type)
+    for one in reader.tensors:
+        data = tensor(one.name, np.array(one.data))
+        writer.add_tensor(one.name, data, raw_dtype=one.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def without_end_mark(source: Path, path: Path) -> Path:
+    """A model whose end of an answer has another name, and is no end token of the header."""
+    reader = gguf.GGUFReader(source)
+    template = reader.fields["tokenizer.chat_template"].contents()
+    tokens = reader.fields["tokenizer.ggml.tokens"].contents()
+    return copy_gguf(
+        source,
+        path,
+        fields={
+            "tokenizer.chat_template": template.replace("<|im_end|>", "<|fin|>"),
+            "tokenizer.ggml.tokens": [t.replace("<|im_end|>", "<|fin|>") for t in tokens],
+            "tokenizer.ggml.eos_token_id": 3,
+        },
+    )
+
+
+def damaged(source: Path, path: Path, name: str) -> Path:
+    """A model of whose tensors one was overwritten with noise."""
+    noise = np.random.default_rng(7)
+
+    def overwritten(tensor: str, data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if tensor != name:
+            return data
+        return np.frombuffer(noise.bytes(data.nbytes), data.dtype).reshape(data.shape)
+
+    return copy_gguf(source, path, tensor=overwritten)
+
+
+def overwrite(path: Path, name: str) -> None:
+    """Overwrite a tensor's bytes in place, whatever the file's mode."""
+    reader = gguf.GGUFReader(path)
+    found = next(t for t in reader.tensors if t.name == name)
+    start, size = int(found.data_offset), int(found.n_bytes)
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(np.random.default_rng(7).bytes(size))
+    path.chmod(mode)
