@@ -154,8 +154,9 @@ def _stop(case: Case) -> Iterator[Fault]:
         f"an answer ends in {end!r} by the model's own template, which neither the engine nor a "
         f"stop parameter knows: it stops at {known}, so answers may run on",
         (MANY,),
-        f"parameters = {{ stop = [{_toml(_first_mark(end))}] }} under [models.NAME] of "
-        "deployq.toml; or set the right eos_token and convert again",
+        "set the right eos_token and convert again (deployq diagnose TAG finds its id); where the "
+        f"mark is plain text and no token of its own: parameters = {{ stop = "
+        f"[{_toml(_first_mark(end))}] }} under [models.NAME] of deployq.toml",
     )
 
 
