@@ -19,6 +19,8 @@ HOMES = {  # third-party library -> the parts that may import it
     "httpx": ("tags",),
     "requests": ("tags",),
     "keyring": ("tags",),
+    "huggingface_hub": ("source",),
+    "httpx2": ("source",),
     "psutil": (),
     "pynvml": (),
     "jsonschema": ("proof",),

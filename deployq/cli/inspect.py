@@ -36,7 +36,7 @@ def command(
     with session_of(ctx, quiet=True) as session:
         overrides = Overrides(base=Path(base).expanduser() if base else None, allow=allow)
         named = with_overrides(resolve_model(session.config, model), overrides)
-        info = current_info(session, named)
+        info = current_info(session, named, "outline")
     groups = tensor_groups(info, [tensor.type for tensor in info.tensors])
     unknown = upper_bound_reason(info)
     if as_json:

@@ -98,6 +98,7 @@ def command(
                 overrides,
                 allow_requantize=allow_requantize,
                 judge="all" if judge else "nothing",
+                reach="outline",
             )
             for model in models
         ]

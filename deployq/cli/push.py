@@ -97,6 +97,7 @@ def command(
         imatrix=imatrix,
         base=Path(base).expanduser() if base else None,
         allow=allow,
+        locked=locked,
     )
     with session_of(ctx, plugins__backend=backend, runtime__name=runtime) as session:
         prepared = prepare(
@@ -106,6 +107,7 @@ def command(
             overrides,
             allow_requantize=allow_requantize,
             judge="nothing" if dry_run else "sizes",
+            reach="outline" if dry_run else "download",
         )
         if dry_run:
             show_plan(prepared.plan, as_json)

@@ -160,7 +160,7 @@ class Gate:
         tag = self._job(plan.chosen or "").wanted
         wanted = wanted_alias(work.session, work.subject, plan.target, tag)
         job = make_job(work, self.site, wanted, self.site.server.tags())
-        return replace(job, notes=settled.notes)
+        return replace(job, notes={**job.notes, **settled.notes})
 
     def _with(self, quant: str) -> Built:
         """What is built, with this quant, which may have taken another's place."""

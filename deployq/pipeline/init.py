@@ -68,7 +68,9 @@ class Answers:
 
 def look(session: Session, folder: Path) -> Scene:
     """Look at a folder and at this machine; only headers are read."""
-    models = sorted(_models(folder), key=lambda model: (bool(model.problem), str(model.path)))
+    models = sorted(
+        _models(session, folder), key=lambda model: (bool(model.problem), str(model.path))
+    )
     profilers = session.profilers().values()
     return Scene(
         folder=folder,
@@ -94,7 +96,7 @@ def config_text(scene: Scene, answers: Answers) -> str:
 # ---------------------------------------------------------------- looking
 
 
-def _models(folder: Path) -> Iterator[FoundModel]:
+def _models(session: Session, folder: Path) -> Iterator[FoundModel]:
     seen: set[Path] = set()
     for path in _walk(folder, DEPTH):
         if path.suffix == ".gguf" and not path.name.startswith("mmproj"):
@@ -103,16 +105,16 @@ def _models(folder: Path) -> Iterator[FoundModel]:
                 seen.add(found.path)
                 yield found
         elif path.name == "adapter_config.json":
-            yield _trained(path.parent, "LoRA adapter")
+            yield _trained(session, path.parent, "LoRA adapter")
         elif path.name == "config.json" and any(path.parent.glob("*.safetensors")):
-            yield _trained(path.parent, "Hugging Face model")
+            yield _trained(session, path.parent, "Hugging Face model")
 
 
-def _trained(folder: Path, what: str) -> FoundModel:
+def _trained(session: Session, folder: Path, what: str) -> FoundModel:
     """What a training left, if it can be pushed as it is."""
     name = model_name(folder)
     try:
-        info = find_origin(Model(name, folder, ModelSettings())).info
+        info = find_origin(session, Model(name, folder, ModelSettings())).info
     except DeployqError as exc:
         return FoundModel(name, folder, what, exc.message)
     stops = next((w for w in info.warnings if w.endswith(STOPS)), "")

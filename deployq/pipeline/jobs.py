@@ -106,7 +106,10 @@ def make_job(work: Work, site: Site, wanted: Wanted, held: Sequence[TagRecord]) 
     """What a tag shall be on a server that holds these tags, and why that is to be done."""
     tag = wanted.rendered.tag
     entry, there = work.lock.find(str(tag), site.key), find_tag(held, tag)
-    return Job(site, wanted, changes(entry, wanted.fields, there.digest if there else None))
+    origin = work.prepared.origin
+    named = {"source": origin.label, "base": origin.base_label} if origin else {}
+    notes = {key: label for key, label in named.items() if label}
+    return Job(site, wanted, changes(entry, wanted.fields, there.digest if there else None), notes)
 
 
 # ---------------------------------------------------------------- reports

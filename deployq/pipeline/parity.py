@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from deployq.errors import ConfigError, ServerRefused
 from deployq.pipeline.prepare import current_info
 from deployq.pipeline.resolve import resolve_model
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
+from deployq.settings import NAMED_SOURCES
 from deployq.source.inspect import inspect
 from deployq.tags.chat_template import chat_template_of
 from deployq.tags.conversations import COUNTED, ONE, Reference, conversations, reference
@@ -86,7 +88,7 @@ def model_of_tag(session: Session, site: Site, tag: str, source: str | None) -> 
         return current_info(session, resolve_model(session.config, source))
     name = TagName.parse(tag).model
     settings = session.config.models.get(name)
-    if settings is not None and settings.source is not None and settings.source.exists():
+    if settings is not None and settings.source is not None and _is_there(settings.source):
         return current_info(session, resolve_model(session.config, name))
     folder, digest = site.endpoint.models_dir, site.server.show(tag).blob_digest
     blob = folder / "blobs" / f"sha256-{digest}" if folder and digest else None
@@ -97,6 +99,10 @@ def model_of_tag(session: Session, site: Site, tag: str, source: str | None) -> 
         f"model {TagName.parse(tag).model!r}, and its weights are not on this machine",
         hint=f"deployq parity {tag} --source FILE.gguf",
     )
+
+
+def _is_there(source: Path) -> bool:
+    return str(source).startswith(NAMED_SOURCES) or source.exists()
 
 
 # ---------------------------------------------------------------- asking the server

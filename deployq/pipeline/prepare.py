@@ -12,6 +12,7 @@ from deployq.artifacts.store import ArtifactStore, artifact_key
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, ToolMissing
 from deployq.pipeline.conversion import as_gguf, conversion_steps, converted
+from deployq.pipeline.fetched import Reach
 from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
 from deployq.pipeline.matrices import header_bytes, uses_imatrix, with_imatrix
 from deployq.pipeline.resolve import (
@@ -55,8 +56,11 @@ def prepare(
     *,
     allow_requantize: bool = False,
     judge: Asked = "nothing",
+    reach: Reach = "download",
 ) -> Prepared:
     """Inspect the model, look at the targets, and plan.
+
+    `reach` says how far a model of the hub is fetched: nothing may be built of an "outline".
 
     Where a `judge` is asked, its sizes count, and differences are warned about.
 
@@ -66,10 +70,12 @@ def prepare(
     """
     model = with_overrides(resolve_model(session.config, name), overrides)
     model = with_imatrix(model, overrides.imatrix)
-    origin = find_origin(model)
+    if overrides.locked and str(model.source).startswith("hf:"):
+        model = pipeline.as_locked(session, model)
+    origin = find_origin(session, model, reach)
     earlier = converted(session, origin) if origin.needs_conversion else None
     info = as_gguf(session, earlier, origin) if earlier else origin.info
-    require_full_precision(info, allow_requantize)
+    require_full_precision(info, allow_requantize, origin.label)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
     prepared = planned(session, model, origin, info, resolved, judge)
     if judge != "nothing":
@@ -79,13 +85,13 @@ def prepare(
     return prepared
 
 
-def current_info(session: Session, model: Model) -> ModelInfo:
+def current_info(session: Session, model: Model, reach: Reach = "local") -> ModelInfo:
     """What a model's source is now: the file that a push would quantize, where it is there.
 
     Raises:
         ConfigError, SourceError: nothing is there, or it can't be used.
     """
-    origin = find_origin(model)
+    origin = find_origin(session, model, reach)
     earlier = converted(session, origin) if origin.needs_conversion else None
     return as_gguf(session, earlier, origin) if earlier else origin.info
 

@@ -40,7 +40,8 @@ class Model:
 class Overrides:
     """What the command line says of every target; None or empty: nothing.
 
-    `imatrix` is the model's: "suite", a file, or "none".
+    `imatrix` is the model's: "suite", a file, or "none". `locked`: of a model of the hub the
+    revision that the lockfile has.
     """
 
     quants: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class Overrides:
     imatrix: str | None = None
     base: Path | None = None
     allow: tuple[str, ...] = ()
+    locked: bool = False
 
 
 def with_overrides(model: Model, overrides: Overrides) -> Model:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from deployq import pipeline
 from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError, SourceError
+from deployq.pipeline.fetched import Fetched, Reach
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
-from deployq.settings import NAMED_SOURCES, ModelSettings
+from deployq.settings import ModelSettings
 from deployq.source.adapter import Adapter, check_adapter, read_adapter
 from deployq.source.finding import Found, find_source
 from deployq.source.hf_files import source_files
@@ -31,7 +34,8 @@ class Origin:
     """What a model is made from: `path` itself, or the adapter `path` on the model in `base`.
 
     `info` is what it will be as a GGUF; `dtype` what it is converted to, empty where it is a GGUF
-    already. `label` names a source that was fetched by name, with its revision. `mode` is what
+    already. `label` names a source that was fetched by name, with its revision, `base_label` such a
+    base. `mode` is what
     of it is converted, and `parts` are converted too, each to a file of its own.
     """
 
@@ -44,6 +48,7 @@ class Origin:
     base: Path | None = None
     adapter: Adapter | None = None
     label: str = ""
+    base_label: str = ""
     mode: Literal["model", "adapter", "projector"] = "model"
     parts: tuple[Origin, ...] = ()
 
@@ -69,25 +74,33 @@ class Origin:
         return (*source_files(self.path), *base)
 
 
-def find_origin(model: Model) -> Origin:
+def find_origin(session: Session, model: Model, reach: Reach = "local") -> Origin:
     """Find the model in its source, and the base of an adapter.
+
+    Args:
+        session: which it is for.
+        model: its settings say where.
+        reach: how far what the hub has is fetched.
 
     Raises:
         SourceError: there is no model, or it can't be used, or its base is not known.
         ConfigError: nothing is there.
+        ServerError: the source is a tag, and its server can't be asked.
     """
-    place, label = _fetched(model.source)
+    fetched = _fetched(session, model.source, reach)
+    place = fetched.path
     if not place.exists():
         raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
     found = find_source(place)
     if found.kind == "adapter":
-        return _told(_adapter(model, found, label))
-    info = inspect(found.path)
+        return _told(_adapter(session, model, found, fetched, reach), fetched)
+    info = _inspected(found.path, fetched)
     dtype = "" if info.format == "gguf" else model.settings.dtype or info.dtype
-    return _told(Origin(found.path, info, model.settings, found, model.name, dtype, label=label))
+    origin = Origin(found.path, info, model.settings, found, model.name, dtype, label=fetched.label)
+    return _told(origin, fetched)
 
 
-def _told(origin: Origin) -> Origin:
+def _told(origin: Origin, fetched: Fetched) -> Origin:
     """The same, its info saying what was chosen and what is odd about it."""
     findings = cheap_findings(origin) if origin.needs_conversion else ()
     warnings = [
@@ -96,7 +109,7 @@ def _told(origin: Origin) -> Origin:
     ]
     info = replace(
         origin.info,
-        notes=(*origin.info.notes, *_choice(origin)),
+        notes=(*origin.info.notes, *fetched.notes, *_choice(origin)),
         warnings=(*origin.info.warnings, *warnings),
     )
     return replace(origin, info=info)
@@ -120,10 +133,20 @@ def _choice(origin: Origin) -> Iterator[str]:
             )
 
 
-def _adapter(model: Model, found: Found, label: str) -> Origin:
+def _inspected(path: Path, fetched: Fetched) -> ModelInfo:
+    """A folder of a cache is named by a hash; the model has its own name."""
+    info = inspect(path)
+    own = fetched.called if info.format == "huggingface" else ""
+    return replace(info, name=own or info.name)
+
+
+def _adapter(
+    session: Session, model: Model, found: Found, fetched: Fetched, reach: Reach
+) -> Origin:
     adapter = read_adapter(found.path)
-    base = _base(model, adapter)
-    info = inspect(base)
+    on = _base(session, model, adapter, reach)
+    base = find_source(on.path).path
+    info = _inspected(base, on)
     if info.format == "gguf":
         raise SourceError(
             f"{base}: is a GGUF; an adapter is merged into a Hugging Face folder",
@@ -131,26 +154,31 @@ def _adapter(model: Model, found: Found, label: str) -> Origin:
         )
     merged = Origin(
         path=found.path,
-        info=_of_adapter(info, found.path),
+        info=replace(
+            _of_adapter(info, found.path),
+            name=fetched.called or found.path.resolve().name,
+            notes=(*info.notes, *on.notes),
+        ),
         settings=model.settings,
         found=found,
         name=model.name,
         dtype=model.settings.dtype or info.dtype,
         base=base,
         adapter=adapter,
-        label=label,
+        label=fetched.label,
+        base_label=on.label,
     )
-    return _attached(merged, info) if model.settings.adapter == "attach" else merged
+    return _attached(merged, info, on) if model.settings.adapter == "attach" else merged
 
 
-def _attached(merged: Origin, base: ModelInfo) -> Origin:
+def _attached(merged: Origin, base: ModelInfo, on: Fetched) -> Origin:
     """The base as it is, which other adapters share, and the adapter as a file beside it."""
     adapter = replace(merged, mode="adapter", dtype="F32")
     return replace(
         merged,
         path=base.path,
         info=base,
-        name=base.path.resolve().name,
+        name=on.called or base.path.resolve().name,
         base=None,
         adapter=None,
         parts=(adapter,),
@@ -168,14 +196,13 @@ def _of_adapter(base: ModelInfo, folder: Path) -> ModelInfo:
     return replace(info, chat_template=template, eos_token=eos, stop_tokens=stops)
 
 
-def _base(model: Model, adapter: Adapter) -> Path:
-    """The folder of an adapter's base: the one that is configured, else the one it names.
+def _base(session: Session, model: Model, adapter: Adapter, reach: Reach) -> Fetched:
+    """An adapter's base: the one that is configured, else the one it names.
 
     A path in somebody's adapter_config.json counts only below the adapter's own parent folder.
     """
     if model.settings.base is not None:
-        place, _ = _fetched(model.settings.base)
-        return find_source(place).path
+        return _fetched(session, model.settings.base, reach)
     named = adapter.base
     if not named:
         raise SourceError(
@@ -186,14 +213,14 @@ def _base(model: Model, adapter: Adapter) -> Path:
     if not _is_hub_name(named) or local.is_dir():
         home = adapter.folder.resolve().parent
         if local.is_dir() and local.is_relative_to(home):
-            return find_source(local).path
+            return Fetched(local)
         raise SourceError(
             f"{adapter.folder}: names {adapter.base_shown} as its base, a path outside of its own "
             "folder, which is not followed unasked",
             hint=f"--base {local if local.is_dir() else 'PATH'}, if that is the base",
         )
     revision = f"@{adapter.revision}" if adapter.revision else ""
-    return find_source(_fetched(Path(f"hf:{named}{revision}"))[0]).path
+    return _fetched(session, Path(f"hf:{named}{revision}"), reach)
 
 
 def _is_hub_name(name: str) -> bool:
@@ -201,12 +228,19 @@ def _is_hub_name(name: str) -> bool:
     return len(parts) == 2 and all(p and not p.startswith(".") for p in parts)
 
 
-def _fetched(source: Path) -> tuple[Path, str]:
-    """A source by name as a place on this machine, and the name with its revision."""
+def _fetched(session: Session, source: Path, reach: Reach) -> Fetched:
+    """A source by name as a place on this machine."""
     text = str(source)
-    if not text.startswith(NAMED_SOURCES):
-        return source, ""
-    raise ConfigError(f"{text}: sources by name are not known to this version")
+    if text.startswith("ollama:"):
+        return pipeline.ollama_source(session, text)
+    if not text.startswith("hf:"):
+        return Fetched(source)
+    if find_spec("huggingface_hub") is None:
+        raise ConfigError(
+            f"{text}: the Python package huggingface_hub is not installed",
+            hint="pip install 'deployq[hf]'",
+        )
+    return pipeline.hub_source(session, text, reach)
 
 
 def cheap_findings(origin: Origin) -> Iterator[Finding]:

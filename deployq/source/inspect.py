@@ -55,18 +55,25 @@ def inspect(path: Path) -> ModelInfo:
         raise SourceError(f"{path}: can't be read: {exc.strerror or exc}") from exc
 
 
-def require_full_precision(info: ModelInfo, allow_requantize: bool) -> None:
+def require_full_precision(info: ModelInfo, allow_requantize: bool, label: str = "") -> None:
     """Refuse a source that is quantized already: each further loss adds to the first.
+
+    Args:
+        info: of the source.
+        allow_requantize: it is wanted all the same.
+        label: how the source was named, if not by its path.
 
     Raises:
         SourceError: it is quantized and `allow_requantize` is off.
     """
     if info.quantized and not allow_requantize:
         kinds = Counter(t.type for t in info.tensors if TYPES[t.type].quantized)
+        original = "a full-precision tag (F16, BF16, F32)" if label.startswith("ollama:") else ""
         raise SourceError(
-            f"{info.path}: is quantized already ({', '.join(k for k, _ in kinds.most_common(3))}); "
+            f"{label or info.path}: is quantized already "
+            f"({', '.join(k for k, _ in kinds.most_common(3))}); "
             "quantizing it again loses more than quantizing its F16 original",
-            hint="give the F16, BF16 or F32 GGUF, or add --allow-requantize",
+            hint=f"give {original or 'the F16, BF16 or F32 GGUF'}, or add --allow-requantize",
         )
 
 

@@ -41,6 +41,8 @@ class LockEntry:
     Of an alias: `gate_digest` says what gate it passed; where that took other quants than were
     `planned`, these are the `escalated`, both with commas between. Of a tag that a gate judged:
     `same_top` (a share), `kl` (nats, a lower bound), `perplexity_ratio`, against the baseline.
+
+    `source` is a source that was given by name, with the revision that was taken; so is `base`.
     """
 
     tag: str
@@ -70,6 +72,8 @@ class LockEntry:
     perplexity_ratio: float | None = None
     baseline_digest: str | None = None
     imatrix_digest: str | None = None
+    source: str | None = None
+    base: str | None = None
 
     @property
     def key(self) -> Key:
