@@ -68,6 +68,14 @@ def damaged(source: Path, path: Path, name: str) -> Path:
     return copy_gguf(source, path, tensor=overwritten)
 
 
+def with_rows_turned(source: Path, path: Path, name: str) -> Path:
+    """A model of whose tensors one has its rows in the wrong order: each is sound by itself.
+
+    Ollama before 0.34.1 looks at the numbers when it creates a tag, and refuses noise.
+    """
+    return copy_gguf(source, path, tensor=lambda n, data: data[::-1].copy() if n == name else data)
+
+
 def overwrite(path: Path, name: str) -> None:
     """Overwrite a tensor's bytes in place, whatever the file's mode."""
     reader = gguf.GGUFReader(path)

@@ -16,7 +16,7 @@ import pytest
 
 from deployq import Endpoint
 from deployq.digests import sha256_file
-from tests.broken_models import copy_gguf, overwrite, without_end_mark
+from tests.broken_models import copy_gguf, overwrite, with_rows_turned, without_end_mark
 from tests.cli.conftest import Project, Ran
 
 pytestmark = pytest.mark.tools
@@ -267,8 +267,7 @@ def test_weights_that_were_damaged_before_they_were_hashed(bench: Bench) -> None
     """The tag's file is what its name says, but no quantization of the source."""
     bench.push(quant="Q4_K_M")
     path = bench.project.folder / "copied.gguf"
-    shutil.copy(bench.blob("task-api:q4_k_m"), path)
-    overwrite(path, "blk.1.ffn_down.weight")
+    with_rows_turned(bench.blob("task-api:q4_k_m"), path, "blk.1.ffn_down.weight")
     bench.create("mine:latest", path)
     suite = str(bench.project.folder / "suite.toml")
     found = bench.diagnose("mine:latest", "--source", "task-api", "--suite", suite)
