@@ -5,7 +5,7 @@ from .comparison_view import (
     comparison_document as comparison_document,
     comparison_view as comparison_view,
 )
-from .console import show as show, stderr as stderr, talk as talk
+from .console import show as show, stderr as stderr
 from .diagnosis_document import diagnosis_document as diagnosis_document
 from .diagnosis_view import diagnosis_view as diagnosis_view
 from .documents import (
@@ -36,7 +36,7 @@ from .junit import (
     quality_junit as quality_junit,
     verifications_junit as verifications_junit,
 )
-from .lines import draw as draw
+from .lines import draw as draw, talk as talk
 from .page import run_page as run_page
 from .parity_document import parity_document as parity_document
 from .parity_view import parity_view as parity_view

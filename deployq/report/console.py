@@ -1,4 +1,4 @@
-"""Where output for people goes: data to stdout, talk to stderr."""
+"""Where what rich draws goes: data to stdout, talk to stderr."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from rich.console import Console, RenderableType
 def show(renderable: RenderableType) -> None:
     """Data for people, on stdout."""
     Console(file=sys.stdout, highlight=False).print(renderable)
-
-
-def talk(text: str) -> None:
-    """A line for people, on stderr."""
-    stderr().print(text, highlight=False)
 
 
 def stderr() -> Console:

@@ -60,6 +60,11 @@ def draw(sheet: Sheet, *, err: bool = False) -> None:
     stream.flush()
 
 
+def talk(text: str) -> None:
+    """A line for people, on stderr, as it is."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
 def written(line: Line, *, styled: bool = False, coloured: bool = False) -> str:
     """A line with the escape sequences of its styles, without blanks at its end."""
     if not styled:

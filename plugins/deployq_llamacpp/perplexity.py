@@ -44,7 +44,7 @@ from deployq_llamacpp.tokens import count_tokens, cut, token_ids, vocabulary_log
 T = TypeVar("T")
 
 TOOL = "llama-perplexity"
-ATTEMPTS = 6
+ATTEMPTS = 10
 """On a busy machine a run of b11434 may end well, but without its last lines: what it prints goes
 through a thread of its own, which is not always waited for (measured; up to half of the runs)."""
 

@@ -19,13 +19,16 @@ from deployq.report.lines import (
     hanging,
     styles_wanted,
     table,
+    talk,
     text_of,
     wrapped,
     written,
 )
 
 TEXT = st.text("ab,-. 模é", max_size=60).map(str.strip)
-CELL = st.text("abc模é1", max_size=12)
+CELL = st.text(
+    "abc模é1", max_size=6
+)  # so that no column vanishes in 20 columns: rich cuts others then
 
 
 class Terminal(io.StringIO):
@@ -119,3 +122,10 @@ def test_a_styled_line_keeps_its_styles_when_it_is_wrapped() -> None:
     assert [text_of(piece).strip() for piece in pieces] == ["one two", "three"]
     assert pieces[0][0] == ("one two", "bold")
     assert pieces[1] == (("three", ""),)
+
+
+def test_talk_is_written_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """What looks like rich's markup is text: a template's `[/INST]` among them."""
+    said = "warning: [bold]a[/bold] [/INST] :smile: " + "long " * 40
+    talk(said)
+    assert capsys.readouterr().err == said + "\n"
