@@ -24,7 +24,7 @@ demo: tools
 	@$(BIN)/deployq push task-api --targets laptop,4090
 
 test: $(VENV)/dev.stamp tools
-	$(BIN)/python -m pytest -n $(WORKERS) --durations=15
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15
 
 test-ollama: $(VENV)/dev.stamp tools
 	@$(BIN)/python tests/install_ollama.py $(VERSION) $(OLLAMA_DIR)/$(VERSION)

@@ -9,11 +9,12 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from deployq.errors import ConfigError
+from deployq.records import dataclass
 from deployq.settings import (
     GateSettings,
     ModelSettings,

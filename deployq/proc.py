@@ -14,11 +14,11 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from deployq.errors import BackendError, ToolMissing
+from deployq.records import dataclass
 
 TAIL_LINES = 40
 GRACE_SECONDS = 3.0

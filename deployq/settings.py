@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from deployq.addresses import require_address
 from deployq.errors import ConfigError
+from deployq.records import dataclass
 from deployq.types import Goal, Json, MemoryKind
 from deployq.units import parse_bytes
 

@@ -12,13 +12,13 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from deployq import proc
 from deployq.digests import DigestCache, sha256_bytes
 from deployq.errors import ToolMissing
+from deployq.records import dataclass
 
 __all__ = [
     "Tool",

@@ -36,6 +36,7 @@ LAYERS = (
     ("config", "settings", "plugins", "tools", "toolbuild", "convertbuild", "testing"),
     ("addresses", "proc", "digests", "files", "hookspecs", "units", "ggml"),
     ("types", "errors"),
+    ("records",),
 )
 PUBLIC = {"deployq", "deployq.ggml", "deployq.proc", "deployq.testing", "deployq.tools"}
 

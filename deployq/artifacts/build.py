@@ -6,12 +6,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.artifacts.store import Inputs
 from deployq.artifacts.workshop import Draft, Workshop
 from deployq.errors import ArtifactError, DeployqError, DiskError, ToolMissing
+from deployq.records import dataclass
 from deployq.types import (
     Artifact,
     Backend,

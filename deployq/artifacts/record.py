@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from deployq.records import dataclass
 from deployq.types import Artifact
 
 MODEL = "model.gguf"

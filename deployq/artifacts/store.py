@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.artifacts.record import RECORD, Record, read_record
 from deployq.digests import sha256_bytes
+from deployq.records import dataclass
 from deployq.types import Artifact
 
 

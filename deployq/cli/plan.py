@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -25,6 +24,7 @@ from deployq.pipeline.prepare import Prepared, prepare
 from deployq.pipeline.resolve import Overrides
 from deployq.plan.memory import parse_cache_type
 from deployq.plan.quants import parse_quant, parse_quants
+from deployq.records import dataclass
 from deployq.types import Goal, MemoryKind
 from deployq.units import parse_bytes
 

@@ -6,13 +6,14 @@ Each way looks to verification like a server, so that one set of checks judges a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from deployq.errors import BackendError, ServerRefused
 from deployq.proof.ended import Ended, up_to_mark, up_to_unseen
 from deployq.proof.suites import Suite
 from deployq.proof.verify import run_suite
+from deployq.records import dataclass
 from deployq.tags.chat_template import ChatTemplate
 from deployq.tags.server import Server
 from deployq.types import (

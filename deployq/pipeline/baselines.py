@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from deployq.errors import ConfigError, DeployqError, ServerRefused, ServerTimeout
 from deployq.pipeline.building import artifact_of
@@ -18,6 +17,7 @@ from deployq.proof.baseline import BaselineStore, finished
 from deployq.proof.suites import Suite
 from deployq.proof.tracing import GREEDY, TOP_LOGPROBS, Asked, Asker
 from deployq.proof.verify import ask_tries
+from deployq.records import dataclass
 from deployq.tags.names import STAGING, TagName
 from deployq.tags.registry import discard, stage
 from deployq.tags.steps import Steps

@@ -28,4 +28,6 @@ def suite_at(session: Session, path: Path | None) -> Suite:
     Raises:
         SuiteError: it can't be read, or has a mistake.
     """
-    return load_suite(path, all_checks(session)) if path else smoke_suite()
+    if path is None:
+        return smoke_suite()
+    return load_suite(path, all_checks(session), session.cache_dir / "suites")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deployq.artifacts.store import ArtifactStore, Inputs
 from deployq.pipeline.session import Session
 from deployq.pipeline.sources import Origin, origin_digest
+from deployq.records import dataclass
 from deployq.source.inspect import inspect
 from deployq.types import Artifact, Converter, ModelInfo, Part
 

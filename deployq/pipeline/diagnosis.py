@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.digests import sha256_file
@@ -38,6 +37,7 @@ from deployq.plan.catalogue import CATALOGUE
 from deployq.proof.diagnosis import rule
 from deployq.proof.sentences import Facts, mend, sentence
 from deployq.proof.suites import Suite
+from deployq.records import dataclass
 from deployq.source.inspect import inspect
 from deployq.types import Clue, Diagnosis, ModelInfo, Prompt, PromptResult, Rung
 

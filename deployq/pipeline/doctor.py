@@ -6,7 +6,6 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +16,7 @@ from deployq.errors import DeployqError
 from deployq.pipeline.access import access_to, default_access
 from deployq.pipeline.session import Session
 from deployq.pipeline.stores import place_of
+from deployq.records import dataclass
 from deployq.tags.access import Access
 from deployq.tags.server import Server
 from deployq.toolbuild import build_blocker

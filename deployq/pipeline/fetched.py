@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from deployq.records import dataclass
 
 Reach = Literal["download", "outline", "local"]
 """How far a source is fetched: all of it, what a plan needs, or nothing that is not here."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from deployq.errors import DoesNotFit
+from deployq.records import dataclass
 from deployq.tags.names import TagName
 from deployq.tags.records import Loaded
 from deployq.tags.server import Server

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from deployq.errors import ConfigError
 from deployq.pipeline.locks import alone
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.pipeline.transaction import change_names
+from deployq.records import dataclass
 from deployq.tags.history import generations, number_of, parse_generation
 from deployq.tags.journal import Swap
 from deployq.tags.lockfile import LockEntry, Lockfile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from deployq.pipeline.resolve import Model, model_name
 from deployq.pipeline.session import Session
 from deployq.pipeline.sources import STOPS, find_origin
 from deployq.proof.suites import load_suite
+from deployq.records import dataclass
 from deployq.settings import ModelSettings, PathSettings
 from deployq.source.inspect import inspect
 from deployq.types import Goal, Hardware

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deployq.errors import ConfigError
 from deployq.pipeline.checks import all_checks, suite_at
@@ -12,6 +12,7 @@ from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.proof.suites import Suite
 from deployq.proof.verify import run_suite
+from deployq.records import dataclass
 from deployq.settings import nearest
 from deployq.tags.freed import Freed, freed_by
 from deployq.tags.history import generations

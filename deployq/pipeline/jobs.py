@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject, Wanted
 from deployq.proof.suites import Suite
+from deployq.records import dataclass
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName
 from deployq.tags.records import TagRecord, find_tag

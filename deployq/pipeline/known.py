@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.errors import DeployqError, ServerRefused
@@ -13,6 +12,7 @@ from deployq.pipeline.resolve import Model, resolve_model
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.pipeline.suspects import blob_of
+from deployq.records import dataclass
 from deployq.source.inspect import inspect
 from deployq.tags.chat_template import Asked, ChatTemplate, chat_template_of, render_all
 from deployq.tags.conversations import as_sent, reference

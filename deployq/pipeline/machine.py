@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -15,6 +15,7 @@ from deployq.errors import PluginError
 from deployq.pipeline.session import Session
 from deployq.plan.speed import bytes_per_token
 from deployq.plugins import pick
+from deployq.records import dataclass
 from deployq.source.inspect import inspect
 from deployq.types import (
     Bandwidth,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 from deployq.pipeline.baselines import Found, baseline_for
@@ -11,6 +11,7 @@ from deployq.pipeline.gating import gate_asked, gate_rules
 from deployq.pipeline.jobs import Job, Work
 from deployq.pipeline.quality import How, Subject, measure_tag
 from deployq.pipeline.servers import Site
+from deployq.records import dataclass
 from deployq.types import Agreement, Quality, TargetPlan
 
 

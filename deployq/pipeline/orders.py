@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from deployq.errors import DeployqError, ServerError, ServerRefused
 from deployq.pipeline.jobs import Job, Work, make_job
@@ -11,6 +10,7 @@ from deployq.pipeline.ladder import widened, with_quants
 from deployq.pipeline.servers import Site
 from deployq.pipeline.wanted import Wanted, wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
+from deployq.records import dataclass
 from deployq.tags.lockfile import changes
 from deployq.tags.names import alias
 from deployq.tags.records import staged_names

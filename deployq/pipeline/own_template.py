@@ -7,12 +7,13 @@ knows, a TEMPLATE made from the model's own goes into the tag, and is proven by 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deployq.errors import ServerRefused
 from deployq.pipeline.parity import check_parity
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
+from deployq.records import dataclass
 from deployq.tags.chat_template import chat_template_of
 from deployq.tags.go_template import derive
 from deployq.tags.modelfile import Modelfile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from deployq.plan.catalogue import CATALOGUE
 from deployq.plan.planner import make_plan
 from deployq.plan.quants import own_size
 from deployq.plugins import pick
+from deployq.records import dataclass
 from deployq.source.inspect import require_full_precision
 from deployq.types import Backend, ModelInfo, Plan, QuantSize, Target
 

@@ -6,7 +6,7 @@ difference fails the tag where `require_parity` says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deployq.errors import SourceError, VerificationFailed
 from deployq.pipeline.jobs import Job, Work
@@ -15,6 +15,7 @@ from deployq.pipeline.parity import check_parity
 from deployq.pipeline.render import Rendered
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
+from deployq.records import dataclass
 from deployq.tags.faults import MEND
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.registry import Staged, create_again

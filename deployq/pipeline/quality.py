@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deployq.digests import sha256_bytes
 from deployq.errors import ServerError
@@ -32,6 +32,7 @@ from deployq.proof.journal import Journal
 from deployq.proof.suites import Suite
 from deployq.proof.summaries import summarize
 from deployq.proof.verify import judge_tries, run_suite
+from deployq.records import dataclass
 from deployq.types import (
     Agreement,
     Answer,

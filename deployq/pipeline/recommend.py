@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from functools import cache
 
@@ -25,6 +25,7 @@ from deployq.plan.catalogue import CATALOGUE
 from deployq.proof.gate import Rules
 from deployq.proof.judging import CHECKS_MARGIN, evidence_of, smallest_holding, too_few
 from deployq.proof.suites import Suite
+from deployq.records import dataclass
 from deployq.types import Evidence, QualityReport, Recommendation, TargetPlan
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.digests import sha256_bytes
 from deployq.pipeline.resolve import Model, default_context, target_settings
 from deployq.pipeline.session import Session
+from deployq.records import dataclass
 from deployq.settings import OwnTemplate
 from deployq.tags.modelfile import Modelfile, parse
 from deployq.tags.names import TagName, alias, quant_tag

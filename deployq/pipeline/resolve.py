@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from deployq.addresses import url_of
@@ -19,6 +19,7 @@ from deployq.pipeline.machine import (
 )
 from deployq.pipeline.session import Session
 from deployq.plan.budgets import reserve_of
+from deployq.records import dataclass
 from deployq.settings import NAMED_SOURCES, ModelSettings, TargetSettings, nearest
 from deployq.types import Goal, Hardware, MemoryKind, Profiler, Target
 from deployq.units import format_bytes

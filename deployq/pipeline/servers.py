@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -16,6 +16,7 @@ from deployq.pipeline.parallel import at_once
 from deployq.pipeline.recovery import recover
 from deployq.pipeline.session import Session
 from deployq.plugins import pick
+from deployq.records import dataclass
 from deployq.tags.access import Access
 from deployq.tags.server import Server
 from deployq.types import Endpoint, PrivateRuntime, Runtime, StoringRuntime

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TypeVar, cast
 
 from deployq.config import Config
 from deployq.digests import DigestCache
 from deployq.plugins import Named, Plugins, load_plugins
+from deployq.records import dataclass
 from deployq.types import (
     Backend,
     Converter,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from deployq.errors import ConfigError, SourceError
 from deployq.pipeline.fetched import Fetched, Reach
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
+from deployq.records import dataclass
 from deployq.settings import ModelSettings
 from deployq.source.adapter import Adapter, check_adapter, read_adapter
 from deployq.source.finding import Found, find_source

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +21,7 @@ from deployq.pipeline.checks import suite_at
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.proof.dialogues import read_dialogues
+from deployq.records import dataclass
 from deployq.tags.chat_template import Asked, ChatTemplate, chat_template_of, render_all
 from deployq.types import Completer, Health, Message, MeterText, ModelInfo, Prompt, Turn
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from deployq import proc
 from deployq.errors import BackendError
 from deployq.pipeline.session import Session
+from deployq.records import dataclass
 from deployq.source.tokenizer_files import read_tokenizer
 from deployq.tools import Tool, find_tool
 from deployq.types import Finding, ModelInfo

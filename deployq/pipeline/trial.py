@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deployq.addresses import short_address
 from deployq.errors import DeployqError, ServerError, VerificationFailed
@@ -21,6 +21,7 @@ from deployq.pipeline.locked import require_weights_locked
 from deployq.pipeline.measuring import Measuring, in_words
 from deployq.pipeline.prompts import Prompts, settle_prompts
 from deployq.proof.verify import run_suite
+from deployq.records import dataclass
 from deployq.report.runs import write_text
 from deployq.tags.modelfile import warnings
 from deployq.tags.registry import Staged, discard, require_weights, stage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deployq import pipeline
 from deployq.artifacts.store import artifact_key
@@ -14,6 +14,7 @@ from deployq.pipeline.render import Rendered, render_alias, render_tag
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.proof.suites import Suite
+from deployq.records import dataclass
 from deployq.types import ModelInfo, Target
 
 # Parameters of an alias that change where a model runs, not what it says.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from deployq.plan.catalogue import CATALOGUE, CEILINGS, best_first
 from deployq.plan.memory import cache_problem
 from deployq.plan.room import MemoryOf, growth
+from deployq.records import dataclass
 from deployq.types import Candidate, ModelInfo, Offload, QuantSize, Target
 from deployq.units import format_bytes
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from deployq.ggml import TYPES, padded
 from deployq.plan.architectures import INDEXED, LATENT, attends, recurrent, repeats, unknown, window
 from deployq.plan.figures import Figures
+from deployq.records import dataclass
 
 CELLS = 256  # llama.cpp pads the cells of a KV cache to this
 UBATCH = 512

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from deployq.errors import ConfigError
 from deployq.ggml import TYPES
+from deployq.records import dataclass
 from deployq.types import Goal
 
 

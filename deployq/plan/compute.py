@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from deployq.plan.architectures import LATENT
 from deployq.plan.cache import UBATCH
 from deployq.plan.figures import Figures
+from deployq.records import dataclass
 
 _F32 = 4
 _F16 = 2

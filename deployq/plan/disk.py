@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
 from deployq.errors import DiskError
+from deployq.records import dataclass
 from deployq.types import DiskPlan, DiskStep, FileSystem, QuantSize
 from deployq.units import format_bytes
 

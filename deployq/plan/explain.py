@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from deployq.errors import ConfigError
 from deployq.ggml import TYPES, padded, tensor_bytes
@@ -13,6 +12,7 @@ from deployq.plan.figures import Figures
 from deployq.plan.memory import parse_cache_type
 from deployq.plan.offload import Lookups, lookups
 from deployq.plan.quants import tensor_types
+from deployq.records import dataclass
 from deployq.types import (
     Candidate,
     Explanation,

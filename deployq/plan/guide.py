@@ -7,7 +7,6 @@ their published shapes. docs/guide.md shows the result and says where the two pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.ggml import padded
@@ -16,6 +15,7 @@ from deployq.plan.catalogue import CEILINGS
 from deployq.plan.memory import predict
 from deployq.plan.planner import judge
 from deployq.plan.quants import own_size
+from deployq.records import dataclass
 from deployq.types import (
     Candidate,
     Fit,

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 
 from deployq.ggml import padded, tensor_bytes
 from deployq.plan.cache import layer_caches
 from deployq.plan.figures import Figures
 from deployq.plan.memory import parse_cache_type
+from deployq.records import dataclass
 from deployq.types import Memory, ModelInfo, Offload, Target, TensorInfo
 
 RAM_BYTES_PER_SECOND = 50e9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property
 
 from deployq.errors import ConfigError, SourceError
@@ -15,6 +15,7 @@ from deployq.plan.offload import Lookups, kept_bytes, layer_bytes, lookups, offl
 from deployq.plan.quants import tensor_types
 from deployq.plan.room import UNTRAINED_CONTEXT, MemoryOf, header_memory, largest_context
 from deployq.plan.speed import SpeedOf, estimator
+from deployq.records import dataclass
 from deployq.types import (
     Candidate,
     Fit,

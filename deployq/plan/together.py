@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from deployq.plan.catalogue import CATALOGUE, CEILINGS
 from deployq.plan.planner import judge
+from deployq.records import dataclass
 from deployq.types import Candidate, Plan, Share, Target, TargetPlan, TogetherPlan
 from deployq.units import format_bytes
 

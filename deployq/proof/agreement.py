@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from typing import Literal, TypeVar
 
@@ -25,6 +25,7 @@ from deployq.proof.journal import (
 )
 from deployq.proof.scoring import kl_lower_bound, same_top
 from deployq.proof.tracing import GREEDY, Asker, trace
+from deployq.records import dataclass
 from deployq.types import (
     Answer,
     Noise,

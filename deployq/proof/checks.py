@@ -12,12 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jsonschema
-from jsonschema.validators import validator_for
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
-
+from deployq import proof
 from deployq.types import Answer, CheckType, Json, Prompt, Verdict
 
 QUOTE_CHARACTERS = 120
@@ -214,56 +209,11 @@ def _json_schema(answer: Answer, schema: Mapping[str, Any]) -> str:
         found = read_json(answer)
     except ValueError as exc:
         return str(exc)
-    return schema_fault(schema, found)
+    return proof.schema_fault(schema, found)
 
 
-def schema_fault(schema: Mapping[str, Json], value: Any) -> str:
-    """How a value breaks a JSON schema, at its most telling place; "" if it doesn't.
-
-    References are resolved inside the schema only: nothing is ever fetched.
-    """
-    kind = validator_for(schema, default=jsonschema.Draft202012Validator)
-    validator = kind(schema, registry=Registry(), format_checker=kind.FORMAT_CHECKER)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
-    if error is None:
-        return ""
-    message = error.message
-    if len(message) > 2 * QUOTE_CHARACTERS:
-        message = f"…{message[-QUOTE_CHARACTERS:]}"
-    return message if error.json_path == "$" else f"{error.json_path}: {message}"
-
-
-def schema_mistake(schema: Mapping[str, Json]) -> str:
-    """What is wrong with a JSON schema itself; "" if nothing is."""
-    kind = validator_for(schema, default=jsonschema.Draft202012Validator)
-    try:
-        kind.check_schema(dict(schema))
-    except jsonschema.SchemaError as exc:
-        return f"it is no JSON schema: {exc.json_path}: {exc.message}"
-    return _unresolved_reference(schema)
-
-
-def _unresolved_reference(schema: Mapping[str, Any]) -> str:
-    resource = DRAFT202012.create_resource(schema)
-    base = resource.id() or "urn:schema"
-    resolver = Registry[Any]().with_resource(base, resource).resolver(base)
-    for reference in _references(schema):
-        try:
-            resolver.lookup(reference)
-        except Unresolvable:
-            return f"its reference {quote(reference)} leads nowhere inside it"
-    return ""
-
-
-def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("$ref"), str):
-            yield node["$ref"]
-        for value in node.values():
-            yield from _references(value)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _references(item)
+def _json_schema_mistake(schema: Mapping[str, Json]) -> str:
+    return proof.schema_mistake(schema)
 
 
 # ---------------------------------------------------------------- how it was made
@@ -294,7 +244,7 @@ BUILTIN_CHECKS: tuple[CheckType, ...] = (
     Check("not_contains", TEXTS, _not_contains),
     Check("regex", TEXTS, _regex, _regex_mistake),
     Check("json", FLAG, _json),
-    Check("json_schema", {"type": "object"}, _json_schema, schema_mistake),
+    Check("json_schema", {"type": "object"}, _json_schema, _json_schema_mistake),
     Check("json_equals", {}, _json_equals, _json_equals_mistake),
     Check("max_tokens", {"type": "integer", "minimum": 1}, _max_tokens),
     Check("stops", FLAG, _stops),

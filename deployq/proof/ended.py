@@ -9,9 +9,10 @@ without a text; Ollama leaves it out there, too, but counts it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
+from deployq.records import dataclass
 from deployq.types import Answer
 
 

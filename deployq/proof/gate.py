@@ -7,11 +7,11 @@ over the limit, the reason says so and how many prompts would settle it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from deployq.proof.checks import read_json
 from deployq.proof.statistics import decide
 from deployq.proof.summaries import lost_checks, shifted
+from deployq.records import dataclass
 from deployq.types import (
     Agreement,
     Decision,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from deployq.records import dataclass
 from deployq.types import Cause, Clue, Ruling, Rung
 
 

@@ -5,19 +5,22 @@ A mistake is a `SuiteError` that names the file, the prompt (or line) and the ne
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from deployq import __version__, proof
 from deployq.digests import sha256_bytes
 from deployq.errors import PluginError, SuiteError
-from deployq.proof.checks import schema_fault, schema_mistake
+from deployq.proof.checks import Check
 from deployq.proof.datasets import dataset_prompts
 from deployq.proof.needles import with_needle
+from deployq.records import dataclass
 from deployq.settings import nearest
 from deployq.types import CheckType, Json, Message, Prompt
 
@@ -116,12 +119,42 @@ class _Draft:
     content: Mapping[str, Any]
 
 
-def load_suite(path: Path, checks: Mapping[str, CheckType]) -> Suite:
+@dataclass(frozen=True)
+class _Rules:
+    """What tables are held to; `is_known`: their shapes have been looked at in an earlier run."""
+
+    checks: Mapping[str, CheckType]
+    is_known: bool
+
+    def fault(self, schema: Mapping[str, Json], value: Any) -> str:
+        return "" if self.is_known else proof.schema_fault(schema, value)
+
+    def check_fault(self, name: str, params: Json) -> str:
+        """What is wrong with a check's parameters.
+
+        Raises:
+            PluginError: its own schema is broken.
+        """
+        check = self.checks[name]
+        if not self.is_known and (mistake := proof.schema_mistake(check.schema)):
+            raise PluginError(f"the check {name!r} is broken: {mistake}")
+        fault = self.fault(check.schema, params)
+        if fault or not isinstance(check, ValidatingCheck):
+            return fault
+        # what one of deployq's own finds depends on nothing but the parameters
+        return "" if self.is_known and isinstance(check, Check) else check.validate(params)
+
+
+def load_suite(
+    path: Path, checks: Mapping[str, CheckType], remembered: Path | None = None
+) -> Suite:
     """Read a suite.
 
     Args:
         path: a `.toml` file, or a `.jsonl` (`.ndjson`) one with a prompt a line.
         checks: the checks that there are, by name.
+        remembered: a folder that remembers what suites held when they had no mistake; the same
+            is not held against its schemas again.
 
     Raises:
         SuiteError: it can't be read, or has a mistake.
@@ -133,14 +166,30 @@ def load_suite(path: Path, checks: Mapping[str, CheckType]) -> Suite:
     whole, drafts = reader(path)
     if not drafts:
         raise SuiteError(f"{path} has no prompts", hint='add one: [[prompts]] with user = "..."')
-    _check_table(whole, SUITE_KEYS, checks)
+    mark = remembered / _fingerprint([whole, *drafts], checks) if remembered else None
+    rules = _Rules(checks, is_known=mark is not None and mark.exists())
+    _check_table(whole, SUITE_KEYS, rules)
     prompts = tuple(
-        _prompt(draft, f"prompt-{number}", whole.content, checks)
+        _prompt(draft, f"prompt-{number}", whole.content, rules)
         for number, draft in enumerate(drafts, 1)
     )
+    if mark is not None and not rules.is_known:
+        _remember(mark)
     _refuse_twins(path, prompts)
     content = whole.content
     return _suite(content.get("name", path.stem), prompts, content.get("threshold", 1.0))
+
+
+def _fingerprint(drafts: list[_Draft], checks: Mapping[str, CheckType]) -> str:
+    schemas = {name: check.schema for name, check in checks.items()}
+    content = [__version__, [draft.content for draft in drafts], schemas]
+    return sha256_bytes(json.dumps(content, sort_keys=True, default=str))
+
+
+def _remember(mark: Path) -> None:
+    with contextlib.suppress(OSError):  # the next run looks again
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def smoke_suite() -> Suite:
@@ -201,7 +250,9 @@ def _read_toml(path: Path) -> tuple[_Draft, list[_Draft]]:
     whole = _Draft(str(path), content)
     _refuse_non_json(whole)
     for key in ("prompts", "datasets"):
-        if fault := schema_fault(SUITE_KEYS[key], content.get(key, [])):
+        tables = content.get(key, [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            fault = proof.schema_fault(SUITE_KEYS[key], tables)
             raise SuiteError(f"{path}: {key}: {fault}", hint=f"write each as a [[{key}]] table")
     prompts = list(content.get("prompts", []))
     for number, table in enumerate(content.get("datasets", []), 1):
@@ -287,11 +338,10 @@ def _encodable(text: str) -> bool:
 # ---------------------------------------------------------------- tables
 
 
-def _check_table(
-    draft: _Draft, keys: Mapping[str, Mapping[str, Json]], checks: Mapping[str, CheckType]
-) -> None:
+def _check_table(draft: _Draft, keys: Mapping[str, Mapping[str, Json]], rules: _Rules) -> None:
     for key, value in draft.content.items():
-        _check_value(f"{draft.where}: {key}", key, value, keys, f"{draft.where}: unknown key")
+        unknown = f"{draft.where}: unknown key"
+        _check_value(f"{draft.where}: {key}", key, value, keys, unknown, rules)
     for name, value in draft.content.get("options", {}).items():
         if name == "num_predict" and isinstance(value, int) and value < 1:
             raise SuiteError(
@@ -299,42 +349,40 @@ def _check_table(
                 hint="give the most tokens that an answer may have, 512 for example",
             )
         where = f"{draft.where}: options.{name}"
-        _check_value(where, name, value, OPTIONS, f"{draft.where}: unknown option")
+        _check_value(where, name, value, OPTIONS, f"{draft.where}: unknown option", rules)
     for name, params in draft.content.get("check", {}).items():
-        _check_check(draft.where, name, params, checks)
+        _check_check(draft.where, name, params, rules)
 
 
 def _check_value(
-    where: str, key: str, value: Any, known: Mapping[str, Mapping[str, Json]], unknown: str
+    where: str,
+    key: str,
+    value: Any,
+    known: Mapping[str, Mapping[str, Json]],
+    unknown: str,
+    rules: _Rules,
 ) -> None:
     if key not in known:
         raise SuiteError(
             f"{unknown} {key!r}{nearest(key, known)}", hint=f"known: {', '.join(sorted(known))}"
         )
-    if fault := schema_fault(known[key], value):
+    if fault := rules.fault(known[key], value):
         raise SuiteError(f"{where}: {fault}")
 
 
-def _check_check(where: str, name: str, params: Json, checks: Mapping[str, CheckType]) -> None:
-    if name not in checks:
+def _check_check(where: str, name: str, params: Json, rules: _Rules) -> None:
+    if name not in rules.checks:
         raise SuiteError(
-            f"{where}: unknown check {name!r}{nearest(name, checks)}",
-            hint=f"known: {', '.join(sorted(checks))}; more come with plugins: deployq plugins",
+            f"{where}: unknown check {name!r}{nearest(name, rules.checks)}",
+            hint=f"known: {', '.join(sorted(rules.checks))}; "
+            "more come with plugins: deployq plugins",
         )
-    check = checks[name]
-    if mistake := schema_mistake(check.schema):
-        raise PluginError(f"the check {name!r} is broken: {mistake}")
-    fault = schema_fault(check.schema, params)
-    if not fault and isinstance(check, ValidatingCheck):
-        fault = check.validate(params)
-    if fault:
+    if fault := rules.check_fault(name, params):
         raise SuiteError(f"{where}: check.{name}: {fault}")
 
 
-def _prompt(
-    draft: _Draft, default_name: str, suite: Mapping[str, Any], checks: Mapping[str, CheckType]
-) -> Prompt:
-    _check_table(draft, PROMPT_KEYS, checks)
+def _prompt(draft: _Draft, default_name: str, suite: Mapping[str, Any], rules: _Rules) -> Prompt:
+    _check_table(draft, PROMPT_KEYS, rules)
     own = draft.content
     asked = {**suite.get("check", {}), **own.get("check", {})}
     silent = "check" not in suite and "check" not in own
@@ -342,7 +390,7 @@ def _prompt(
         name=own.get("name", default_name),
         messages=_messages(draft, suite),
         options={**DEFAULT_OPTIONS, **suite.get("options", {}), **own.get("options", {})},
-        checks=DEFAULT_CHECKS if silent else _asked_for(asked, checks),
+        checks=DEFAULT_CHECKS if silent else _asked_for(asked, rules.checks),
         format=own.get("format", suite.get("format")),
         think=own.get("think", suite.get("think", False)),
         tools=tuple(own.get("tools", suite.get("tools", ()))),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
+from deployq.records import dataclass
 from deployq.report.lines import Line
 from deployq.types import Memory, Target
 

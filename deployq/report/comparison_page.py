@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from deployq.records import dataclass
 from deployq.report.comparison_words import (
     change_verdict,
     difference_text,

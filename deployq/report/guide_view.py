@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from deployq.records import dataclass
 from deployq.report.wording import FIT_MARKS
 from deployq.types import Fit, Guide, GuideChoice, GuideFit, GuideSize
 from deployq.units import format_bytes

@@ -11,12 +11,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import TextIO
 
 from rich.cells import cell_len, chop_cells, set_cell_size
+
+from deployq.records import dataclass
 
 Run = tuple[str, str]
 """A text and its style: words of `SGR`, or nothing."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from deployq.records import dataclass
 from deployq.report.wording import NOTHING
 from deployq.types import MeasuredRow, Measurement, Samples
 from deployq.units import format_bytes

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from markupsafe import Markup
 
+from deployq.records import dataclass
 from deployq.report.page_text import excerpt, visible
 from deployq.report.word_diff import Mark, word_diff
 from deployq.types import Run, RunAnswer, RunPrompt, RunTag, Verdict

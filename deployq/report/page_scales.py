@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from deployq.records import dataclass
 
 LOG_FROM = 2.5
 """An axis whose largest value is that many times its smallest is logarithmic."""

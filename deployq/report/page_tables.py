@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from deployq.records import dataclass
 from deployq.report.page_chart import whisker
 from deployq.report.page_measures import (
     divergence,

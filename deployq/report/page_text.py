@@ -7,10 +7,11 @@ of the direction of writing, or a megabyte of one letter.
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
 from html import escape
 
 from markupsafe import Markup
+
+from deployq.records import dataclass
 
 NAME_CHARACTERS = 500
 _MARKS = 3

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from deployq.records import dataclass
 from deployq.report.wording import count
 from deployq.types import Run, RunTag, RunTarget, Standing
 

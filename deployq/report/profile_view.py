@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from deployq.records import dataclass
 from deployq.report.wording import plain
 from deployq.types import Bandwidth, Hardware, MemoryKind
 from deployq.units import format_bytes

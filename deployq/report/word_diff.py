@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import takewhile
 from typing import Literal
 
+from deployq.records import dataclass
 from deployq.report.page_text import Excerpt, excerpt
 from deployq.report.wording import count
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deployq.errors import SourceError
+from deployq.records import dataclass
 from deployq.source.finding import ADAPTER_CONFIG, read_object
 from deployq.source.safetensors import StoredTensor, read_tensors
 from deployq.types import Finding

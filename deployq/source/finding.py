@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from deployq.errors import DeployqError, SourceError
 from deployq.ggml import TYPES
+from deployq.records import dataclass
 from deployq.source.gguf import read_header
 
 Kind = Literal["gguf", "model", "adapter"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deployq.errors import SourceError
+from deployq.records import dataclass
 from deployq.types import Scalar
 
 CONFIG = "config.json"

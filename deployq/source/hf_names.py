@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from deployq.records import dataclass
 from deployq.source.safetensors import StoredTensor
 from deployq.types import TensorInfo
 

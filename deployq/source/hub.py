@@ -11,7 +11,6 @@ import glob
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from deployq.errors import ConfigError, DeployqError, DiskError, SourceError
 from deployq.files import write_whole
+from deployq.records import dataclass
 from deployq.source.hub_names import HubName
 from deployq.types import Progress
 from deployq.units import format_bytes

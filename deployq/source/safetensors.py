@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deployq.errors import SourceError
+from deployq.records import dataclass
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's own limit
 INDEX = "model.safetensors.index.json"

@@ -8,7 +8,6 @@ to do with the source's: off by 100 % and more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from deployq.ggml import TYPES, padded, tensor_bytes
+from deployq.records import dataclass
 from deployq.source.gguf import read_header
 from deployq.types import Progress, TensorInfo
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deployq.records import dataclass
 from deployq.source.adapter import Adapter
 from deployq.source.pickled import pickle_places
 from deployq.source.stored import PICKLE

@@ -10,12 +10,13 @@ import base64
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from deployq import tags
 from deployq.addresses import is_plain_remote
 from deployq.errors import ConfigError
+from deployq.records import dataclass
 
 KEYRING_USER = "deployq"
 HIDDEN = "[secret]"

@@ -14,12 +14,12 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from deployq.digests import sha256_file
 from deployq.errors import ArtifactError, ServerRefused
+from deployq.records import dataclass
 from deployq.types import Artifact, Progress, no_progress
 
 if sys.platform == "linux":

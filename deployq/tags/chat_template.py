@@ -10,12 +10,12 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deployq import proc
 from deployq.errors import BackendError, SourceError
+from deployq.records import dataclass
 from deployq.types import ModelInfo, RenderedPrompt, ToolCall, Turn
 
 MOST_CHARACTERS = 1 << 20

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from deployq.records import dataclass
 from deployq.tags.chat_template import Asked, ChatTemplate, render_all
 from deployq.types import Conversation, RenderedPrompt, ServedTemplate, ToolCall, Turn
 

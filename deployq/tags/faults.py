@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
+from deployq.records import dataclass
 from deployq.tags.chat_template import ChatTemplate
 from deployq.tags.conversations import (
     MANY,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deployq.digests import sha256_bytes
 from deployq.errors import DiskError
 from deployq.files import write_whole
+from deployq.records import dataclass
 from deployq.tags.names import TagName
 
 SCHEMA = 1

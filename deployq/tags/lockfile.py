@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import tomli_w
 
 from deployq.errors import LockfileError
 from deployq.files import write_whole
+from deployq.records import dataclass
 
 Key = tuple[str, str]
 

@@ -12,10 +12,10 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.errors import DiskError
+from deployq.records import dataclass
 from deployq.tags.names import same_name
 from deployq.tags.records import TagRecord
 

@@ -19,10 +19,11 @@ import contextlib
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from deployq.digests import sha256_bytes
 from deployq.errors import ModelfileError
+from deployq.records import dataclass
 from deployq.tags import parameters as params
 from deployq.types import Message
 

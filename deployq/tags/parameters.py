@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from deployq.errors import ModelfileError
+from deployq.records import dataclass
 
 Value = str | int | float | bool | tuple[str, ...]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
+from deployq.records import dataclass
 from deployq.tags.names import STAGING, TagName, same_name
 from deployq.tags.parameters import Value
 from deployq.types import Answer, Piece, TokenStep

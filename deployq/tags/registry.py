@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from deployq.errors import ModelfileError, ServerError, ServerRefused
+from deployq.records import dataclass
 from deployq.tags.blobs import Placed, mtime_kept, place_blob
 from deployq.tags.history import beyond, generations, kept_name
 from deployq.tags.journal import Swap

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from deployq.records import dataclass
 from deployq.types.quality import Estimate
 from deployq.types.run import Run
 

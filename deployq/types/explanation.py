@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from deployq.records import dataclass
 from deployq.types.machines import Target
 from deployq.types.plan import Candidate
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from deployq.records import dataclass
 
 TagState = Literal["ok", "drifted", "lost", "unknown", "unreachable"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from deployq.records import dataclass
 from deployq.types.base import Fit, Goal
 from deployq.types.plan import Candidate, QuantSize
 

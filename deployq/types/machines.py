@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from deployq.records import dataclass
 from deployq.types.base import BandwidthSource, Goal, MemoryKind
 
 

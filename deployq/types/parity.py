@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from deployq.records import dataclass
 from deployq.types.base import Json
 
 FaultKind = Literal[

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from deployq.records import dataclass
 from deployq.types.base import Fit
 from deployq.types.machines import Speed, Target
 from deployq.types.source import ModelInfo

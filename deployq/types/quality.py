@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from deployq.records import dataclass
 from deployq.types.base import Json
 from deployq.types.plan import Plan
 from deployq.types.verification import Verification
@@ -18,7 +20,7 @@ End = Literal["same", "early", "late", "cut"]
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class TokenStep:
     """One token of an answer with the likeliest ones at its place, likeliest first.
 
@@ -154,7 +156,7 @@ class Baseline:
         return f"{self.key.quant} stands in for full precision, which ran nowhere"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Position:
     """One token of a baseline's answer, under a quant.
 

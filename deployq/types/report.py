@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from deployq.records import dataclass
 from deployq.types.base import StepStatus
 from deployq.types.parity import ParityReport
 from deployq.types.plan import Plan

@@ -6,9 +6,9 @@ One shape for a push, a judgement of quants and a recommendation, so that whoeve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from deployq.records import dataclass
 from deployq.types.base import Fit, MemoryKind, StepStatus
 from deployq.types.quality import Decision, Estimate, GateRule, Noise, Stretch
 from deployq.types.verification import Message, Verdict

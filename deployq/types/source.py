@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
+from deployq.records import dataclass
 from deployq.types.artifacts import Part
 from deployq.types.base import Scalar, SourceFormat
 

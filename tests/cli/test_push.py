@@ -65,6 +65,17 @@ def test_a_second_push_does_nothing_and_says_so(pushed: Project) -> None:
     assert (pushed.folder / "deployq.lock").read_bytes() == lock
 
 
+def test_a_push_with_nothing_to_do_imports_little(pushed: Project) -> None:
+    """What isn't imported takes no time; half a second is its limit (benchmarks/register_speed)."""
+    ran = pushed.run("push", "tiny", "--targets", "laptop,box", PYTHONPROFILEIMPORTTIME="1")
+    assert "nothing to do" in ran.out
+    lines = ran.err.splitlines()
+    modules = {line.split("|")[-1].strip() for line in lines if line.startswith("import time:")}
+    assert {"deployq.cli.plan", "httpx", "jinja2"} <= modules
+    for unused in ("jsonschema", "pygments", "requests", "ollama", "numpy"):
+        assert unused not in modules
+
+
 def test_what_changed_is_pushed_again_and_no_more(pushed: Project) -> None:
     pushed.write("deployq.toml", CONFIG.replace("context = 512", "context = 768"))
     report = pushed.run("push", "tiny", "--targets", "laptop,box", "--json").json

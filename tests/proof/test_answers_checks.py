@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from deployq.proof.answers_checks import ANSWER_CHECKS
-from deployq.proof.checks import Check, schema_fault, schema_mistake
+from deployq.proof.checks import Check
 from deployq.proof.needles import haystack, with_needle
+from deployq.proof.schemas import schema_fault, schema_mistake
 from deployq.types import Json, Message, Prompt
 from tests.proof.test_checks import PROMPT, answer
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from deployq.errors import PluginError, SuiteError
-from deployq.proof.checks import schema_fault
 from deployq.proof.own_checks import PythonCheck
+from deployq.proof.schemas import schema_fault
 from deployq.proof.suites import load_suite
 from deployq.types import Verdict
 from tests.proof.test_checks import PROMPT, answer

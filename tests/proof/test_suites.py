@@ -269,6 +269,36 @@ def test_a_plugins_broken_schema_is_the_plugins_fault(tmp_path: Path) -> None:
         load_suite(written(tmp_path, f"{PROMPT}check.rhymes = 'ay'"), checks)
 
 
+def test_a_suite_without_a_mistake_is_remembered_by_what_it_holds(tmp_path: Path) -> None:
+    known, suite = tmp_path / "known", written(tmp_path, f"{PROMPT}check.contains = 'x'")
+    first = load_suite(suite, CHECKS, known)
+    assert len(list(known.iterdir())) == 1
+    assert load_suite(suite, CHECKS, known) == first
+    broken = written(tmp_path, f"{PROMPT}check.contains = 5")
+    for _ in range(2):
+        with pytest.raises(SuiteError, match="5 is not of type"):
+            load_suite(broken, CHECKS, known)
+    checks: dict[str, CheckType] = {**CHECKS, "rhymes": Rhymes(schema={"type": "strin"})}
+    with pytest.raises(PluginError, match="the check 'rhymes' is broken"):
+        load_suite(written(tmp_path, f"{PROMPT}check.rhymes = 'ay'"), checks, known)
+    assert len(list(known.iterdir())) == 1
+
+
+def test_what_a_plugin_finds_wrong_is_asked_for_again(tmp_path: Path) -> None:
+    class Fussy(Rhymes):
+        mistake = ""
+
+        def validate(self, params: Json) -> str:  # noqa: ARG002
+            return self.mistake
+
+    checks: dict[str, CheckType] = {**CHECKS, "rhymes": Fussy()}
+    suite = written(tmp_path, f"{PROMPT}check.rhymes = 'ay'")
+    load_suite(suite, checks, tmp_path / "known")
+    Fussy.mistake = "its file is gone"
+    with pytest.raises(SuiteError, match="its file is gone"):
+        load_suite(suite, checks, tmp_path / "known")
+
+
 # ---------------------------------------------------------------- by property
 
 Texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
