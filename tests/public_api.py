@@ -26,7 +26,7 @@ _PLAIN = (str, int, float, bool, tuple, type(None))
 def surface() -> dict[str, str]:
     """Every public name, and what can be seen of it from outside."""
     found = {"deployq.API_VERSION": deployq.API_VERSION}
-    for name in sorted(deployq.__all__):
+    for name in sorted(vars(deployq)["__all__"]):
         found |= dict(_lines(f"deployq.{name}", getattr(deployq, name)))
     for name, spec in sorted(vars(hookspecs).items()):
         if name.startswith(f"{hookspecs.PROJECT}_"):

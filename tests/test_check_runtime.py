@@ -16,6 +16,7 @@ from deployq_runtimes import Embedded, Managed, Ollama
 
 from deployq import BackendError, ConfigError, DiskError, Endpoint, Health
 from deployq.testing import check_runtime, check_runtime_concurrency, check_runtime_privacy
+from tests.http_servers import serving, url_of
 
 ANSWERS = {"/api/version": {"version": "0.34.4"}, "/api/tags": {"models": []}}
 
@@ -36,14 +37,8 @@ def server(answers: dict[str, Any], port: int = 0) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler) as found:
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{found.server_port}"
-        finally:
-            found.shutdown()
-            thread.join()
+    with serving(Handler, port=port) as found:
+        yield url_of(found)
 
 
 class Small:

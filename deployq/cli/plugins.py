@@ -12,6 +12,8 @@ from rich.text import Text
 from deployq import report
 from deployq.cli.main import VERBS
 from deployq.cli.shared import json_option, session_of, show_json
+from deployq.errors import ConfigError
+from deployq.pipeline.newplugin import KINDS, new_plugin
 from deployq.pipeline.plugincheck import Checkup, check_plugins
 from deployq.plugins import allow, find_commands
 
@@ -52,6 +54,35 @@ def allow_(path: Path) -> None:
     """
     digest = allow(path)
     report.talk(f"{path} may run as it is now (sha256 {digest})")
+
+
+@command.command("new")
+@click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(tuple(KINDS)),
+    default="check",
+    show_default=True,
+    help="What it brings.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where its own folder shall be; default: here.",
+)
+def new(name: str, kind: str, folder: Path) -> None:
+    """Write a new plugin: a package that can be installed, with tests that pass.
+
+    \b
+    Example:
+      deployq plugins new gadget --kind profiler
+    """
+    if kind == "command" and name in VERBS:
+        raise ConfigError(f"deployq has a command {name!r} of its own", hint="take another name")
+    made = new_plugin(name, kind, folder)
+    click.echo(str(made))
+    report.talk(f"next: pip install -e '{made}[dev]' && python -m pytest {made}")
 
 
 def _document(checkup: Checkup) -> dict[str, object]:
