@@ -93,7 +93,7 @@ def test_deployq_takes_them(written: Path) -> None:
     modules = {file.stem: load(file) for file in files if file.stem != "deployq_params"}
     said: list[str] = []
     plugins = load_plugins(Choice(only_builtin=True), modules, say=said.append)
-    plugins.manager.check_pending()
+    plugins.loaded.manager.check_pending()
     for hook in SHAPES:
         brought = [item.name for name in modules for item in plugins.brought_by(name, hook)]
         assert brought, hook

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from deployq.records import dataclass
 
 if TYPE_CHECKING:
     from deployq.settings import PluginSettings

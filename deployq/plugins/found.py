@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from deployq.hookspecs import PROJECT
 from deployq.plugins.choice import Choice
+from deployq.records import dataclass
 
 GROUP = PROJECT
 COMMAND_GROUP = "deployq.commands"

@@ -1,12 +1,11 @@
-"""The plugin manager: a factory, no global. Nothing is imported before a hook is asked for."""
+"""The plugin manager: every plugin that may be, imported and registered."""
 
 from __future__ import annotations
 
 import difflib
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import pluggy
 
@@ -16,20 +15,14 @@ from deployq.plugins.apiversion import require_version, wanted_by
 from deployq.plugins.choice import Choice
 from deployq.plugins.found import PluginInfo, find_installed, find_local
 from deployq.plugins.guard import CAUTION, cause, guarded_hook, guarded_part
-from deployq.plugins.local import Ask, load_local, never
+from deployq.plugins.late import Ask, Named
+from deployq.plugins.local import load_local
 from deployq.plugins.parts import lacking
 from deployq.plugins.waiting import Say, waiting_for
 
 
-class Named(Protocol):
-    name: str
-
-
-N = TypeVar("N", bound=Named)
-
-
-class Plugins:
-    """The plugins that may be loaded; they are, when a hook is first asked for.
+class Loaded:
+    """The plugins that may be loaded, each registered with pluggy if it can be.
 
     Args:
         choice: which.
@@ -49,26 +42,11 @@ class Plugins:
     ) -> None:
         self.choice = choice
         self.faults: dict[str, list[str]] = {}
-        self._extra = extra
+        self.found: list[PluginInfo] = []
+        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager.add_hookspecs(hookspecs)
         self._say, self._alarm, self._ask = say, alarm, ask
-        self._manager: pluggy.PluginManager | None = None
-        self._found: list[PluginInfo] = []
-        self._lock = threading.RLock()
-
-    @property
-    def manager(self) -> pluggy.PluginManager:
-        """pluggy's manager, every plugin registered that can be."""
-        with self._lock:
-            if self._manager is None:
-                self._manager = pluggy.PluginManager(hookspecs.PROJECT)
-                self._manager.add_hookspecs(hookspecs)
-                self._load(self._manager)
-            return self._manager
-
-    @property
-    def found(self) -> list[PluginInfo]:
-        """Every plugin there is, loaded, broken or left out."""
-        return self._found if self.manager else []
+        self._load(self.manager, extra)
 
     @property
     def hook(self) -> pluggy.HookRelay:
@@ -101,15 +79,15 @@ class Plugins:
 
     # ------------------------------------------------------------ loading
 
-    def _load(self, manager: pluggy.PluginManager) -> None:
+    def _load(self, manager: pluggy.PluginManager, extra: Mapping[str, object]) -> None:
         for info in find_installed(self.choice):
-            self._found.append(info if info.left_out or info.error else self._enter(manager, info))
-        for info in find_local(self.choice, {info.name for info in self._found}):
-            self._found.append(info if info.left_out or info.error else self._enter(manager, info))
-        for name, plugin in self._extra.items():
+            self.found.append(info if info.left_out or info.error else self._enter(manager, info))
+        for info in find_local(self.choice, {info.name for info in self.found}):
+            self.found.append(info if info.left_out or info.error else self._enter(manager, info))
+        for name, plugin in extra.items():
             manager.register(plugin, name)
             self._guard(manager, plugin, name)
-        for info in self._found:
+        for info in self.found:
             if info.error:
                 hint = f"; {info.hint}" if info.hint else ""
                 self._say(f"plugin {info.name!r} is left out: {info.error}{hint}")
@@ -185,7 +163,7 @@ class Plugins:
         if not isinstance(items, Iterable):
             tell(f"plugin {plugin!r}: {hook} gives {items!r}, no list")
             return
-        builtin = any(info.name == plugin and info.builtin for info in self._found)
+        builtin = any(info.name == plugin and info.builtin for info in self.found)
         for item in items:
             if missing := lacking(item, hook):
                 tell(f"plugin {plugin!r}: the {_kind(hook)} {item!r} lacks {', '.join(missing)}")
@@ -193,31 +171,6 @@ class Plugins:
                 yield item
             else:
                 yield guarded_part(item, plugin, tell, self._alarm)
-
-
-def load_plugins(
-    choice: Choice | None = None,
-    extra: Mapping[str, object] | None = None,
-    *,
-    say: Say | None = None,
-    alarm: Say | None = None,
-    ask: Ask = never,
-) -> Plugins:
-    """The plugins of the entry-point group `deployq`; each is imported when first needed.
-
-    Args:
-        choice: which may be loaded; default: every one.
-        extra: plugins to register besides, by name (for tests and embedding).
-        say: gets a sentence about each plugin that is at fault.
-        alarm: gets one about a plugin that takes long; default: `say`.
-        ask: asks a person whether a file of the project may be run.
-    """
-    told: Say = say or _nothing
-    return Plugins(choice or Choice(), extra or {}, told, alarm or told, ask)
-
-
-def _nothing(text: str) -> None:
-    """Tell nobody."""
 
 
 def _unmarked(plugin: Any, hooks: set[str]) -> list[str]:
@@ -228,15 +181,3 @@ def _unmarked(plugin: Any, hooks: set[str]) -> list[str]:
 
 def _kind(hook: str) -> str:
     return hook.removeprefix(f"{hookspecs.PROJECT}_").rstrip("s").replace("_", " ")
-
-
-def pick(items: Mapping[str, N], name: str, kind: str) -> N:
-    """The item called `name`.
-
-    Raises:
-        PluginError: there is none; the message lists those there are.
-    """
-    if name in items:
-        return items[name]
-    known = ", ".join(sorted(items)) or "none"
-    raise PluginError(f"there is no {kind} {name!r}; there are: {known}", hint="deployq plugins")

@@ -10,19 +10,12 @@ import hashlib
 import json
 import os
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from deployq.errors import ConfigError, DiskError, PluginError
 from deployq.files import write_whole
-
-Ask = Callable[[str], bool]
-"""Asks a person a question; gives whether the answer is yes."""
-
-
-def never(question: str) -> bool:  # noqa: ARG001
-    """Nobody is there to ask."""
-    return False
+from deployq.plugins.late import Ask
 
 
 class Allowed:

@@ -46,6 +46,13 @@ def test_help_imports_next_to_nothing(tmp_path: Path, option: str) -> None:
     }  # fmt: skip
 
 
+def test_a_command_that_needs_no_plugin_imports_nothing_of_plugins(tmp_path: Path) -> None:
+    for command in ("config", "cache"):
+        modules = imported(tmp_path, command, "--json")
+        assert not modules & {"pluggy", "importlib.metadata", "deployq.plugins.loading"}
+        assert not {name for name in modules if name.startswith("deployq_")}
+
+
 def test_a_plan_as_json_imports_no_more_than_it_uses(tmp_path: Path) -> None:
     write_tiny_llama(tmp_path / "tiny-f16.gguf")
     modules = imported(tmp_path, "plan", "tiny-f16.gguf", "--targets", "laptop,4090", "--json")
