@@ -11,6 +11,7 @@ import functools
 import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,8 @@ def guarded_part(part: Any, plugin: str, fault: Say, alarm: Say) -> Any:
     for name in dir(part):
         if name.startswith("_"):
             continue
-        static = inspect.getattr_static(part, name)
-        value = None if isinstance(static, property) else getattr(part, name)
+        computed = isinstance(inspect.getattr_static(part, name), property | cached_property)
+        value = None if computed else getattr(part, name)
         if callable(value):
             members[name] = staticmethod(_method(value, name, part, plugin, fault, alarm))
         else:

@@ -19,43 +19,43 @@ Say = Callable[[str], None]
 class _Watch:
     """One thread that names what takes too long; it ends when there is nothing to look at.
 
-    All that is watched may take the same time, so what began first is due first.
+    What is over before it is due wakes nobody: the thread finds that out when it looks.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._due: dict[object, tuple[float, Callable[[], None]]] = {}
-        self._running = False
+        self._asleep_until: float | None = None
 
     def begin(self, late: Callable[[], None], seconds: float) -> object:
         """Have `late` called after some seconds, unless `end` is called before."""
-        token = object()
-        with self._lock:
-            self._due[token] = (time.monotonic() + seconds, late)
-            if not self._running:
-                self._running = True
+        token, due = object(), time.monotonic() + seconds
+        with self._changed:
+            self._due[token] = (due, late)
+            if self._asleep_until is None:
+                self._asleep_until = due
                 threading.Thread(target=self._look, name="deployq-watch", daemon=True).start()
+            elif due < self._asleep_until:
+                self._changed.notify()
         return token
 
     def end(self, token: object) -> None:
-        with self._lock:
+        with self._changed:
             self._due.pop(token, None)
 
     def _look(self) -> None:
-        while (wait := self._next()) is not None:
-            time.sleep(wait)
-
-    def _next(self) -> float | None:
-        """Seconds until something may be due; None: nothing is watched any more."""
-        with self._lock:
-            now = time.monotonic()
-            late = [token for token, (due, _) in self._due.items() if due <= now]
-            calls = [self._due.pop(token)[1] for token in late]
-            waits = [due - now for due, _ in self._due.values()]
-            self._running = bool(waits) or bool(calls)
-        for call in calls:
-            call()
-        return min(waits, default=0.0 if calls else None)
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                late = [token for token, (due, _) in self._due.items() if due <= now]
+                calls = [self._due.pop(token)[1] for token in late]
+                if not calls:
+                    self._asleep_until = min((due for due, _ in self._due.values()), default=None)
+                    if self._asleep_until is None:
+                        return
+                    self._changed.wait(self._asleep_until - now)
+            for call in calls:
+                call()
 
 
 _WATCH = _Watch()
