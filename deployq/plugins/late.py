@@ -11,10 +11,8 @@ from deployq.errors import PluginError
 from deployq.plugins.choice import Choice
 
 if TYPE_CHECKING:
-    import pluggy
-
     from deployq.plugins.found import PluginInfo
-    from deployq.plugins.loading import Loaded
+    from deployq.plugins.loading import Hooks, Loaded
 
 Say = Callable[[str], None]
 Ask = Callable[[str], bool]
@@ -55,7 +53,8 @@ class Plugins:
         return self.loaded.faults
 
     @property
-    def hook(self) -> pluggy.HookRelay:
+    def hook(self) -> Hooks:
+        """Every hook by its name, to be called."""
         return self.loaded.hook
 
     def named(self, hook: str) -> dict[str, Named]:

@@ -1,9 +1,10 @@
-"""The plugin manager: every plugin that may be, imported and registered."""
+"""Plugins as pluggy has them: each imported when its stage is, whatever it does wrong named."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +18,29 @@ from deployq.plugins.found import PluginInfo, find_installed, find_local
 from deployq.plugins.guard import CAUTION, cause, guarded_hook, guarded_part
 from deployq.plugins.late import Ask, Named
 from deployq.plugins.local import load_local
+from deployq.plugins.mention import surely_without
 from deployq.plugins.parts import lacking
 from deployq.plugins.waiting import Say, waiting_for
 
+SPECS = frozenset(name for name in vars(hookspecs) if name.startswith(f"{hookspecs.PROJECT}_"))
+"""The names of the hooks there are."""
+
+
+class Hooks:
+    """Every hook by its name, called as pluggy's are: `hooks.deployq_push_started(plan=plan)`."""
+
+    def __init__(self, caller: Callable[[str], pluggy.HookCaller]) -> None:
+        self._caller = caller
+
+    def __getattr__(self, name: str) -> pluggy.HookCaller:
+        return self._caller(name)
+
 
 class Loaded:
-    """The plugins that may be loaded, each registered with pluggy if it can be.
+    """The plugins that may be loaded; each is imported when a hook is asked for that it may have.
+
+    A hook has a pluggy manager of its own with the plugins that may implement it, in the order in
+    which they were found, whichever hook is asked for first.
 
     Args:
         choice: which.
@@ -42,15 +60,24 @@ class Loaded:
     ) -> None:
         self.choice = choice
         self.faults: dict[str, list[str]] = {}
-        self.found: list[PluginInfo] = []
-        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self.manager.add_hookspecs(hookspecs)
         self._say, self._alarm, self._ask = say, alarm, ask
-        self._load(self.manager, extra)
+        self._lock = threading.RLock()
+        self._callers: dict[str, pluggy.HookCaller] = {}
+        self._plugins: dict[str, Any] = {}
+        self._extra = extra
+        self._infos = find_installed(choice)
+        self._infos += find_local(choice, {info.name for info in self._infos})
+        self.hook = Hooks(self._caller)
+        for info in self._infos:
+            self._tell_error(info)
 
     @property
-    def hook(self) -> pluggy.HookRelay:
-        return self.manager.hook
+    def found(self) -> list[PluginInfo]:
+        """Every plugin there is, imported if it may be: broken ones have their `error`."""
+        with self._lock:
+            for index in range(len(self._infos)):
+                self._entered(index)
+            return list(self._infos)
 
     def named(self, hook: str) -> dict[str, Named]:
         """What the plugins bring for a hook such as `deployq_backends`, by name.
@@ -59,7 +86,7 @@ class Loaded:
             PluginError: two plugins bring one name; it names both.
         """
         found: dict[str, tuple[Named, str]] = {}
-        for impl in getattr(self.hook, hook).get_hookimpls():
+        for impl in self._caller(hook).get_hookimpls():
             for item in self._brought(impl, hook):
                 if item.name in found:
                     raise PluginError(
@@ -72,37 +99,61 @@ class Loaded:
 
     def brought_by(self, plugin: str, hook: str) -> list[Named]:
         """What one plugin brings for a hook."""
-        impls = getattr(self.hook, hook).get_hookimpls()
-        return [
-            i for impl in impls if impl.plugin_name == plugin for i in self._brought(impl, hook)
-        ]
+        impls = [i for i in self._caller(hook).get_hookimpls() if i.plugin_name == plugin]
+        return [item for impl in impls for item in self._brought(impl, hook)]
 
     # ------------------------------------------------------------ loading
 
-    def _load(self, manager: pluggy.PluginManager, extra: Mapping[str, object]) -> None:
-        for info in find_installed(self.choice):
-            self.found.append(info if info.left_out or info.error else self._enter(manager, info))
-        for info in find_local(self.choice, {info.name for info in self.found}):
-            self.found.append(info if info.left_out or info.error else self._enter(manager, info))
-        for name, plugin in extra.items():
-            manager.register(plugin, name)
-            self._guard(manager, plugin, name)
-        for info in self.found:
-            if info.error:
-                hint = f"; {info.hint}" if info.hint else ""
-                self._say(f"plugin {info.name!r} is left out: {info.error}{hint}")
+    def _caller(self, hook: str) -> pluggy.HookCaller:
+        """pluggy's caller of a hook, with every plugin that may implement it."""
+        with self._lock:
+            if hook not in self._callers:
+                self._callers[hook] = self._assembled(hook)
+            return self._callers[hook]
 
-    def _enter(self, manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
-        """Import and register one plugin; whatever is wrong with it stands in its `error`."""
+    def _assembled(self, hook: str) -> pluggy.HookCaller:
+        manager = _manager()
+        for index, info in enumerate(self._infos):
+            if info.name not in self._plugins and surely_without(info.entry, hook, SPECS):
+                continue
+            if (plugin := self._entered(index)) is not None:
+                manager.register(plugin, info.name)
+        for name, plugin in self._extra.items():
+            manager.register(plugin, name)
+        caller: pluggy.HookCaller = getattr(manager.hook, hook)
+        for impl in caller.get_hookimpls():
+            if not (impl.wrapper or impl.hookwrapper):
+                name, tell = impl.plugin_name, self._teller(impl.plugin_name)
+                function = guarded_hook(name, hook, impl.function, tell, self._alarm)
+                object.__setattr__(impl, "function", function)
+        return caller
+
+    def _entered(self, index: int) -> Any:
+        """A plugin, imported and checked once; None where it is broken or left out."""
+        info = self._infos[index]
+        if info.left_out or info.error:
+            return None
+        if info.name not in self._plugins:
+            self._enter(index)
+        return self._plugins.get(info.name)
+
+    def _enter(self, index: int) -> None:
+        """Import and check a plugin; whatever is wrong with it stands in its `error`."""
+        info = self._infos[index]
         try:
             with waiting_for(f"plugin {info.name!r} to be imported", CAUTION, self._alarm):
                 plugin = self._imported(info)
-            return replace(info, hooks=self._register(manager, plugin, info.name))
+            self._infos[index] = replace(info, hooks=self.hooks_of(plugin, info.name))
+            self._plugins[info.name] = plugin
         except (Exception, SystemExit) as exc:  # noqa: BLE001  (a stranger's; it is named)
-            if manager.has_plugin(info.name):
-                manager.unregister(name=info.name)
             hint = exc.hint if isinstance(exc, DeployqError) else ""
-            return replace(info, error=cause(exc), hint=hint)
+            self._infos[index] = replace(info, error=cause(exc), hint=hint)
+            self._tell_error(self._infos[index])
+
+    def _tell_error(self, info: PluginInfo) -> None:
+        if info.error:
+            hint = f"; {info.hint}" if info.hint else ""
+            self._say(f"plugin {info.name!r} is left out: {info.error}{hint}")
 
     def _imported(self, info: PluginInfo) -> Any:
         if info.path:
@@ -118,34 +169,28 @@ class Loaded:
             raise
         return plugin
 
-    def _register(self, manager: pluggy.PluginManager, plugin: Any, name: str) -> tuple[str, ...]:
-        """Raises PluginError, or what pluggy raises, where the plugin does not fit the hooks."""
+    def hooks_of(self, plugin: Any, name: str) -> tuple[str, ...]:
+        """The hooks of a plugin.
+
+        Raises:
+            PluginError, or what pluggy raises: it does not fit the hooks.
+        """
         require_version(getattr(plugin, "deployq_api", None))
+        manager = _manager()
         manager.register(plugin, name)
         hooks = tuple(caller.name for caller in manager.get_hookcallers(plugin) or ())
-        known = {hook for hook in vars(manager.hook) if getattr(manager.hook, hook).has_spec()}
         for hook in hooks:
-            if hook not in known:
-                near = difflib.get_close_matches(hook, known, 1)
+            if hook not in SPECS:
+                near = difflib.get_close_matches(hook, SPECS, 1)
                 raise PluginError(
                     f"there is no hook {hook}" + (f"; did you mean {near[0]}?" if near else "")
                 )
-        unmarked = _unmarked(plugin, set(hooks))
+        unmarked = sorted(n for n in SPECS - set(hooks) if callable(getattr(plugin, n, None)))
         if unmarked:
             raise PluginError(f"{unmarked[0]} has no @deployq.hookimpl above it")
         if not hooks:
             raise PluginError("it brings nothing: no function is marked with @deployq.hookimpl")
-        self._guard(manager, plugin, name)
         return hooks
-
-    def _guard(self, manager: pluggy.PluginManager, plugin: Any, name: str) -> None:
-        """Let every hook of a plugin fail alone."""
-        for caller in manager.get_hookcallers(plugin) or ():
-            for impl in caller.get_hookimpls():
-                if impl.plugin is plugin and not (impl.wrapper or impl.hookwrapper):
-                    tell = self._teller(name)
-                    function = guarded_hook(name, caller.name, impl.function, tell, self._alarm)
-                    object.__setattr__(impl, "function", function)
 
     def _teller(self, plugin: str) -> Say:
         def tell(message: str) -> None:
@@ -163,7 +208,7 @@ class Loaded:
         if not isinstance(items, Iterable):
             tell(f"plugin {plugin!r}: {hook} gives {items!r}, no list")
             return
-        builtin = any(info.name == plugin and info.builtin for info in self.found)
+        builtin = any(info.name == plugin and info.builtin for info in self._infos)
         for item in items:
             if missing := lacking(item, hook):
                 tell(f"plugin {plugin!r}: the {_kind(hook)} {item!r} lacks {', '.join(missing)}")
@@ -173,10 +218,10 @@ class Loaded:
                 yield guarded_part(item, plugin, tell, self._alarm)
 
 
-def _unmarked(plugin: Any, hooks: set[str]) -> list[str]:
-    """Functions of the plugin with a hook's name that pluggy does not see."""
-    specs = {name for name in vars(hookspecs) if name.startswith(f"{hookspecs.PROJECT}_")}
-    return [name for name in sorted(specs - hooks) if callable(getattr(plugin, name, None))]
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
 
 
 def _kind(hook: str) -> str:
