@@ -76,3 +76,4 @@ from .types import (
 )
 
 __version__: str
+API_VERSION: str

@@ -123,6 +123,17 @@ def _texts(value: Any, folder: Path) -> tuple[str, ...]:
     return tuple(_text(item, folder) for item in value)
 
 
+def _names(value: Any, folder: Path) -> tuple[str, ...]:
+    """A list of texts, or one text with commas, as an environment variable has it."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return _texts(value, folder)
+
+
+def _paths(value: Any, folder: Path) -> tuple[Path, ...]:
+    return tuple(_path(text, folder) for text in _texts(value, folder))
+
+
 def _allowed(value: Any, folder: Path) -> tuple[str, ...]:
     """Names of checks that only warn."""
     names = _texts(value, folder)
@@ -471,6 +482,21 @@ class PluginSettings:
     )
     disable: tuple[str, ...] = option(
         _texts, "plugins to leave out", sample='["some-plugin"]', default=()
+    )
+    allow: tuple[str, ...] | None = option(
+        _names,
+        "the only plugins to load besides deployq's own, by name or distribution",
+        sample='["some-plugin"]',
+        env="DEPLOYQ_PLUGINS",
+    )
+    only_builtin: bool = option(
+        _yes_or_no, "load none but deployq's own plugins", sample="true", default=False
+    )
+    paths: tuple[Path, ...] = option(
+        _paths,
+        "files of the project that are plugins; each is run only after you said yes",
+        sample='["our_checks.py"]',
+        default=(),
     )
     trust: tuple[str, ...] = option(
         _texts, "files with check functions that may be run", sample='["checks.py"]', default=()

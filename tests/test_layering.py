@@ -23,7 +23,7 @@ HOMES = {  # third-party library -> the parts that may import it
     "httpx2": ("source",),
     "psutil": (),
     "pynvml": (),
-    "jsonschema": ("proof",),
+    "jsonschema": ("proof", "testing"),
     "jsonpath": ("proof",),
     "numpy": ("artifacts", "proof", "source"),
     "rapidfuzz": ("proof",),

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,7 @@ from deployq.cli.complain import complain
 from deployq.errors import DeployqError
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from deployq.plugins import PluginInfo
 
 COMMAND_GROUP = "deployq.commands"
 
@@ -62,29 +62,29 @@ VERBS: dict[str, tuple[str, str]] = {
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return [*VERBS, *sorted(_plugin_commands())]
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*VERBS, *sorted(_plugin_commands(ctx, listing=True))]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in VERBS:
             module = importlib.import_module(f"deployq.cli.{VERBS[cmd_name][0]}")
             command = module.command
-        elif entry := _plugin_commands().get(cmd_name):
-            command = entry.load()
+        elif found := _plugin_commands(ctx).get(cmd_name):
+            command = _commands().load_command(found)
         else:
             return None
         return command if isinstance(command, click.Command) else None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs with their lines; nothing is imported for it."""
         with formatter.section("Commands"):
             formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
-        if brought := _plugin_commands():
+        if brought := _plugin_commands(ctx, listing=True):
             with formatter.section("Commands of plugins"):
-                formatter.write_dl([(name, e.value) for name, e in sorted(brought.items())])
+                formatter.write_dl([(name, found.module) for name, found in brought.items()])
 
 
-def _plugin_commands() -> dict[str, EntryPoint]:
+def _plugin_commands(ctx: click.Context, *, listing: bool = False) -> dict[str, PluginInfo]:
     """The commands that plugins bring, by name.
 
     To import what reads entry points takes longer than all the rest of `--help`, so it is asked
@@ -92,8 +92,12 @@ def _plugin_commands() -> dict[str, EntryPoint]:
     """
     if not any(map(_brings_commands, sys.path)):
         return {}
-    metadata = importlib.import_module("importlib.metadata")
-    return {e.name: e for e in metadata.entry_points(group=COMMAND_GROUP) if e.name not in VERBS}
+    found: dict[str, PluginInfo] = _commands().plugin_commands(ctx, VERBS, listing=listing)
+    return found
+
+
+def _commands() -> Any:
+    return importlib.import_module("deployq.cli.commands")
 
 
 def _brings_commands(folder: str) -> bool:
@@ -116,8 +120,11 @@ def _brings_commands(folder: str) -> bool:
     help="Use this deployq.toml instead of the nearest one.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No talk and no progress on stderr.")
+@click.option(
+    "--only-builtin", is_flag=True, is_eager=True, help="Load no plugins but deployq's own."
+)
 @click.pass_context
-def cli(ctx: click.Context, config_file: Path | None, quiet: bool) -> None:
+def cli(ctx: click.Context, config_file: Path | None, quiet: bool, only_builtin: bool) -> None:
     """From a fine-tuned model to Ollama tags that fit your machines and are proven to work.
 
     \b
@@ -125,7 +132,7 @@ def cli(ctx: click.Context, config_file: Path | None, quiet: bool) -> None:
       deployq push task-api --targets laptop,4090
       deployq plan model-f16.gguf --memory 24GB --kind vram --context 8192
     """
-    ctx.obj = {"config_file": config_file, "quiet": quiet}
+    ctx.obj = {"config_file": config_file, "quiet": quiet, "only_builtin": only_builtin}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -120,6 +120,8 @@ def config_of(ctx: click.Context, **options: str | None) -> Config:
         if value is not None:
             section, key = dotted.split("__")
             config = with_option(config, section, key, value, f"--{key}")
+    if ctx.obj["only_builtin"]:
+        config = with_option(config, "plugins", "only_builtin", True, "--only-builtin")
     return config
 
 
@@ -131,7 +133,8 @@ def session_of(
     config = config_of(ctx, **options)
     silent = quiet or ctx.obj["quiet"]
     with report.TerminalProgress(quiet=silent) as progress:
-        yield open_session(config, progress=progress, talk=_nothing if silent else _talk)
+        talk = _nothing if silent else _talk
+        yield open_session(config, progress=progress, talk=talk, alarm=_talk, ask=ask_person)
 
 
 def _talk(text: str) -> None:
@@ -145,6 +148,11 @@ def _nothing(text: str) -> None:
 def can_ask() -> bool:
     """Whether somebody sits there: a terminal on both sides, and no CI."""
     return sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def ask_person(question: str) -> bool:
+    """A person's answer; no, where nobody sits there."""
+    return can_ask() and click.confirm(question, err=True)
 
 
 def show_json(document: Mapping[str, Any]) -> None:

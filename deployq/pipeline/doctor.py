@@ -197,11 +197,14 @@ def _server(url: str, access: Callable[[], Access]) -> Health:
 
 
 def _plugins(session: Session) -> Iterator[Finding]:
+    """Those that are broken, and those that failed at what was asked so far."""
     for plugin in session.plugins.found:
+        what = f"plugin {plugin.name}"
         if plugin.error:
-            hint = f"pip install --upgrade {plugin.distribution}"
-            what = f"plugin {plugin.name}"
+            hint = plugin.hint or f"pip install --upgrade {plugin.distribution}"
             yield Finding(what, False, plugin.error, hint, group="plugins")
+        for fault in session.plugins.faults.get(plugin.name, ()):
+            yield Finding(what, False, fault, "deployq plugins", group="plugins")
 
 
 def _disk(session: Session) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from deployq.config import Config
 from deployq.digests import DigestCache
-from deployq.plugins import Named, Plugins, load_plugins
+from deployq.plugins import Named, Plugins, choice_of, load_plugins, never
 from deployq.records import dataclass
 from deployq.types import (
     Backend,
@@ -99,8 +99,18 @@ def open_session(
     progress: Progress = no_progress,
     talk: Callable[[str], None] = _silent,
     plugins: Plugins | None = None,
+    alarm: Callable[[str], None] | None = None,
+    ask: Callable[[str], bool] = never,
 ) -> Session:
     """A session over the process's environment.
+
+    Args:
+        config: of the command.
+        progress: is told of work.
+        talk: gets sentences for people.
+        plugins: default: those that the configuration lets in.
+        alarm: gets a sentence about a plugin that takes long; default: `talk`.
+        ask: asks a person whether a plugin of the project may be run.
 
     Settings that plugins and child processes need reach them through the environment, which is
     where they look for them; a variable that is set already wins.
@@ -115,5 +125,6 @@ def open_session(
     for name, value in exported.items():
         if value is not None:
             os.environ[name] = str(value)
-    loaded = plugins or load_plugins(disable=config.plugins.disable)
+    choice = choice_of(config.plugins, config.folder)
+    loaded = plugins or load_plugins(choice, say=talk, alarm=alarm, ask=ask)
     return Session(config, loaded, os.environ, progress, talk)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 from deployq.errors import BackendError
+from deployq.testing.calls import at_once
 from deployq.testing.must import must as _must
 from deployq.types import Backend, QuantizeJob, no_progress
 
@@ -34,6 +36,7 @@ def check_backend(backend: Backend, source: Path, tmp_path: Path, quant: str | N
     check_backend_output(backend, source, tmp_path / "plain", quant)
     check_backend_odd_paths(backend, source, tmp_path / "odd", quant)
     check_backend_cancellation(backend, source, tmp_path / "cancelled", quant)
+    check_backend_concurrency(backend, source, tmp_path / "at-once", quant)
     check_backend_errors(backend, source, tmp_path / "errors", quant)
 
 
@@ -103,6 +106,22 @@ def check_backend_cancellation(backend: Backend, source: Path, folder: Path, qua
         raise AssertionError(f"{backend.name} went on although progress raised KeyboardInterrupt")
 
 
+def check_backend_concurrency(backend: Backend, source: Path, folder: Path, quant: str) -> None:
+    """Two jobs at once, in two threads, give the file that one gives alone."""
+    folder.mkdir()
+    alone, *outputs = (folder / f"{name}.gguf" for name in ("alone", "one", "two"))
+
+    def run(output: Path) -> None:
+        backend.quantize([QuantizeJob(source, quant, output, threads=1)], no_progress)
+
+    run(alone)
+    at_once([functools.partial(run, output) for output in outputs])
+    _must(_files(folder) == [alone, *outputs], f"two jobs at once left {_files(folder)}")
+    for output in outputs:
+        same = output.read_bytes() == alone.read_bytes()
+        _must(same, "two jobs at once give another file than one alone")
+
+
 def check_backend_errors(backend: Backend, source: Path, folder: Path, quant: str) -> None:
     """What can't be done is a `BackendError` that names its object, and leaves no file."""
     folder.mkdir()
@@ -131,6 +150,10 @@ def _must_refuse(what: str, names: str, attempt: Callable[[], None]) -> None:
         attempt()
     except BackendError as exc:
         _must(names in exc.message, f"its error for {what} does not name {names}: {exc.message}")
+    except Exception as exc:
+        raise AssertionError(
+            f"for {what} it raises {type(exc).__name__}, no deployq.BackendError: {exc}"
+        ) from exc
     else:
         raise AssertionError(f"it took {what} without an error")
 

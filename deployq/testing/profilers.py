@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, get_args
+from dataclasses import replace
+from typing import get_args
 
-from deployq.errors import DeployqError
+from deployq.testing.calls import SECONDS, called, kind_of
 from deployq.testing.must import must
 from deployq.types import Card, Hardware, MemoryKind, Profiler
-
-SECONDS = 5.0
-"""Everything that plans asks every profiler: who waits for one, waits every time."""
 
 LEAST_BYTES, MOST_BYTES = 128 << 20, 1 << 50
 """A machine's memory lies between these; what is below counts in MiB or GiB, not in bytes."""
@@ -80,19 +72,19 @@ def check_profiler_loss(
 
 def check_presets(profiler: Profiler, seconds: float = SECONDS) -> None:
     """Its presets are machines by lower-case names, the same ones every time."""
-    presets = _called(profiler.presets, f"{profiler.name}.presets()", seconds)
-    must(isinstance(presets, Mapping), f"presets() gives {_kind_of(presets)}, no mapping")
+    presets = called(profiler.presets, f"{profiler.name}.presets()", seconds)
+    must(isinstance(presets, Mapping), f"presets() gives {kind_of(presets)}, no mapping")
     for name, hardware in presets.items():
         must(isinstance(name, str) and bool(name), f"a preset's name is {name!r}")
         must(name == name.lower(), f"the preset {name!r} has capital letters: names are typed")
         must(name not in TAKEN, f"the preset {name!r} has a name that means this machine")
-        must(isinstance(hardware, Hardware), f"preset {name!r} is {_kind_of(hardware)}")
+        must(isinstance(hardware, Hardware), f"preset {name!r} is {kind_of(hardware)}")
         check_hardware(hardware, f"preset {name!r}")
         must(
             hardware.available_bytes is None,
             f"preset {name!r} states what is free: nobody knows that of a machine that isn't here",
         )
-    again = _called(profiler.presets, f"{profiler.name}.presets()", seconds)
+    again = called(profiler.presets, f"{profiler.name}.presets()", seconds)
     must(dict(again) == dict(presets), f"{profiler.name} has other presets when asked again")
 
 
@@ -164,71 +156,13 @@ def _must_be_cards(hardware: Hardware, what: str) -> None:
 # ---------------------------------------------------------------- calls
 
 
-@dataclass
-class _Call:
-    """A call in a thread of its own: what it gave, or what it raised."""
-
-    function: Callable[[], object]
-    result: object = None
-    raised: list[BaseException] = field(default_factory=list)
-
-    def run(self) -> None:
-        try:
-            self.result = self.function()
-        except BaseException as exc:  # noqa: BLE001  (whatever it is, the check names it)
-            self.raised.append(exc)
-
-
 def _detected(profiler: Profiler, seconds: float) -> Hardware | None:
-    found = _called(profiler.detect, f"{profiler.name}.detect()", seconds)
+    found = called(profiler.detect, f"{profiler.name}.detect()", seconds)
     if found is None:
         return None
-    must(isinstance(found, Hardware), f"detect() gives {_kind_of(found)}, no deployq.Hardware")
+    must(isinstance(found, Hardware), f"detect() gives {kind_of(found)}, no deployq.Hardware")
     check_hardware(found, f"what {profiler.name} finds")
     return found  # type: ignore[no-any-return]
-
-
-def _called(function: Callable[[], object], what: str, seconds: float) -> Any:
-    """What a call gives; None where it raised one of deployq's own errors.
-
-    It must end in time, print nothing, and leave folder and environment as they were.
-    """
-    call = _Call(function)
-    before = (Path.cwd(), dict(os.environ))
-    with _captured() as said:
-        thread = threading.Thread(target=call.run, daemon=True)
-        thread.start()
-        thread.join(seconds)
-    must(not thread.is_alive(), f"{what} does not end within {seconds:g} s")
-    must(not said(), f"{what} prints: {said()!r}")
-    must((Path.cwd(), dict(os.environ)) == before, f"{what} changes folder or environment")
-    for exc in call.raised:
-        if not isinstance(exc, DeployqError):
-            message = f"{what} raises {type(exc).__name__}, none of deployq's errors: {exc}"
-            raise AssertionError(message) from exc
-    return call.result
-
-
-@contextlib.contextmanager
-def _captured() -> Iterator[Callable[[], str]]:
-    """What is written to stdout and stderr, by Python and past it; told once it is over."""
-    with tempfile.TemporaryFile() as file:
-        kept = [(number, os.dup(number)) for number in (1, 2)]
-        text = io.StringIO()
-        told: list[str] = []
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        try:
-            for number, _ in kept:
-                os.dup2(file.fileno(), number)
-            with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-                yield lambda: "".join(told)
-        finally:
-            for number, saved in kept:
-                os.dup2(saved, number)
-                os.close(saved)
-            file.seek(0)
-            told.append(text.getvalue() + file.read().decode("utf-8", "replace"))
 
 
 @contextlib.contextmanager
@@ -249,7 +183,3 @@ def _lasting(hardware: Hardware | None) -> Hardware | None:
         return None
     cards = tuple(replace(card, available_bytes=0) for card in hardware.cards)
     return replace(hardware, available_bytes=None, cards=cards)
-
-
-def _kind_of(value: object) -> str:
-    return f"a {type(value).__name__}"

@@ -46,6 +46,13 @@ def test_help_imports_next_to_nothing(tmp_path: Path, option: str) -> None:
     }  # fmt: skip
 
 
+def test_a_command_that_needs_no_plugin_imports_nothing_of_plugins(tmp_path: Path) -> None:
+    for command in ("config", "cache"):
+        modules = imported(tmp_path, command, "--json")
+        assert not modules & {"pluggy", "importlib.metadata", "deployq.plugins.loading"}
+        assert not {name for name in modules if name.startswith("deployq_")}
+
+
 def test_a_plan_as_json_imports_no_more_than_it_uses(tmp_path: Path) -> None:
     write_tiny_llama(tmp_path / "tiny-f16.gguf")
     modules = imported(tmp_path, "plan", "tiny-f16.gguf", "--targets", "laptop,4090", "--json")
@@ -53,7 +60,7 @@ def test_a_plan_as_json_imports_no_more_than_it_uses(tmp_path: Path) -> None:
         "rich", "filelock", "ssl", "http.client", "httpx", "requests", "ollama", "pynvml", "numpy",
         "deployq.types.report", "deployq.types.verification", "deployq.types.guide",
         "deployq.source.hf", "deployq.toolbuild", "deployq.artifacts.workshop",
-        "deployq.report.plan_view", "deployq.report.progress_bars",
+        "deployq.report.plan_view", "deployq.report.progress_bars", "deployq_converters",
     ):  # fmt: skip
         assert unused not in modules
 

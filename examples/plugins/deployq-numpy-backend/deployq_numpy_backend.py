@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from deployq import Backend, BackendError, Health, Progress, QuantizeJob, hookimpl
 
+deployq_api = "1.0"
 Type = gguf.GGMLQuantizationType
 FileType = gguf.LlamaFileType
 QUANTS = {
