@@ -113,7 +113,7 @@ def _settings() -> Iterator[str]:
     yield SETTINGS
     yield "## At the top of the file\n\n"
     yield from _table(PathSettings)
-    for section, cls in (NAMED_SECTIONS | SECTIONS).items():
+    for section, cls in {**NAMED_SECTIONS, **SECTIONS}.items():
         named = ".NAME" if section in NAMED_SECTIONS else ""
         yield f"\n## [{section}{named}]\n\n{_first_line(cls)}\n\n"
         yield from _table(cls)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from deployq.cli.main import cli
 from deployq.config import parse_config
@@ -173,3 +175,21 @@ def test_python_runs(block: Block, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", named([b for b in ALL if b.not_run]))
 def test_a_reason_is_a_reason(block: Block) -> None:
     assert len(block.not_run.split()) >= 4
+
+
+WORKFLOWS = sorted((ROOT / "docs" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_a_workflow_s_commands_are_deployq_s(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (job,) = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"].values()
+    called = [
+        parsed(cli, "deployq", shlex.split(step["run"].partition(">>")[0])[1:])
+        for step in job["steps"]
+        if step.get("run", "").startswith("deployq ")
+    ]
+    assert called[0] == "install"
+    assert called[1] in ("push", "quality")
