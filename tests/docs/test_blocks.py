@@ -23,8 +23,11 @@ import yaml
 
 from deployq.cli.main import cli
 from deployq.config import parse_config
+from deployq.proof.answers_checks import ANSWER_CHECKS
 from deployq.proof.checks import BUILTIN_CHECKS
+from deployq.proof.own_checks import PythonCheck
 from deployq.proof.suites import load_suite
+from deployq.types import CheckType
 from tests.cli.conftest import Project
 from tests.docs.markdown import PAGES, ROOT, Block, Command, blocks, commands
 
@@ -116,7 +119,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def is_cheap(command: Command) -> bool:
     words = command.words
-    if len(words) < 2 or words[1] not in CHEAP or SLOW & set(words):
+    if len(words) < 2 or words[1] not in CHEAP or (SLOW | {"new"}) & set(words):
         return False
     return not re.search(r"hf:|ollama:|[A-Z]{4,}|outputs/|\.\.\.|imatrix|judge", command.text)
 
@@ -127,7 +130,8 @@ def is_cheap(command: Command) -> bool:
 )
 def test_a_command_that_costs_nothing_runs(sample: Project, command: Command) -> None:
     ran = sample.run(*command.words[1:], COLUMNS="100")
-    assert ran.code in (0, 3), ran.err
+    missing = command.words[1] == "doctor"  # on a machine without tools it says 1, and why
+    assert ran.code in ((0, 1) if missing else (0, 3)), ran.err
     assert "Traceback" not in ran.err
 
 
@@ -137,11 +141,12 @@ def test_toml_is_a_configuration_or_a_suite(block: Block, tmp_path: Path) -> Non
     if {"prompts", "datasets", "threshold"} & set(document):
         (tmp_path / "suite.toml").write_text(block.text, encoding="utf-8")
         (tmp_path / "questions.jsonl").write_text(QUESTION, encoding="utf-8")
-        assert load_suite(
-            tmp_path / "suite.toml", {check.name: check for check in BUILTIN_CHECKS}
-        ).prompts
+        (tmp_path / "checks.py").touch()
+        own = (*BUILTIN_CHECKS, *ANSWER_CHECKS, PythonCheck(tmp_path, [tmp_path / "checks.py"]))
+        checks: dict[str, CheckType] = {check.name: check for check in own}
+        assert load_suite(tmp_path / "suite.toml", checks).prompts
     elif {"project", "build-system"} & set(document):
-        assert document["project"]["name"]
+        assert all(isinstance(table, dict) for table in document.values())
     else:
         parse_config(block.text, tmp_path)
 
@@ -159,7 +164,7 @@ def test_json_is_json(block: Block) -> None:
 def test_python_runs(block: Block, tmp_path: Path) -> None:
     """As a module of its own; names that the page's own text introduces are given."""
     ast.parse(block.text)
-    if block.not_run:
+    if block.not_run or block.page.parent.name == "plugins":  # tests/test_plugin_docs.py runs those
         return
     (tmp_path / "block.py").write_text(block.text, encoding="utf-8")
     done = subprocess.run(
