@@ -22,6 +22,7 @@ from deployq.pipeline.conversion import (
     conversion_steps,
     inputs_of,
     part_of,
+    with_projector,
 )
 from deployq.pipeline.prepare import Prepared, planned
 from deployq.pipeline.session import Session
@@ -51,8 +52,10 @@ def made_ready(session: Session, prepared: Prepared) -> Prepared:
         SourceError, ToolMissing, BackendError, DiskError: it can't be converted.
     """
     origin = prepared.origin
-    if origin is None or prepared.info.format == "gguf":
+    if origin is None:
         return prepared
+    if prepared.info.format == "gguf":
+        return replace(prepared, info=with_projector(session, origin, prepared.info))
     require_room(prepared.plan.disk)
     made = convert(session, origin)
     info = as_gguf(session, made, origin)
@@ -188,7 +191,8 @@ def _require_room(session: Session, origin: Origin) -> None:
 def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) -> None:
     started = time.monotonic()
     with _scratch(session, draft.inputs) as scratch:
-        session.talk(f"converting {origin.path.resolve().name} to {origin.dtype}")
+        what = "the projector of " if origin.mode == "projector" else ""
+        session.talk(f"converting {what}{origin.path.resolve().name} to {origin.dtype}")
         job = _job(origin, draft.path, scratch)
         for note in converter.convert(job, session.progress):
             session.talk(note)
