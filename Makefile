@@ -11,7 +11,7 @@ SELECT ?=
 export DEPLOYQ_TOOLS_DIR ?= $(CURDIR)/.deployq/tools
 OLLAMA_DIR ?= $(CURDIR)/.deployq/ollama
 
-.PHONY: help demo test test-ollama test-convert check format tools clean
+.PHONY: help demo test test-ollama test-convert check docs pictures format tools clean
 
 help:
 	@echo "make demo         set everything up and push the sample model to two targets"
@@ -19,6 +19,8 @@ help:
 	@echo "make test-ollama  tests against a real Ollama (VERSION=$(VERSION); needs Go)"
 	@echo "make test-convert training folders and adapters to verified tags, for real (PyTorch: 5 GB)"
 	@echo "make check        ruff, mypy, the layering test"
+	@echo "make docs         the documentation as a site in build/site; a broken link fails it"
+	@echo "make pictures     the README's pictures, from a real run (needs Chromium)"
 
 demo: tools
 	@$(BIN)/deployq push task-api --targets laptop,4090
@@ -42,6 +44,12 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py
+
+docs: $(VENV)/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pictures: $(VENV)/dev.stamp tools
+	$(BIN)/python -m docs.tools.pictures
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix

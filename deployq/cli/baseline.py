@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from deployq.cli.completing import model_names
 from deployq.cli.shared import runtime_option, session_of
 from deployq.errors import ConfigError
 from deployq.pipeline.baselines import baseline_for
@@ -19,7 +20,7 @@ from deployq.proof.baseline import BaselineStore
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.option(
     "--suite",
     type=click.Path(path_type=Path, dir_okay=False),

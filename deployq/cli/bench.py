@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from deployq import report
+from deployq.cli.completing import model_names
 from deployq.cli.shared import (
     imatrix_option,
     json_option,
@@ -30,7 +31,7 @@ _FORMATS = click.Choice(("table", "markdown", "csv", "json"))
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @targets_option
 @quants_option
 @imatrix_option

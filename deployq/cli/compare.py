@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deployq import report
+from deployq.cli.completing import run_names
 from deployq.cli.shared import json_option, session_of, show_json
 from deployq.errors import VerificationFailed
 from deployq.pipeline.runs import find_run, load_run
@@ -14,8 +15,8 @@ from deployq.proof.comparison import compare_runs
 
 
 @click.command()
-@click.argument("before")
-@click.argument("after", required=False)
+@click.argument("before", shell_complete=run_names)
+@click.argument("after", required=False, shell_complete=run_names)
 @click.option(
     "--html",
     "page",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deployq import report
+from deployq.cli.completing import tag_names
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import show_json
 from deployq.errors import ConfigError, VerificationFailed
@@ -16,7 +17,7 @@ from deployq.pipeline.inventory import resolve_tags, suite_for
 
 
 @click.command()
-@click.argument("tag", metavar="TAG")
+@click.argument("tag", metavar="TAG", shell_complete=tag_names)
 @click.option(
     "--source",
     metavar="MODEL",

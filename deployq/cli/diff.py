@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from deployq import report
+from deployq.cli.completing import tag_names
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import show_json
 from deployq.pipeline.generations import difference
 
 
 @click.command()
-@click.argument("one", metavar="TAG[@N]")
-@click.argument("other", metavar="TAG[@N]")
+@click.argument("one", metavar="TAG[@N]", shell_complete=tag_names)
+@click.argument("other", metavar="TAG[@N]", shell_complete=tag_names)
 @server_options
 @click.pass_context
 def command(

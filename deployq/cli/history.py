@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from deployq import report
+from deployq.cli.completing import tag_names
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import show_json
 from deployq.pipeline.generations import history
@@ -12,7 +13,7 @@ from deployq.tags.names import TagName
 
 
 @click.command()
-@click.argument("tag")
+@click.argument("tag", shell_complete=tag_names)
 @server_options
 @click.pass_context
 def command(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deployq import report
+from deployq.cli.completing import model_names
 from deployq.cli.shared import json_option, session_of, show_json, source_options
 from deployq.pipeline.prepare import current_info
 from deployq.pipeline.resolve import Overrides, resolve_model, with_overrides
@@ -15,7 +16,7 @@ from deployq.plan.memory import upper_bound_reason
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @source_options
 @json_option
 @click.pass_context

@@ -16,9 +16,12 @@ from deployq.cli.complain import complain
 from deployq.errors import DeployqError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from deployq.plugins import PluginInfo
 
 COMMAND_GROUP = "deployq.commands"
+COMPLETING = "_DEPLOYQ_COMPLETE"
 
 # verb -> (module, one line for --help). The only lazy imports of the project: a verb's module is
 # imported when that verb is called, so that `--help` and `--version` start at once.
@@ -56,6 +59,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check what is here, what is missing, and how to get it."),
     "plugins": ("plugins", "List the plugins and what they bring."),
     "tools": ("tools", "Find or build llama.cpp's tools."),
+    "completion": ("completion", "Print what bash, zsh or fish needs to complete deployq."),
 }
 
 
@@ -74,6 +78,15 @@ class LazyGroup(click.Group):
         else:
             return None
         return command if isinstance(command, click.Command) else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs that begin so, without an import of any of them; then the options."""
+        completing = importlib.import_module("deployq.cli.completing")
+        lines = {verb: line for verb, (_, line) in VERBS.items()}
+        brought = _plugin_commands(ctx, listing=True)
+        lines |= {name: found.module for name, found in sorted(brought.items())}
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*completing.verbs(lines, incomplete), *options]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs with their lines; nothing is imported for it."""
@@ -142,6 +155,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code of design: 0 done ... 130 interrupted."""
+    if COMPLETING in os.environ:
+        importlib.import_module("deployq.cli.completion")  # how bash hands its words over
     try:
         result = cli.main(args=argv, prog_name="deployq", standalone_mode=False)
     except DeployqError as exc:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from deployq import report
+from deployq.cli.completing import model_names
 from deployq.cli.shared import (
     imatrix_option,
     json_option,
@@ -27,7 +28,7 @@ DEFAULT_QUANTS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @targets_option
 @quants_option
 @imatrix_option

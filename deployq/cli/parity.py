@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from deployq import report
+from deployq.cli.completing import tag_names
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import show_json
 from deployq.errors import SourceError, VerificationFailed
@@ -16,7 +17,7 @@ from deployq.types import ModelInfo
 
 
 @click.command()
-@click.argument("tags", nargs=-1, required=True, metavar="TAG...")
+@click.argument("tags", nargs=-1, required=True, metavar="TAG...", shell_complete=tag_names)
 @click.option(
     "--source",
     metavar="MODEL",

@@ -10,6 +10,7 @@ import click
 
 from deployq import plan as planning
 from deployq import report
+from deployq.cli.completing import model_names
 from deployq.cli.shared import (
     imatrix_option,
     json_option,
@@ -43,7 +44,7 @@ class Shown:
 
 
 @click.command()
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=model_names)
 @source_options
 @targets_option
 @quants_option

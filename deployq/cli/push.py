@@ -8,6 +8,7 @@ import click
 
 from deployq import report
 from deployq.cli.complain import complain
+from deployq.cli.completing import model_names
 from deployq.cli.plan import draw_plan, show_plan
 from deployq.cli.shared import (
     can_ask,
@@ -31,7 +32,7 @@ from deployq.plan.quants import parse_quants
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @source_options
 @targets_option
 @quants_option

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from deployq import report
+from deployq.cli.completing import model_names
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import ci_options, quants_option, require_one_form, show_json
 from deployq.errors import VerificationFailed
@@ -25,7 +26,7 @@ DEFAULT_QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @quants_option
 @click.option(
     "--suite",

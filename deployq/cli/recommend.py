@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from deployq import report
+from deployq.cli.completing import model_names
 from deployq.cli.shared import (
     json_option,
     quants_option,
@@ -32,7 +33,7 @@ from deployq.proof.judging import CHECKS_MARGIN
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @targets_option
 @quants_option
 @click.option(

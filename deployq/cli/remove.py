@@ -6,6 +6,7 @@ import dataclasses
 
 import click
 
+from deployq.cli.completing import tag_names
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import can_ask, show_json
 from deployq.pipeline.inventory import Removed, remove_tag, resolve_tags
@@ -14,7 +15,7 @@ from deployq.units import format_bytes
 
 
 @click.command()
-@click.argument("tags", nargs=-1, required=True, metavar="TAG...")
+@click.argument("tags", nargs=-1, required=True, metavar="TAG...", shell_complete=tag_names)
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @server_options
 @click.pass_context

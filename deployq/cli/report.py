@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from deployq import report
+from deployq.cli.completing import run_names
 from deployq.cli.shared import session_of
 from deployq.pipeline.runs import find_run, load_run, rendered
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=run_names)
 @click.option(
     "--format",
     "name",

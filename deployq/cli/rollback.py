@@ -6,6 +6,7 @@ import dataclasses
 
 import click
 
+from deployq.cli.completing import tag_names
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import show_json
 from deployq.pipeline.generations import rollback
@@ -13,7 +14,7 @@ from deployq.tags.names import TagName
 
 
 @click.command()
-@click.argument("tags", nargs=-1, required=True, metavar="TAG...")
+@click.argument("tags", nargs=-1, required=True, metavar="TAG...", shell_complete=tag_names)
 @click.option(
     "--to", type=click.IntRange(1), metavar="N", help="This generation; default: the one before."
 )

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from deployq import report
+from deployq.cli.completing import quant_names, runtime_names, target_names
 from deployq.config import Config, load_config, with_option
 from deployq.errors import ConfigError
 from deployq.pipeline.session import Session, open_session
@@ -69,6 +70,7 @@ def runtime_option(function: F) -> F:
     return click.option(
         "--runtime",
         metavar="NAME",
+        shell_complete=runtime_names,
         help="Where the default server comes from: ollama, managed, embedded.",
     )(function)
 
@@ -80,6 +82,7 @@ def targets_option(function: F) -> F:
         "--targets",
         type=CommaList(),
         default=(),
+        shell_complete=target_names,
         help="Machines to deploy to, from deployq.toml or well-known ones.",
     )(function)
 
@@ -87,7 +90,11 @@ def targets_option(function: F) -> F:
 def quants_option(function: F) -> F:
     """Add `--quants`."""
     return click.option(
-        "--quants", type=CommaList(), default=(), help="Quants to weigh, e.g. Q8_0,Q4_K_M."
+        "--quants",
+        type=CommaList(),
+        default=(),
+        shell_complete=quant_names,
+        help="Quants to weigh, e.g. Q8_0,Q4_K_M.",
     )(function)
 
 

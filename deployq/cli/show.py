@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 
 from deployq import report
+from deployq.cli.completing import tag_names
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import show_json
 from deployq.pipeline.inventory import TagDetail, tag_detail
@@ -15,7 +16,7 @@ from deployq.units import format_bytes
 
 
 @click.command()
-@click.argument("tag")
+@click.argument("tag", shell_complete=tag_names)
 @click.option("--modelfile", is_flag=True, help="Print the Modelfile alone.")
 @server_options
 @click.pass_context

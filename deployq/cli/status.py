@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from deployq import report
+from deployq.cli.completing import tag_names
 from deployq.cli.shared import json_option, runtime_option, session_of, show_json
 from deployq.pipeline.status import status
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[MODEL|TAG]...")
+@click.argument("names", nargs=-1, metavar="[MODEL|TAG]...", shell_complete=tag_names)
 @runtime_option
 @json_option
 @click.pass_context

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from deployq import report
+from deployq.cli.completing import tag_names
 from deployq.cli.server import on_server, server_options
 from deployq.cli.shared import ci_options, require_one_form, session_of, show_json
 from deployq.errors import LockfileError, VerificationFailed
@@ -18,7 +19,7 @@ from deployq.pipeline.status import status
 
 
 @click.command()
-@click.argument("tags", nargs=-1, metavar="TAG...")
+@click.argument("tags", nargs=-1, metavar="TAG...", shell_complete=tag_names)
 @click.option("--locked", is_flag=True, help="Ask nothing: prove that servers hold the lockfile's.")
 @click.option(
     "--suite",
