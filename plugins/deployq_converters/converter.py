@@ -17,12 +17,15 @@ from deployq import (
     SourceCheck,
     ToolMissing,
 )
-from deployq_converters.child import Events, Refused, run_job
-from deployq_converters.environment import Place, find_python, find_script, script_version
+from deployq.runners import Events, Refused, run_job
+from deployq.scripts import Place, find_script, script_version
+from deployq_converters.environment import find_python
 
 NEEDED = ("torch", "transformers", "sentencepiece", "numpy")
 _PACKAGES = (*NEEDED, "peft", "safetensors")
 _MERGED = "merged"
+_RUNNER = Path(__file__).parent
+_ENV = {"CUDA_VISIBLE_DEVICES": ""}
 REVISION = "r2"
 """Counts what of the runner changes its output: part of what an artifact is made from."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import scripts
-from .events import Refused
+from jobside import Refused
 
 DTYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 

@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from . import scripts
-from .events import Refused, emit
+from jobside import Refused, emit
 from .tokens import TOKENIZER_FILES
 
 _SAMPLED = 6

@@ -15,7 +15,7 @@ from typing import Any
 
 import transformers
 
-from .events import Refused, emit
+from jobside import Refused, emit
 
 _CODE = 'allow = ["code"] in deployq.toml runs it; read it first'
 
