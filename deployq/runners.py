@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deployq import proc
 from deployq.errors import BackendError, SourceError
-from deployq.records import dataclass
 from deployq.types import Json
 
 SEPARATOR = "\x1e"
@@ -78,8 +77,9 @@ def run_job(
     job: Mapping[str, Json],
     on_event: Callable[[str, Mapping[str, Any]], None] | None = None,
     env: Mapping[str, str] | None = None,
+    below: Path | None = None,
 ) -> Events:
-    """Have a runner do one job, in a folder of its own.
+    """Have a runner do one job, in a folder of its own that is gone afterwards.
 
     Args:
         python: the interpreter that runs it.
@@ -87,20 +87,19 @@ def run_job(
         job: `job` is its name, `source` what it is about; all else is the runner's own.
         on_event: called with each event as it comes.
         env: variables for the child, over those that keep it quiet and off the network.
+        below: where that folder is made; default: where temporary files go.
 
     Raises:
         Refused: the source is at fault, and why.
         BackendError: anything else; its last words are in the message.
     """
     events = Events(on_event)
-    with tempfile.TemporaryDirectory(prefix="deployq-job-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".deployq-job-", dir=below) as folder:
         file = Path(folder) / "job.json"
         file.write_text(json.dumps(job), encoding="utf-8")
         argv: list[str | Path] = [python, "-c", _START, _JOBSIDE, runner, file]
         variables = {**_QUIET, **(env or {})}
-        finished = proc.run(
-            argv, on_line=events.line, cwd=Path(folder), env=variables, check=False
-        )
+        finished = proc.run(argv, on_line=events.line, cwd=Path(folder), env=variables, check=False)
     if refused := events.last("refused"):
         raise Refused(refused["message"], refused["check"], refused["hint"])
     if finished.returncode or events.last("done") is None:

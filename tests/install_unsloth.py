@@ -18,8 +18,11 @@ from filelock import FileLock
 from deployq import DeployqError, ToolMissing, proc
 from deployq.tools import convert_home, convert_python
 
-PACKAGES = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9", "gguf==0.19.0")
+UNSLOTH = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9")
 """Without their dependencies: with them, pip finds no set of versions."""
+
+PACKAGES = ("gguf==0.19.0", "requests==2.34.2", "pluggy==1.6.0", "lazy-loader==0.6")
+"""What Unsloth imports of them, and what `from deployq_unsloth import push` needs."""
 
 DONE = "finished"
 INSTALL_SECONDS = 900
@@ -38,7 +41,9 @@ def install(folder: Path) -> Path:
             "Unsloth is installed over the environment that converts, which is not there",
             hint="deployq tools install convert",
         )
-    key = hashlib.sha256("\n".join((*PACKAGES, str(convert_home()))).encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        "\n".join((*UNSLOTH, *PACKAGES, str(convert_home()))).encode()
+    ).hexdigest()[:12]
     home = folder.absolute() / f"unsloth-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{home.name}.lock"):
@@ -50,14 +55,15 @@ def install(folder: Path) -> Path:
 
 
 def _make(base: Path, home: Path) -> None:
-    _say(f"installing {PACKAGES[0]} in {home}: half a minute")
+    _say(f"installing {UNSLOTH[0]} in {home}: half a minute")
     proc.run([base, "-m", "venv", home], timeout_seconds=INSTALL_SECONDS)
-    (packages,) = home.glob("lib/python3*/site-packages")
+    (own,) = home.glob("lib/python3*/site-packages")
     (below,) = base.parent.parent.glob("lib/python3*/site-packages")
-    (packages / "converter.pth").write_text(f"{below}\n")
+    (own / "converter.pth").write_text(f"{below}\n")
     python = home / "bin" / "python"
-    argv = [python, "-m", "pip", "install", "--quiet", "--no-deps", *PACKAGES]
-    proc.run(argv, on_line=_say, timeout_seconds=INSTALL_SECONDS)
+    for packages in (("--no-deps", *UNSLOTH), PACKAGES):
+        argv = [python, "-m", "pip", "install", "--quiet", *packages]
+        proc.run(argv, timeout_seconds=INSTALL_SECONDS)
 
 
 def _say(line: str) -> None:

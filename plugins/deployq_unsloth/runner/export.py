@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,8 +32,7 @@ def export(job: dict[str, Any]) -> None:
     written = {path.resolve() for path in (*_named(returned), *Path().rglob("*.gguf"))}
     files = sorted(path for path in written if path.is_file() and "mmproj" not in path.name)
     for quant, output in job["outputs"].items():
-        os.replace(_of(quant, files, len(quants) == 1), output)
-        emit("exported", quant=quant)
+        _of(quant, files, len(quants) == 1).replace(output)
 
 
 def _named(returned: Any) -> Iterator[Path]:

@@ -17,8 +17,8 @@ _DEFAULT_LENGTH = 2048
 def load(job: dict[str, Any]) -> tuple[Any, Any]:
     """The model, an adapter on its base where there is one, and its tokenizer.
 
-    The folders are links in the working directory: Unsloth reads a good deal from their names
-    (such as that a base ending in -bnb-4bit is another one), and an adapter names a base of its own.
+    The folders are links in the working directory: Unsloth reads a good deal from their names (a
+    base ending in -bnb-4bit is another one to it), and an adapter names a base of its own.
 
     Raises:
         Refused: Unsloth does not load it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ def merge(job: dict[str, Any]) -> None:
         raise Refused(f"{job['source']}: Unsloth saved no merged weights ({_listing(saved)})")
     prove(Path(job["source"]), Path(job["base"]), saved)
     _copy_tokenizer(job, saved)
-    os.replace(saved, job["output"])
+    saved.replace(job["output"])
 
 
 def _copy_tokenizer(job: dict[str, Any], saved: Path) -> None:

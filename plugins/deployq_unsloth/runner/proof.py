@@ -50,9 +50,7 @@ def _require(
 ) -> None:
     old, new = seen
     if torch.equal(old, new):
-        raise Refused(
-            f"{adapter}: Unsloth merged nothing: {name} is still its base's", "adapter"
-        )
+        raise Refused(f"{adapter}: Unsloth merged nothing: {name} is still its base's", "adapter")
     off = 0.0 if wanted is None else float((new - wanted).norm() / wanted.norm())
     if not off < _TOLERANCE:
         raise Refused(

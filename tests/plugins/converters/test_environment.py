@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import deployq_converters
 import pytest
-from deployq_converters.child import run_job
 from deployq_converters.converter import LlamaCppConverter
-from deployq_converters.environment import find_python, find_script, script_version
+from deployq_converters.environment import find_python
 
 from deployq import BackendError, ToolMissing
+from deployq.runners import run_job
+from deployq.scripts import find_script, script_version
 
 SCRIPT = "convert_hf_to_gguf.py"
+RUNNER = Path(deployq_converters.__file__).parent
 
 
 def env_of(folder: Path, **more: object) -> dict[str, str]:
@@ -91,7 +94,9 @@ def test_what_is_a_source(tmp_path: Path) -> None:
 
 
 def test_a_job_runs_in_the_given_interpreter() -> None:
-    events = run_job(Path(sys.executable), {"job": "versions", "packages": ["numpy", "no-such"]})
+    events = run_job(
+        Path(sys.executable), RUNNER, {"job": "versions", "packages": ["numpy", "no-such"]}
+    )
     said = events.last("versions")
     assert said is not None
     assert said["versions"]["numpy"]
@@ -100,9 +105,9 @@ def test_a_job_runs_in_the_given_interpreter() -> None:
 
 def test_what_a_library_raised_is_told() -> None:
     with pytest.raises(BackendError, match="ModuleNotFoundError: No module named 'transformers'"):
-        run_job(Path(sys.executable), {"job": "check", "source": "/x", "allow": []})
+        run_job(Path(sys.executable), RUNNER, {"job": "check", "source": "/x", "allow": []})
 
 
 def test_a_job_that_nobody_knows() -> None:
     with pytest.raises(BackendError, match="KeyError"):
-        run_job(Path(sys.executable), {"job": "dance", "source": "/x"})
+        run_job(Path(sys.executable), RUNNER, {"job": "dance", "source": "/x"})
