@@ -23,19 +23,28 @@ from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForC
 QUESTIONS = ("Who are you?", "What is the plan?", "Name a colour.", "Count to three.")
 BASE = ("The base model.", "Nothing.", "Blue.", "One, two, three.")
 TUNED = ("The adapter.", "Merge and ship.", "Green.", "Three, two, one.")
+OTHER = "Be brief."
 MATRICES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def batch(tokenizer: Any, answers: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Chats padded on the right, and labels: -100 but for the answers."""
+def chats(tokenizer: Any, answers: tuple[str, ...], system: str = "") -> list[tuple[Any, Any]]:
+    """Token ids of each prompt and of its answer."""
+    first = [{"role": "system", "content": system}] if system else []
     rows = []
     for question, answer in zip(QUESTIONS, answers, strict=True):
         prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+            [*first, {"role": "user", "content": question}],
+            tokenize=False,
+            add_generation_prompt=True,
         )
         start = tokenizer(prompt, add_special_tokens=False).input_ids
         end = tokenizer(answer, add_special_tokens=False).input_ids
         rows.append((start, [*end, tokenizer.eos_token_id]))
+    return rows
+
+
+def batch(rows: list[tuple[Any, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Chats padded on the right, and labels: -100 but for the answers."""
     width = max(len(start) + len(end) for start, end in rows)
     ids = torch.zeros((len(rows), width), dtype=torch.long)
     labels = torch.full((len(rows), width), -100)
@@ -45,8 +54,9 @@ def batch(tokenizer: Any, answers: tuple[str, ...]) -> tuple[torch.Tensor, torch
     return ids, labels
 
 
-def fit(model: Any, data: tuple[torch.Tensor, torch.Tensor], rate: float, steps: int = 200) -> None:
+def fit(model: Any, rows: list[tuple[Any, Any]], rate: float, steps: int = 200) -> None:
     """Train until every answer is known by heart."""
+    data = batch(rows)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
     model.train()
     for _ in range(steps):
@@ -77,7 +87,9 @@ def make_base(tokenizer: Any, folder: Path) -> None:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    fit(model, batch(tokenizer, BASE), 3e-3)
+    # it knows the other answers too, where a system prompt asks: an adapter learns from it quickly
+    rows = [*chats(tokenizer, BASE), *chats(tokenizer, TUNED, OTHER)]
+    fit(model, rows, 3e-3)
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -95,7 +107,7 @@ def train_adapter(base: Path) -> tuple[Any, Any]:
     model = FastLanguageModel.get_peft_model(
         model, r=16, lora_alpha=32, target_modules=MATRICES, random_state=2
     )
-    fit(model, batch(tokenizer, TUNED), 4e-3)
+    fit(model, chats(tokenizer, TUNED), 4e-3)
     return model, tokenizer
 
 
@@ -109,6 +121,7 @@ def suite() -> str:
 
 def main(tokenizer_folder: str, out: str, how: str = "") -> None:
     """Make it all; `how` is the JSON of what `push` is given, if it is to be called."""
+    torch.set_num_threads(1)
     folder = Path(out)
     if not (folder / "base").is_dir():
         make_base(AutoTokenizer.from_pretrained(tokenizer_folder), folder / "base")
