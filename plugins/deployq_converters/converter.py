@@ -26,7 +26,7 @@ _PACKAGES = (*NEEDED, "peft", "safetensors")
 _MERGED = "merged"
 _RUNNER = Path(__file__).parent
 _ENV = {"CUDA_VISIBLE_DEVICES": ""}
-REVISION = "r2"
+REVISION = "r3"
 """Counts what of the runner changes its output: part of what an artifact is made from."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from deployq_converters.converter import LlamaCppConverter
 from deployq_converters.environment import find_python
 
-from deployq import BackendError, ToolMissing
+import deployq
+from deployq import BackendError, ToolMissing, proc
 from deployq.runners import run_job
 from deployq.scripts import find_script, script_version
 
@@ -111,3 +113,35 @@ def test_what_a_library_raised_is_told() -> None:
 def test_a_job_that_nobody_knows() -> None:
     with pytest.raises(BackendError, match="KeyError"):
         run_job(Path(sys.executable), RUNNER, {"job": "dance", "source": "/x"})
+
+
+# ---------------------------------------------------------------- what the scripts leave out
+
+_TELL = (
+    "import sys, pathlib, gguf; sys.path.append(sys.argv[1]); from jobside.vocabulary import *; "
+    "complete(gguf); print(gguf.SpecialVocab(pathlib.Path(sys.argv[2])).add_special_token)"
+)
+_TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+_BOS = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+
+
+@pytest.mark.parametrize(
+    ("single", "told", "said"),
+    [
+        ([_TEXT], {}, "{'bos': False}"),
+        ([_BOS, _TEXT], {}, "'bos': True"),
+        ([_TEXT], {"add_bos_token": True}, "'bos': True"),
+        (None, {}, "{}"),
+    ],
+)
+def test_a_tokenizer_without_bos_is_written_as_one(
+    tmp_path: Path, single: object, told: dict[str, bool], said: str
+) -> None:
+    """transformers 5 says it in tokenizer.json alone; llama.cpp's default is a BOS."""
+    tokens = [{"id": 1, "content": "<s>", "special": True}]
+    processor = {"type": "TemplateProcessing", "single": single} if single else None
+    document = {"added_tokens": tokens, "post_processor": processor, "model": {"type": "BPE"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", **told}))
+    foreign = Path(deployq.__file__).parent / "foreign"
+    assert said in proc.run([sys.executable, "-c", _TELL, foreign, tmp_path]).stdout
