@@ -49,6 +49,7 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     """
     started, clock = datetime.now(UTC), time.monotonic()
     if prepared.info.format != "gguf":
+        _require_makers(session, prepared)  # a conversion takes minutes
         prepared = pipeline.made_ready(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)
@@ -76,7 +77,7 @@ def _work(session: Session, prepared: Prepared, options: Options, started: datet
     _require_names(prepared)
     for quant in prepared.plan.quants:
         render_tag(session, prepared.model, prepared.info, quant)
-        choose_backend(session, prepared.info, quant)
+    _require_makers(session, prepared)
     return Work(
         session,
         prepared,
@@ -87,6 +88,16 @@ def _work(session: Session, prepared: Prepared, options: Options, started: datet
         new_run_dir(session.runs_dir, started),
         _teller(session, prepared),
     )
+
+
+def _require_makers(session: Session, prepared: Prepared) -> None:
+    """Something here makes every quant of the plan.
+
+    Raises:
+        ToolMissing, BackendError, PluginError: of one nothing does.
+    """
+    for quant in prepared.plan.quants:
+        choose_backend(session, prepared.info, quant)
 
 
 def _require_names(prepared: Prepared) -> None:
