@@ -31,7 +31,7 @@ test: $(VENV)/dev.stamp tools
 test-ollama: $(VENV)/dev.stamp tools
 	@$(BIN)/python tests/install_ollama.py $(VERSION) $(OLLAMA_DIR)/$(VERSION)
 	DEPLOYQ_TEST_OLLAMA=$(OLLAMA_DIR)/$(VERSION)/bin/ollama \
-		$(BIN)/python -m pytest -m ollama --durations=15
+		$(BIN)/python -m pytest -m ollama -n $(WORKERS) --dist worksteal --durations=15
 
 test-convert: $(VENV)/dev.stamp tools
 	@$(BIN)/python tests/install_ollama.py $(VERSION) $(OLLAMA_DIR)/$(VERSION)

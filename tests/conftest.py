@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployq.tools import find_tool
-from tests.ollama_fixtures import ollama_binary, real_ollama  # noqa: F401
+from tests.ollama_fixtures import kept_ollama, ollama_binary, real_ollama  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "examples" / "task-api" / "task-api-f16.gguf"

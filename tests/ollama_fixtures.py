@@ -43,6 +43,15 @@ def real_ollama(
         yield endpoint
 
 
+@pytest.fixture(scope="session")
+def kept_ollama(
+    ollama_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Endpoint]:
+    """Another one, for what is kept in it for the whole session: nobody empties it."""
+    with running_ollama(ollama_binary, tmp_path_factory.mktemp("kept")) as endpoint:
+        yield endpoint
+
+
 @contextlib.contextmanager
 def running_ollama(
     binary: Path, folder: Path, models: Path | None = None, **variables: str

@@ -32,5 +32,5 @@ def command(ctx: click.Context, names: tuple[str, ...], runtime: str | None, as_
     if as_json:
         show_json(report.status_document(found))
     elif found:
-        report.show(report.status_table(found))
+        report.show(report.status_view(found))
     ctx.exit(0 if all(tag.ok for tag in found) else 1)

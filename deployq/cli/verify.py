@@ -90,5 +90,5 @@ def _locked(ctx: click.Context, tags: Sequence[str], runtime: str | None, as_jso
     if as_json:
         show_json(report.status_document(found))
     else:
-        report.show(report.status_table(found))
+        report.show(report.status_view(found))
     ctx.exit(0 if all(tag.ok for tag in found) else VerificationFailed.exit_code)

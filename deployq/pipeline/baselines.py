@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from deployq.errors import ConfigError, DeployqError, ServerRefused, ServerTimeout
+from deployq.errors import ConfigError, DeployqError, ServerError, ServerRefused
 from deployq.pipeline.building import artifact_of
 from deployq.pipeline.prompts import settle
 from deployq.pipeline.render import render_tag
@@ -109,10 +109,11 @@ def _chats(session: Session, site: Site, tag: str, prompt: Prompt) -> list[Answe
 
     Raises:
         ServerTimeout: it does not answer.
+        ServerRefused: this can't be asked of it.
     """
     seconds, answers = session.config.runtime.timeout, []
     for outcome in ask_tries(site.server, tag, prompt, seconds):
-        if isinstance(outcome, ServerTimeout):
+        if isinstance(outcome, ServerError):
             raise outcome
         answers.append(outcome)
     return answers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployq.errors import DoesNotFit
+from deployq.errors import DoesNotFit, ServerRefused
 from deployq.records import dataclass
 from deployq.tags.names import TagName
 from deployq.tags.records import Loaded
@@ -58,7 +58,7 @@ def check_fit(
         DoesNotFit: there is a difference, and `require` says that it counts.
     """
     with steps.step("fit") as outcome:
-        loaded = next((model for model in server.ps() if name.same(model.name)), None)
+        loaded = _loaded(server, name)
         if loaded is None:
             outcome.status, outcome.detail = "skipped", "the server unloaded it already"
             return
@@ -72,6 +72,24 @@ def check_fit(
                 f"{name.model}:{name.tag}, once loaded: {outcome.detail}",
                 hint="deployq plan --explain QUANT shows what was planned",
             )
+
+
+def _loaded(server: Server, name: TagName) -> Loaded | None:
+    """What a tag runs as: tags of equal weights and options share one, under one of their names."""
+    running = server.ps()
+    named = next((model for model in running if name.same(model.name)), None)
+    if named is not None or not running:
+        return named
+    weights = server.show(str(name)).blob_digest
+    same = (model for model in running if weights and _weights(server, model.name) == weights)
+    return next(same, None)
+
+
+def _weights(server: Server, name: str) -> str | None:
+    try:
+        return server.show(name).blob_digest
+    except ServerRefused:  # its name was taken away meanwhile
+        return None
 
 
 def differences(loaded: Loaded, expected: Expected) -> list[str]:

@@ -6,13 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
-from deployq.errors import DeployqError, ServerError
+from deployq.errors import BackendError, DeployqError, ServerError, ToolMissing
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.prepare import current_info, source_digest
 from deployq.pipeline.resolve import Overrides, resolve_model, resolve_targets
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
-from deployq.pipeline.wanted import Subject, Wanted, wanted_alias, wanted_tag
+from deployq.pipeline.wanted import (
+    KeyOf,
+    Subject,
+    Wanted,
+    artifact_key_of,
+    wanted_alias,
+    wanted_tag,
+)
 from deployq.tags.history import generations
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName, is_internal
@@ -150,7 +157,7 @@ def _since(session: Session, entry: LockEntry, subject: Subject | str | None) ->
 
 
 def _wanted(session: Session, subject: Subject, entry: LockEntry) -> Wanted | None:
-    tag = wanted_tag(session, subject, entry.quant)
+    tag = wanted_tag(session, subject, entry.quant, _key_of(entry))
     if entry.alias_of is None:
         return tag
     name = TagName.parse(entry.tag).tag
@@ -160,6 +167,18 @@ def _wanted(session: Session, subject: Subject, entry: LockEntry) -> Wanted | No
         session, [name], subject.model, Overrides(), subject.info.n_ctx_train
     )
     return wanted_alias(session, subject, target, tag)
+
+
+def _key_of(entry: LockEntry) -> KeyOf:
+    """The key of the artifact as a push would have it; where nothing here builds it, as it was."""
+
+    def key(session: Session, subject: Subject, quant: str) -> str:
+        try:
+            return artifact_key_of(session, subject, quant)
+        except (ToolMissing, BackendError):
+            return entry.artifact_key
+
+    return key
 
 
 def _status(entry: LockEntry, state: TagState, reasons: Iterable[str]) -> TagStatus:

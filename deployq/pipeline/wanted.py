@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from deployq import pipeline
@@ -31,6 +31,9 @@ class Subject:
     source_digest: str
 
 
+KeyOf = Callable[[Session, Subject, str], str]
+
+
 @dataclass(frozen=True)
 class Wanted:
     """One tag as it shall be; `fields` are those of its lock entry that a push decides.
@@ -44,28 +47,31 @@ class Wanted:
     alike: bool = False
 
 
-def wanted_tag(session: Session, subject: Subject, quant: str) -> Wanted:
-    """A quant's tag.
+def wanted_tag(
+    session: Session, subject: Subject, quant: str, key_of: KeyOf | None = None
+) -> Wanted:
+    """A quant's tag; `key_of`: what tells its artifact's key, else `artifact_key_of`.
 
     Raises:
         ModelfileError: its template does not render.
         ToolMissing, BackendError: nothing here can make the quant.
     """
     rendered = render_tag(session, subject.model, subject.info, quant)
-    return _wanted(session, subject, rendered, subject.suite, None)
+    key = (key_of or artifact_key_of)(session, subject, quant)
+    return _wanted(subject, rendered, subject.suite, key)
 
 
 def wanted_alias(session: Session, subject: Subject, target: Target, of: Wanted) -> Wanted:
     """A target's alias of a quant's tag.
 
     Raises:
-        ModelfileError, ToolMissing, BackendError: as for `wanted_tag`.
+        ModelfileError: its template does not render.
     """
     tag = of.rendered
     rendered = render_alias(session, subject.model, subject.info, target, tag.quant)
     alike = not _speaks_otherwise(rendered, tag)
     suite = _short_suite(subject.suite) if alike else subject.suite
-    wanted = _wanted(session, subject, rendered, suite, str(tag.tag))
+    wanted = _wanted(subject, rendered, suite, str(of.fields["artifact_key"]), str(tag.tag))
     gate = gate_digest(session.config, subject.model.name, target.name)
     return replace(wanted, fields={**wanted.fields, "gate_digest": gate}, alike=alike)
 
@@ -81,13 +87,13 @@ def artifact_key_of(session: Session, subject: Subject, quant: str) -> str:
 
 
 def _wanted(
-    session: Session, subject: Subject, rendered: Rendered, suite: Suite, alias_of: str | None
+    subject: Subject, rendered: Rendered, suite: Suite, key: str, alias_of: str | None = None
 ) -> Wanted:
     fields = {
         "model": subject.model.name,
         "quant": rendered.quant,
         "source_digest": subject.source_digest,
-        "artifact_key": artifact_key_of(session, subject, rendered.quant),
+        "artifact_key": key,
         "modelfile_digest": rendered.digest,
         "suite_digest": suite.digest,
         "n_ctx": rendered.n_ctx,

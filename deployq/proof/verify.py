@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 
-from deployq.errors import PluginError, ServerTimeout
+from deployq.errors import PluginError, ServerError, ServerRefused, ServerTimeout
 from deployq.proof.suites import Suite
 from deployq.types import (
     Answer,
@@ -23,8 +23,11 @@ from deployq.types import (
 
 # A server that hangs would otherwise cost a timeout for each prompt of the suite.
 TIMEOUTS_IN_A_ROW = 3
+# What a server answers to what can't be asked of this tag: a prompt over its context, tools or
+# thinking that its template has no place for, a format that is no schema.
+CANT_BE_ASKED = 400
 
-Outcome = Answer | ServerTimeout
+Outcome = Answer | ServerTimeout | ServerRefused
 # What one prompt gave, try by try.
 Tries = tuple[Outcome, ...]
 
@@ -42,7 +45,8 @@ def run_suite(
     """Ask every prompt of a suite and judge the answers.
 
     A prompt that the server does not answer in time has failed; the others are still asked,
-    until `TIMEOUTS_IN_A_ROW` of them went unanswered one after the other.
+    until `TIMEOUTS_IN_A_ROW` of them went unanswered one after the other. So has one that can't be
+    asked of this tag.
 
     Args:
         answerer: the server; called from `jobs` threads at a time.
@@ -124,7 +128,7 @@ def ask_tries(
             options["seed"] = seed + number
         outcome = _ask(answerer, tag, replace(prompt, options=options), timeout_seconds)
         yield outcome
-        if isinstance(outcome, ServerTimeout):
+        if isinstance(outcome, ServerError):
             return
 
 
@@ -157,6 +161,10 @@ def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -
         )
     except ServerTimeout as exc:
         return exc
+    except ServerRefused as exc:
+        if exc.status != CANT_BE_ASKED:
+            raise
+        return exc
 
 
 def judge(
@@ -167,7 +175,7 @@ def judge(
     Raises:
         PluginError: a check failed to do its work.
     """
-    if isinstance(outcome, ServerTimeout):
+    if isinstance(outcome, ServerError):
         return PromptResult(prompt, None, (Verdict("answered", False, outcome.message),))
     verdicts = tuple(_verdict(name, tag, prompt, outcome, checks) for name in prompt.checks)
     return PromptResult(prompt, outcome, verdicts)

@@ -22,7 +22,7 @@ from .generation_view import (
     history_document as history_document,
     history_table as history_table,
     status_document as status_document,
-    status_table as status_table,
+    status_view as status_view,
 )
 from .guide_view import (
     guide_document as guide_document,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -36,7 +37,7 @@ def history_table(generations: Sequence[Generation]) -> Table:
     for column in ("quant", "size", "context", "checks"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("source", no_wrap=True)
-    table.add_column("pushed", overflow="fold")
+    table.add_column("pushed", no_wrap=True)
     for one in generations:
         table.add_row(
             CHOSEN if one.current else "",
@@ -46,9 +47,18 @@ def history_table(generations: Sequence[Generation]) -> Table:
             str(one.n_ctx or NOTHING),
             f"{one.passed}/{one.total}" if one.total else NOTHING,
             (one.source_digest or NOTHING)[:12],
-            one.pushed_at or "not by deployq here",
+            when_text(one.pushed_at) if one.pushed_at else "not by deployq here",
         )
     return table
+
+
+def when_text(at: str) -> str:
+    """A moment of a lockfile, in this machine's time and to the minute; another text as it is."""
+    try:
+        moment = dt.datetime.fromisoformat(at)
+    except ValueError:
+        return plain(at)
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _table() -> Table:
@@ -97,14 +107,13 @@ def status_document(statuses: Sequence[TagStatus]) -> Document:
     }
 
 
-def status_table(statuses: Sequence[TagStatus]) -> Table:
-    """A line for each tag; what changed since it was pushed stands beside it."""
-    table = _table()
+def status_view(statuses: Sequence[TagStatus]) -> RenderableType:
+    """A line for each tag; below, what changed since it was pushed."""
+    table, reasons = _table(), Table.grid(padding=(0, 2, 0, 0))
     table.add_column("tag", overflow="fold")
     table.add_column("quant", no_wrap=True)
     table.add_column("server", overflow="fold")
     table.add_column("state", no_wrap=True)
-    table.add_column("", overflow="fold")
     for status in statuses:
         word, style = _MARKS[status.state]
         alias = f" → {status.alias_of}" if status.alias_of else ""
@@ -113,6 +122,7 @@ def status_table(statuses: Sequence[TagStatus]) -> Table:
             status.quant or NOTHING,
             plain(status.host),
             Text(word, style=style),
-            plain("; ".join(status.reasons)),
         )
-    return table
+        if status.reasons:
+            reasons.add_row(Text(plain(status.tag), style), plain("; ".join(status.reasons)))
+    return Group(table, "", reasons) if reasons.row_count else table

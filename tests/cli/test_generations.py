@@ -107,6 +107,17 @@ def states(project: Project, *more: str) -> dict[str, tuple[str, str]]:
     return {tag["tag"]: (tag["state"], "; ".join(tag["reasons"])) for tag in found}
 
 
+def test_status_where_nothing_here_quantizes(twice: Project, tools_bin: Path) -> None:
+    """A machine of a CI that only looks: what a push would build there says nothing of the tags."""
+    tools = twice.folder / "serving-only"
+    tools.mkdir()
+    (tools / "llama-server").symlink_to(tools_bin / "llama-server")
+    bare = {"DEPLOYQ_LLAMA_CPP": str(tools), "DEPLOYQ_TOOLS_DIR": str(twice.folder)}
+    found = twice.run("status", "--json", **bare).json["tags"]
+    assert {(tag["state"], *tag["reasons"]) for tag in found} == {("ok",)}
+    assert "can make Q8_0" in twice.run("push", "tiny", "--targets", "laptop", **bare).err
+
+
 def test_status_tells_what_changed_here(twice: Project) -> None:
     assert set(states(twice).values()) == {("ok", "")}
     assert twice.run("status").code == 0

@@ -30,7 +30,7 @@ def embedded_server(
 @pytest.fixture(scope="session", params=BOTH)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server under test, with nothing in it at first."""
-    fixture = "embedded_server" if request.param == "embedded" else "real_ollama"
+    fixture = "embedded_server" if request.param == "embedded" else "kept_ollama"
     with Server(request.getfixturevalue(fixture)) as under_test:
         yield under_test
 

@@ -58,7 +58,7 @@ def lab(
 ) -> Iterator[Server]:
     """A server that holds the quants."""
     if request.param == "ollama":
-        with Server(request.getfixturevalue("real_ollama").url) as server:
+        with Server(request.getfixturevalue("kept_ollama").url) as server:
             put(server, sample_quants)
             yield server
         return

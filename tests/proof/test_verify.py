@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import requests
 
-from deployq.errors import PluginError, ServerTimeout, ServerUnreachable
+from deployq.errors import PluginError, ServerRefused, ServerTimeout, ServerUnreachable
 from deployq.proof.checks import BUILTIN_CHECKS
 from deployq.proof.suites import Suite, load_suite
 from deployq.proof.verify import run_suite
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with the last message; "sleep N" first waits N seconds."""
+    """Answers with the last message; "sleep N" first waits N seconds, "refuse N" is status N."""
 
     busy = 0
     most_busy = 0
@@ -49,8 +49,9 @@ class Echo(BaseHTTPRequestHandler):
         body = json.dumps({"text": text, "request": request}).encode()
         with self.lock:
             type(self).busy -= 1
+        status = int(text.split()[1]) if text.startswith("refuse ") else 200
         with suppress(ConnectionError):  # whoever asked may have given up long ago
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -87,12 +88,15 @@ class Client:
         }
         started = time.monotonic()
         try:
-            answered = requests.post(self.url, json=request, timeout=timeout_seconds).json()
+            response = requests.post(self.url, json=request, timeout=timeout_seconds)
         except requests.Timeout as exc:
             raise ServerTimeout(f"{self.url} did not answer in {timeout_seconds:g} s") from exc
         except requests.ConnectionError as exc:
             raise ServerUnreachable(f"nothing answers at {self.url}") from exc
+        answered = response.json()
         self.seen.append(answered["request"])
+        if not response.ok:
+            raise ServerRefused(f"{self.url} refused to answer", status=response.status_code)
         return Answer(answered["text"], "stop", 9, 10, 0.1, 0.0, time.monotonic() - started)
 
 
@@ -205,6 +209,25 @@ def test_a_prompt_without_an_answer_has_failed(
     (verdict,) = silent.verdicts
     assert (verdict.check, verdict.ok) == ("answered", False)
     assert verdict.reason.endswith("did not answer in 1 s")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_prompt_that_cannot_be_asked_has_failed(
+    client: Client, suite_of: Callable[..., Suite], jobs: int
+) -> None:
+    """Over the context, say: the other prompts are asked all the same."""
+    found = run(client, suite_of("a", "refuse 400", "b"), jobs=jobs)
+    assert [result.ok for result in found.results] == [True, False, True]
+    (verdict,) = found.results[1].verdicts
+    assert (verdict.check, verdict.reason) == ("answered", f"{client.url} refused to answer")
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_a_server_that_refuses_to_serve_ends_the_run(
+    client: Client, suite_of: Callable[..., Suite], status: int
+) -> None:
+    with pytest.raises(ServerRefused):
+        run(client, suite_of("a", f"refuse {status}", "b"))
 
 
 def test_a_server_that_answers_nothing_any_more_ends_the_run(
