@@ -192,7 +192,7 @@ def _lines(scene: Scene, answers: Answers) -> Iterator[str]:
         values = {"name": scene.runtime} if section == "runtime" else {}
         yield from _keys(record, values)
     yield ""
-    yield "# [backends.unsloth]"
+    yield "[backends.unsloth]"
     yield from _keys(NAMED_SECTIONS["backends"], {})
 
 

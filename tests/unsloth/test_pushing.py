@@ -41,7 +41,7 @@ def test_merged_by_unsloth_and_quantized_by_llama_cpp(trained: Trained) -> None:
     assert ran.code == 0, ran.err
     assert "sampled matrices are base + scaled BA" in ran.err
     assert "merging lora with unsloth" in ran.err
-    assert tags(ran) == {"Q8_0": "pushed"}
+    assert tags(ran) == {"Q8_0": "done"}
     again = trained.push()
     assert tags(again) == {"Q8_0": "unchanged"}
     assert "merging" not in again.err
@@ -51,7 +51,7 @@ def test_exported_by_unsloth_in_one_call(trained: Trained) -> None:
     trained.configure('["Q8_0", "Q4_K_M"]', "gguf")
     ran = trained.push()
     assert ran.code == 0, ran.err
-    assert tags(ran) == {"Q8_0": "pushed", "Q4_K_M": "pushed"}
+    assert tags(ran) == {"Q8_0": "done", "Q4_K_M": "done"}
     files = sorted((trained.folder / "cache" / "artifacts").glob("*/*/model.gguf"))
     quantized = [file for file in files if inspect(file).quantized]
     (full,) = [file for file in files if not inspect(file).quantized]
