@@ -49,7 +49,8 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     """
     started, clock = datetime.now(UTC), time.monotonic()
     if prepared.info.format != "gguf":
-        _require_makers(session, prepared)  # a conversion takes minutes
+        if session.config.plugins.backend:  # what was asked for by name; a conversion takes minutes
+            _require_makers(session, prepared)
         prepared = pipeline.made_ready(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)
