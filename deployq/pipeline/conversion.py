@@ -10,6 +10,7 @@ from deployq.pipeline.session import Session
 from deployq.pipeline.sources import Origin, origin_digest
 from deployq.records import dataclass
 from deployq.source.inspect import inspect
+from deployq.source.projector import projector_of
 from deployq.types import Artifact, Converter, MadeFrom, MergingBackend, ModelInfo, Part
 
 MARK = "convert:"
@@ -69,10 +70,27 @@ def _made_from(origin: Origin) -> MadeFrom:
     return MadeFrom(origin.path.resolve(), base, origin.name, allowed)
 
 
+def with_projector(session: Session, origin: Origin, info: ModelInfo) -> ModelInfo:
+    """A GGUF with the projector that lies beside it as a part of what is registered."""
+    wanted = origin.settings.projector and not origin.needs_conversion
+    header = projector_of(info.path, info.metadata) if wanted and info.projector_bytes else None
+    if header is None:
+        return info
+    size, task = header.path.stat().st_size, f"reading {header.path.name}"
+    digest = session.digests.sha256(
+        header.path, lambda done: session.progress(task, done, size, "bytes")
+    )
+    artifact = Artifact(header.path, "projector", "", digest, size, "", "")
+    return replace(info, parts=(part_of(replace(origin, mode="projector"), artifact),))
+
+
 def conversion_steps(origin: Origin) -> Iterator[tuple[str, int]]:
     """What a conversion writes, for the plan's disk: each with its bytes."""
     if origin.mode == "adapter" and origin.adapter is not None:
         yield "converted adapter", origin.adapter.weights.stat().st_size
+        return
+    if origin.mode == "projector":
+        yield "converted projector", origin.info.projector_bytes
         return
     if origin.base is not None:
         yield "merged model, until it is converted", origin.info.file_bytes

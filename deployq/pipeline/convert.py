@@ -23,6 +23,7 @@ from deployq.pipeline.conversion import (
     inputs_of,
     merger_of,
     part_of,
+    with_projector,
 )
 from deployq.pipeline.prepare import Prepared, planned
 from deployq.pipeline.session import Session
@@ -52,8 +53,10 @@ def made_ready(session: Session, prepared: Prepared) -> Prepared:
         SourceError, ToolMissing, BackendError, DiskError: it can't be converted.
     """
     origin = prepared.origin
-    if origin is None or prepared.info.format == "gguf":
+    if origin is None:
         return prepared
+    if prepared.info.format == "gguf":
+        return replace(prepared, info=with_projector(session, origin, prepared.info))
     require_room(prepared.plan.disk)
     made = convert(session, origin)
     info = as_gguf(session, made, origin)
@@ -190,7 +193,8 @@ def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) 
     started = time.monotonic()
     with _scratch(session, draft.inputs) as scratch:
         job = _merged(session, origin, _job(origin, draft.path, scratch))
-        session.talk(f"converting {origin.path.resolve().name} to {origin.dtype}")
+        what = "the projector of " if origin.mode == "projector" else ""
+        session.talk(f"converting {what}{origin.path.resolve().name} to {origin.dtype}")
         for note in converter.convert(job, session.progress):
             session.talk(note)
     if origin.mode == "model":

@@ -11,7 +11,13 @@ from deployq import pipeline
 from deployq.artifacts.store import ArtifactStore, artifact_key
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, ToolMissing
-from deployq.pipeline.conversion import as_gguf, conversion_steps, converted, named_merger
+from deployq.pipeline.conversion import (
+    as_gguf,
+    conversion_steps,
+    converted,
+    named_merger,
+    with_projector,
+)
 from deployq.pipeline.fetched import Reach
 from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
 from deployq.pipeline.matrices import header_bytes, uses_imatrix, with_imatrix
@@ -103,7 +109,8 @@ def current_info(session: Session, model: Model, reach: Reach = "local") -> Mode
     """
     origin = find_origin(session, model, reach)
     earlier = converted(session, origin) if origin.needs_conversion else None
-    return as_gguf(session, earlier, origin) if earlier else origin.info
+    info = as_gguf(session, earlier, origin) if earlier else origin.info
+    return info if reach == "outline" else with_projector(session, origin, info)
 
 
 def planned(

@@ -14,6 +14,7 @@ from deployq import pipeline
 from deployq.addresses import url_of
 from deployq.errors import ConfigError, DeployqError, DoesNotFit
 from deployq.pipeline.checks import suite_at
+from deployq.pipeline.conversion import with_projector
 from deployq.pipeline.jobs import (
     Built,
     Options,
@@ -52,6 +53,9 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
         if session.config.plugins.backend:  # what was asked for by name; a conversion takes minutes
             _require_makers(session, prepared)
         prepared = pipeline.made_ready(session, prepared)
+    elif prepared.origin is not None:
+        info = with_projector(session, prepared.origin, prepared.info)
+        prepared = replace(prepared, info=info)
     remember_project(session)
     work = _work(session, prepared, options, started)
     session.plugins.hook.deployq_push_started(plan=prepared.plan)

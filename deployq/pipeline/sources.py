@@ -20,8 +20,10 @@ from deployq.settings import ModelSettings
 from deployq.source.adapter import Adapter, check_adapter, read_adapter
 from deployq.source.finding import Found, find_source
 from deployq.source.hf_files import source_files
+from deployq.source.hf_names import is_projector
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_folder
+from deployq.source.projector import projector_note
 from deployq.source.stored import read_weights
 from deployq.source.tokenizer_files import read_tokenizer
 from deployq.types import Finding, ModelInfo
@@ -94,11 +96,32 @@ def find_origin(session: Session, model: Model, reach: Reach = "local") -> Origi
         raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
     found = find_source(place)
     if found.kind == "adapter":
-        return _told(_adapter(session, model, found, fetched, reach), fetched)
+        return _told(_with_projector(_adapter(session, model, found, fetched, reach)), fetched)
     info = _inspected(found.path, fetched)
     dtype = "" if info.format == "gguf" else model.settings.dtype or info.dtype
     origin = Origin(found.path, info, model.settings, found, model.name, dtype, label=fetched.label)
-    return _told(origin, fetched)
+    return _told(_with_projector(origin), fetched)
+
+
+def _with_projector(origin: Origin) -> Origin:
+    """The same with its part for images or sound as a file of its own; or without, if unwanted."""
+    info = origin.info
+    if not info.projector_bytes:
+        return origin
+    if not origin.settings.projector:
+        note = {*projector_note(info.projector_bytes)}
+        warnings = tuple(warning for warning in info.warnings if warning not in note)
+        return replace(origin, info=replace(info, projector_bytes=0, warnings=warnings))
+    if not origin.needs_conversion:
+        return origin  # it is a GGUF, too: pipeline/conversion.py
+    part = replace(origin, mode="projector", parts=())
+    if origin.base is not None and not _changes_projector(origin.adapter):
+        part = replace(part, path=origin.base, base=None, adapter=None)
+    return replace(origin, parts=(*origin.parts, part))
+
+
+def _changes_projector(adapter: Adapter | None) -> bool:
+    return adapter is not None and any(map(is_projector, (*adapter.pairs, *adapter.whole)))
 
 
 def _told(origin: Origin, fetched: Fetched) -> Origin:

@@ -114,6 +114,11 @@ def _speaks_otherwise(alias: Rendered, of: Rendered) -> bool:
 
 
 def _short_suite(suite: Suite) -> Suite:
-    """What an alias is asked that differs in its context alone: does it load and answer?"""
-    first = replace(suite.prompts[0], name="answers", checks={"not_empty": True})
+    """What an alias is asked that differs in its context alone: does it load and answer?
+
+    A call of a tool is an answer without a text, and so may be a thought that was cut.
+    """
+    asked = suite.prompts[0]
+    checks = {} if asked.tools or asked.think else {"not_empty": True}
+    first = replace(asked, name="answers", checks=checks)
     return replace(suite, name="answers", prompts=(first,), threshold=1.0)

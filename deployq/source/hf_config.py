@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deployq.errors import SourceError
 from deployq.records import dataclass
+from deployq.source.hf_classes import WHOLE_FIRST
 from deployq.types import Scalar
 
 CONFIG = "config.json"
@@ -107,9 +108,35 @@ def read_config(folder: Path) -> Config:
     classes = values.get("architectures") if isinstance(values, dict) else None
     if not isinstance(classes, list) or not classes or not all(isinstance(c, str) for c in classes):
         raise SourceError(f'{file}: names no architecture ("architectures": [...])')
-    text = values.get("text_config")
-    merged = {**values, **text} if isinstance(text, dict) else values
-    return Config(file, tuple(classes), merged)
+    text = _text_config(values)
+    return Config(file, _classes(classes, text), {**values, **text})
+
+
+def _text_config(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of the part that writes text, in a model that has other parts; else empty.
+
+    Its names are those that llama.cpp's converter knows (b11434, `ModelBase.load_hparams`).
+    """
+    thinker = values.get("thinker_config")
+    found = (
+        values.get("lfm"),
+        values.get("language_config"),
+        thinker.get("text_config") if isinstance(thinker, dict) else None,
+        *(values.get(name) for name in ("lm_config", "llm_config", "text_config")),
+    )
+    return next((config for config in found if isinstance(config, dict)), {})
+
+
+def _classes(whole: Sequence[str], text: Mapping[str, Any]) -> tuple[str, ...]:
+    """What decides what a model becomes: the class of its text part, if that is told.
+
+    As in llama.cpp's converter (b11434, `get_model_architecture`), with its exceptions.
+    """
+    own = text.get("architectures")
+    inner = [name for name in own if isinstance(name, str)] if isinstance(own, list) else []
+    if whole[0] in WHOLE_FIRST:
+        return (*whole, *inner)
+    return (*inner, *whole)
 
 
 def header_keys(config: Config, architecture: str) -> Keys:

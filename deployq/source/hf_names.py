@@ -17,11 +17,14 @@ from deployq.types import TensorInfo
 NameOf = Callable[[str], str | None]
 """The GGUF name of a Hugging Face name; None where there is none."""
 
+# As llama.cpp's converter tells them from the text model's (b11434, `TextModel.filter_tensors`).
 _PROJECTOR = re.compile(
-    r"^(?:model\.)?(?:vision_tower|vision_model|visual|multi_modal_projector|mm_projector|"
-    r"audio_tower|embed_vision|embed_audio|vision_encoder|vision_adapter|vision_projection|"
-    r"patch_merger|connector|image_newline)\b"
+    r"^(?:mlp|vit\.|vpm\.|siglip2\.|conformer\.|merger\.|resampler\.|sound_encoder\.|"
+    r"sound_projection\.|speech_embeddings\.|connector\.)|visual\.|vision[._]|audio[._]|projector\.|"
+    r"pre_mm_projector_norm|image_newline|view_seperator|patch_embed|patch_merger\.|"
+    r"patch_merge_mlp\.|model\.connector\."
 )
+_SPEAKS = re.compile(r"talker\.|token2wav\.|code2wav\.")  # parts that no GGUF takes
 _DROPPED = (
     ".attention.masked_bias", ".attention.bias", ".attn.bias", ".attn.masked_bias",
     ".rotary_emb.inv_freq", ".weight_scale", ".weight_scale_inv", ".input_scale",
@@ -67,6 +70,11 @@ class Converted:
     unknown: tuple[str, ...]
 
 
+def is_projector(name: str) -> bool:
+    """Whether a Hugging Face tensor is for images or sound, no part of the text model."""
+    return _PROJECTOR.search(name) is not None
+
+
 def convert(
     stored: Sequence[StoredTensor],
     architecture: str,
@@ -83,9 +91,9 @@ def convert(
         latent: of the config.
         dtype: what two-dimensional weights are written as.
     """
-    kept = [t for t in stored if not t.name.endswith(_DROPPED)]
-    projector = [t for t in kept if _PROJECTOR.match(t.name)]
-    text = [_as_text(t) for t in kept if not _PROJECTOR.match(t.name)]
+    kept = [t for t in stored if not t.name.endswith(_DROPPED) and not _SPEAKS.search(t.name)]
+    projector = [t for t in kept if is_projector(t.name)]
+    text = [_as_text(t) for t in kept if not is_projector(t.name)]
     made: dict[str, tuple[int, ...]] = {}
     unknown: list[str] = []
     for name, shape in _prepared(text, architecture, latent):
@@ -100,8 +108,8 @@ def convert(
 
 def _as_text(tensor: StoredTensor) -> StoredTensor:
     """Without what marks the text part of a model that has others too."""
-    name = tensor.name.replace("model.language_model.", "model.", 1)
-    name = name.removeprefix("language_model.").replace(".dt_bias", ".dt_proj.bias")
+    name = tensor.name.replace("language_model.", "").replace("text_model.", "")
+    name = name.replace(".dt_bias", ".dt_proj.bias")
     return StoredTensor(name, tensor.dtype, tensor.shape)
 
 
@@ -181,8 +189,9 @@ def _type(name: str, shape: tuple[int, ...], dtype: str) -> str:
 
 
 def _projector_bytes(tensor: StoredTensor) -> int:
-    """As a converter writes a projector: F16, one-dimensional tensors F32."""
-    return tensor.n_elements * (4 if len(tensor.shape) < 2 else 2)
+    """As a converter writes a projector: F16; vectors, and what embeds patches and places, F32."""
+    wide = len(tensor.shape) < 2 or ".embeddings." in tensor.name or "_embed" in tensor.name
+    return tensor.n_elements * (4 if wide else 2)
 
 
 def rope_tensors(config: Mapping[str, object], head: int, architecture: str) -> list[TensorInfo]:

@@ -11,7 +11,7 @@ from deployq import source
 from deployq.errors import ConfigError, SourceError
 from deployq.ggml import GGUF_ALIGNMENT, TYPES, padded
 from deployq.source.gguf import Header, read_header
-from deployq.source.projector import projector_bytes, projector_note
+from deployq.source.projector import projector_bytes, projector_note, projector_of
 from deployq.types import ModelInfo, TensorInfo
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -168,7 +168,7 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
         raise SourceError(f"{first.path}: holds a vocabulary only, no weights")
     n_ctx_train = first.metadata.get(f"{architecture}.context_length")
     template = first.metadata.get("tokenizer.chat_template")
-    projector = projector_bytes(first.path)
+    projector = projector_bytes(projector_of(first.path, first.metadata))
     header = _output_header_bytes(first, tensors)
     return ModelInfo(
         path=first.path,

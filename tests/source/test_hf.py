@@ -124,11 +124,34 @@ def test_names_that_nobody_knows_are_named(tmp_path: Path) -> None:
     assert "model.layers.0.strange.weight" in warning
 
 
+@pytest.mark.parametrize(
+    ("whole", "inner", "architecture"),
+    [
+        ("Idefics3ForConditionalGeneration", "VLlama3ForCausalLM", "llama"),
+        ("InternVLChatModel", "Qwen2ForCausalLM", "qwen2"),
+        ("Exaone4_5_ForConditionalGeneration", "Exaone4ForCausalLM", "exaone4"),
+    ],
+)
+@pytest.mark.parametrize("key", ["text_config", "llm_config"])
+def test_the_text_part_decides_what_a_model_becomes(
+    tmp_path: Path, whole: str, inner: str, architecture: str, key: str
+) -> None:
+    """As llama.cpp's converter has it: the names of its parts differ from model to model."""
+    stored = {f"model.text_model.{n.removeprefix('model.')}": s for n, s in llama_stored().items()
+              if n != "lm_head.weight"}  # fmt: skip
+    stored |= {"mlp1.0.weight": (64, 64), "model.connector.modality_projection.proj.weight": (4, 4)}
+    config = {"architectures": [whole], key: LLAMA_CONFIG | {"architectures": [inner]}}
+    info = inspect(write_folder(tmp_path / "m", config, stored))
+    assert info.architecture == architecture
+    assert info.projector_bytes == (64 * 64 + 4 * 4) * 2
+
+
 def test_vision_is_counted_as_a_projector(tmp_path: Path) -> None:
     text = {f"model.language_model.{n.removeprefix('model.')}": s for n, s in llama_stored().items()
             if n != "lm_head.weight"}  # fmt: skip
     stored = text | {"lm_head.weight": (256, 64), "model.vision_tower.x.weight": (100, 50)}
-    config = {"architectures": ["Mistral3ForConditionalGeneration"], "text_config": LLAMA_CONFIG}
+    inner = {key: value for key, value in LLAMA_CONFIG.items() if key != "architectures"}
+    config = {"architectures": ["Mistral3ForConditionalGeneration"], "text_config": inner}
     info = inspect(write_folder(tmp_path / "m", config, stored))
     assert info.architecture == "mistral3"
     assert info.projector_bytes == 100 * 50 * 2
