@@ -7,17 +7,19 @@ VERSION ?= 0.34.4
 WORKERS ?= auto
 SELECT ?=
 
-# llama.cpp's tools, if they have to be built, and Ollama binaries for the tests.
+# llama.cpp's tools, if they have to be built, and Ollama binaries and Unsloth for the tests.
 export DEPLOYQ_TOOLS_DIR ?= $(CURDIR)/.deployq/tools
 OLLAMA_DIR ?= $(CURDIR)/.deployq/ollama
+UNSLOTH_DIR ?= $(CURDIR)/.deployq/unsloth
 
-.PHONY: help demo test test-ollama test-convert check docs pictures format tools clean
+.PHONY: help demo test test-ollama test-convert test-unsloth check docs pictures format tools clean
 
 help:
 	@echo "make demo         set everything up and push the sample model to two targets"
 	@echo "make test         all tests that need no real Ollama"
 	@echo "make test-ollama  tests against a real Ollama (VERSION=$(VERSION); needs Go)"
 	@echo "make test-convert training folders and adapters to verified tags, for real (PyTorch: 5 GB)"
+	@echo "make test-unsloth Unsloth's merge and export to verified tags, for real (over test-convert's)"
 	@echo "make check        ruff, mypy, the layering test"
 	@echo "make docs         the documentation as a site in build/site; a broken link fails it"
 	@echo "make pictures     the README's pictures, from a real run (needs Chromium)"
@@ -38,6 +40,13 @@ test-convert: $(VENV)/dev.stamp tools
 	@$(BIN)/deployq tools install convert --yes
 	DEPLOYQ_TEST_OLLAMA=$(OLLAMA_DIR)/$(VERSION)/bin/ollama \
 		$(BIN)/python -m pytest -m convert -k "$(SELECT)" --durations=15
+
+test-unsloth: $(VENV)/dev.stamp tools
+	@$(BIN)/python tests/install_ollama.py $(VERSION) $(OLLAMA_DIR)/$(VERSION)
+	@$(BIN)/deployq tools install convert --yes
+	DEPLOYQ_TEST_OLLAMA=$(OLLAMA_DIR)/$(VERSION)/bin/ollama \
+		DEPLOYQ_TEST_UNSLOTH=$$($(BIN)/python tests/install_unsloth.py $(UNSLOTH_DIR)) \
+		$(BIN)/python -m pytest -m unsloth -k "$(SELECT)" --durations=15
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from deployq.errors import ConfigError
 from deployq.records import dataclass
 from deployq.settings import (
+    BackendSettings,
     GateSettings,
     ModelSettings,
     PathSettings,
@@ -41,6 +42,7 @@ class Config:
     file: Path | None = None
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     targets: Mapping[str, TargetSettings] = field(default_factory=dict)
+    backends: Mapping[str, BackendSettings] = field(default_factory=dict)
     tools: ToolSettings = field(default_factory=ToolSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     tags: TagSettings = field(default_factory=TagSettings)
@@ -57,7 +59,11 @@ SECTIONS: Mapping[str, type] = {
     "plugins": PluginSettings,
     "gate": GateSettings,
 }
-NAMED_SECTIONS: Mapping[str, type] = {"models": ModelSettings, "targets": TargetSettings}
+NAMED_SECTIONS: Mapping[str, type] = {
+    "models": ModelSettings,
+    "targets": TargetSettings,
+    "backends": BackendSettings,
+}
 
 
 # ---------------------------------------------------------------- parse
@@ -88,6 +94,7 @@ def parse_config(text: str, folder: Path, file: Path | None = None) -> Config:
         paths=reader.record(PathSettings, top, ""),
         models=reader.models(tables.get("models", {})),
         targets=reader.named(TargetSettings, tables.get("targets", {}), "targets"),
+        backends=reader.named(BackendSettings, tables.get("backends", {}), "backends"),
         tools=reader.record(ToolSettings, tables.get("tools", {}), "tools"),
         runtime=reader.record(RuntimeSettings, tables.get("runtime", {}), "runtime"),
         tags=reader.record(TagSettings, tables.get("tags", {}), "tags"),

@@ -504,6 +504,23 @@ class PluginSettings:
 
 
 @dataclass(frozen=True)
+class BackendSettings:
+    """`[backends.NAME]`: a backend with an environment of its own.
+
+    The variables DEPLOYQ_NAME_PYTHON and DEPLOYQ_NAME_MODE tell it, and override the file.
+    """
+
+    python: str | None = option(
+        _text, "the Python of the environment that it works in", sample='"~/train/.venv/bin/python"'
+    )
+    mode: str | None = option(
+        _one_of("merged", "gguf"),
+        "merged: it merges, others convert and quantize; gguf: its own export of each quant",
+        sample='"merged"',
+    )
+
+
+@dataclass(frozen=True)
 class PathSettings:
     """The keys at the top of the file: where deployq keeps what it makes."""
 

@@ -23,9 +23,11 @@ def test_it_holds_the_core_the_plugins_the_templates_and_nothing_else(
     with zipfile.ZipFile(installed.wheel) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    plugins = ("converters", "llamacpp", "profilers", "runtimes")
+    plugins = ("converters", "llamacpp", "profilers", "runtimes", "unsloth")
     assert tops == {"deployq", *(f"deployq_{name}" for name in plugins)}
-    assert "deployq_converters/runner/main.py" in names
+    assert "deployq_converters/runner/jobs.py" in names
+    assert "deployq_unsloth/runner/jobs.py" in names
+    assert "deployq/foreign/jobside/entrance.py" in names
     assert set(TEMPLATES) | {"deployq/py.typed"} <= set(names)
     assert {f"deployq/{p}__init__.pyi" for p in ("", "types/", "report/", "source/")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -54,6 +56,7 @@ def test_it_pushes_from_a_clean_venv(installed: Installed, tmp_path: Path, tools
         "llamacpp": "ok",
         "profilers": "ok",
         "runtimes": "ok",
+        "unsloth": "ok",
     }
     assert json.loads(deployq("push", "tiny", "--json"))["exit_code"] == 0
     tags = {tag["tag"] for tag in json.loads(deployq("list", "--json"))["tags"]}

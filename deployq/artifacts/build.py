@@ -145,6 +145,7 @@ def _job(draft: Draft, work: Work) -> QuantizeJob:
         threads=work.threads,
         allow_requantize=work.allow_requantize,
         imatrix=imatrix.path if imatrix else None,
+        made_from=work.info.made_from,
     )
 
 

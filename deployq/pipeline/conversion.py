@@ -11,7 +11,7 @@ from deployq.pipeline.sources import Origin, origin_digest
 from deployq.records import dataclass
 from deployq.source.inspect import inspect
 from deployq.source.projector import projector_of
-from deployq.types import Artifact, Converter, ModelInfo, Part
+from deployq.types import Artifact, Converter, MadeFrom, MergingBackend, ModelInfo, Part
 
 MARK = "convert:"
 """What the name of a converter carries as an artifact's backend."""
@@ -39,7 +39,7 @@ def _earlier(session: Session, origin: Origin) -> Artifact | None:
     converter = able_converter(session, origin)
     if digest is None or converter is None:
         return None
-    return ArtifactStore(session.cache_dir).get(inputs_of(converter, digest, origin).key)
+    return ArtifactStore(session.cache_dir).get(inputs_of(session, converter, digest, origin).key)
 
 
 def part_of(origin: Origin, artifact: Artifact) -> Part:
@@ -60,7 +60,14 @@ def as_gguf(session: Session, made: Converted, origin: Origin) -> ModelInfo:
         warnings=(*origin.info.warnings, *info.warnings),
         parts=made.parts,
         projector_bytes=sum(p.artifact.file_bytes for p in made.parts if p.kind == "projector"),
+        made_from=_made_from(origin),
     )
+
+
+def _made_from(origin: Origin) -> MadeFrom:
+    base = origin.base.resolve() if origin.base else None
+    allowed = frozenset(origin.settings.allow)
+    return MadeFrom(origin.path.resolve(), base, origin.name, allowed)
 
 
 def with_projector(session: Session, origin: Origin, info: ModelInfo) -> ModelInfo:
@@ -99,9 +106,25 @@ def conversion_bytes(origin: Origin) -> int:
     return origin.info.header_bytes + matrices
 
 
-def inputs_of(converter: Converter, digest: str, origin: Origin) -> Inputs:
+def inputs_of(session: Session, converter: Converter, digest: str, origin: Origin) -> Inputs:
     """What the converted file is made from; names it in the store."""
-    return Inputs(digest, origin.dtype, MARK + converter.name, converter.health().version)
+    version = converter.health().version
+    if merger := merger_of(session, origin):
+        version += f"+{merger.name}-{merger.health().version}"
+    return Inputs(digest, origin.dtype, MARK + converter.name, version)
+
+
+def merger_of(session: Session, origin: Origin) -> MergingBackend | None:
+    """What merges an adapter, where that is not the converter: the backend that was asked for."""
+    if origin.base is None or origin.mode != "model":
+        return None
+    return named_merger(session)
+
+
+def named_merger(session: Session) -> MergingBackend | None:
+    """The backend that was asked for, if it merges."""
+    backend = session.backends().get(session.config.plugins.backend or "")
+    return backend if isinstance(backend, MergingBackend) else None
 
 
 def able_converter(session: Session, origin: Origin) -> Converter | None:

@@ -21,6 +21,7 @@ from deployq.pipeline.conversion import (
     as_gguf,
     conversion_steps,
     inputs_of,
+    merger_of,
     part_of,
     with_projector,
 )
@@ -88,7 +89,7 @@ def _converted(session: Session, origin: Origin) -> Artifact:
     converter = _require(session, origin)
     digest = origin_digest(session, origin, hash_now=True)
     assert digest is not None, "asked to hash, it hashes"
-    store, inputs = Workshop(session.cache_dir), inputs_of(converter, digest, origin)
+    store, inputs = Workshop(session.cache_dir), inputs_of(session, converter, digest, origin)
     if (artifact := store.checked(inputs.key, session.progress)) is not None:
         store.use(inputs.key)
         return artifact
@@ -191,9 +192,9 @@ def _require_room(session: Session, origin: Origin) -> None:
 def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) -> None:
     started = time.monotonic()
     with _scratch(session, draft.inputs) as scratch:
+        job = _merged(session, origin, _job(origin, draft.path, scratch))
         what = "the projector of " if origin.mode == "projector" else ""
         session.talk(f"converting {what}{origin.path.resolve().name} to {origin.dtype}")
-        job = _job(origin, draft.path, scratch)
         for note in converter.convert(job, session.progress):
             session.talk(note)
     if origin.mode == "model":
@@ -205,6 +206,27 @@ def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) 
         f"converted to {origin.dtype} in {artifact.seconds:.0f} s: "
         f"{format_bytes(artifact.file_bytes)} ({by})"
     )
+
+
+def _merged(session: Session, origin: Origin, job: ConvertJob) -> ConvertJob:
+    """The same job, its adapter merged by the backend that was asked for, where it merges.
+
+    Raises:
+        ToolMissing: it is not usable here.
+        SourceError, BackendError: it could not merge it.
+    """
+    merger = merger_of(session, origin)
+    if merger is None:
+        return job
+    health = merger.health()
+    if not health.ok:
+        raise ToolMissing(f"backend {merger.name}: {health.detail}", hint=health.hint)
+    session.talk(f"merging {origin.path.resolve().name} with {merger.name} {health.version}")
+    # the converter takes names for the header from the folder's own
+    folder = job.scratch / (job.name or "merged")
+    for note in merger.merge(replace(job, output=folder), session.progress):
+        session.talk(note)
+    return replace(job, source=folder, base=None)
 
 
 def _whole(origin: Origin, file: Path) -> ModelInfo:

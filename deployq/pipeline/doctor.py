@@ -21,7 +21,7 @@ from deployq.tags.access import Access
 from deployq.tags.server import Server
 from deployq.toolbuild import build_blocker
 from deployq.tools import Tool, find_tool
-from deployq.types import AddressedRuntime, Health, StoringRuntime
+from deployq.types import AddressedRuntime, Backend, Health, MergingBackend, StoringRuntime
 from deployq.units import format_bytes
 
 USES = {
@@ -64,6 +64,7 @@ def examine(session: Session) -> Iterator[Finding]:
     yield from _machine(session)
     yield from _tools(session)
     yield _backend(session)
+    yield from _mergers(session)
     yield from _converters(session)
     yield from _runtimes(session)
     yield from _servers(session)
@@ -117,13 +118,26 @@ def _missing(session: Session, names: list[str]) -> Iterator[Finding]:
 
 def _backend(session: Session) -> Finding:
     """Whether anything here can quantize."""
-    health = _healths(session.backends())
+    backends = session.backends()
+    health = _healths({n: b for n, b in backends.items() if b.quants() or not _merges(b)})
     able = [f"{name} {h.version}".strip() for name, h in health.items() if h.ok]
     if able:
         return Finding("quantizer", True, ", ".join(able), needed=True, group="llama.cpp")
     why = "; ".join(f"{name}: {h.detail}" for name, h in health.items()) or "no backend plugin"
     hint = next((h.hint for h in health.values() if h.hint), "deployq plugins")
     return Finding("quantizer", False, why, hint, needed=True, group="llama.cpp")
+
+
+def _merges(backend: Backend) -> bool:
+    return isinstance(backend, MergingBackend)
+
+
+def _mergers(session: Session) -> Iterator[Finding]:
+    """What merges adapters in an environment of the user's own; deployq can do without."""
+    mergers = {name: b for name, b in session.backends().items() if _merges(b)}
+    for name, health in _healths(mergers).items():
+        detail = " ".join(filter(None, (health.version, str(health.path or ""), health.detail)))
+        yield Finding(f"backend {name}", health.ok, detail, health.hint, group="llama.cpp")
 
 
 def _converters(session: Session) -> Iterator[Finding]:

@@ -191,6 +191,9 @@ def _lines(scene: Scene, answers: Answers) -> Iterator[str]:
         yield f"[{section}]"
         values = {"name": scene.runtime} if section == "runtime" else {}
         yield from _keys(record, values)
+    yield ""
+    yield "[backends.unsloth]"
+    yield from _keys(NAMED_SECTIONS["backends"], {})
 
 
 def _model_lines(scene: Scene, answers: Answers) -> Iterator[str]:

@@ -11,7 +11,13 @@ from deployq import pipeline
 from deployq.artifacts.store import ArtifactStore, artifact_key
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, ToolMissing
-from deployq.pipeline.conversion import as_gguf, conversion_steps, converted, with_projector
+from deployq.pipeline.conversion import (
+    as_gguf,
+    conversion_steps,
+    converted,
+    named_merger,
+    with_projector,
+)
 from deployq.pipeline.fetched import Reach
 from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
 from deployq.pipeline.matrices import header_bytes, uses_imatrix, with_imatrix
@@ -31,7 +37,7 @@ from deployq.plan.quants import own_size
 from deployq.plugins import pick
 from deployq.records import dataclass
 from deployq.source.inspect import require_full_precision
-from deployq.types import Backend, ModelInfo, Plan, QuantSize, Target
+from deployq.types import Backend, MergingBackend, ModelInfo, Plan, QuantSize, Target
 
 if TYPE_CHECKING:
     from deployq.types import StepResult
@@ -77,6 +83,7 @@ def prepare(
     earlier = converted(session, origin) if origin.needs_conversion else None
     info = as_gguf(session, earlier, origin) if earlier else origin.info
     require_full_precision(info, allow_requantize, origin.label)
+    _tell_unmerged(session, origin)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
     prepared = planned(session, model, origin, info, resolved, judge)
     if judge != "nothing":
@@ -84,6 +91,14 @@ def prepare(
         warnings = (*prepared.plan.warnings, *differences(judged))
         return replace(prepared, plan=replace(prepared.plan, judged=judged, warnings=warnings))
     return prepared
+
+
+def _tell_unmerged(session: Session, origin: Origin) -> None:
+    merger = named_merger(session)
+    if merger is not None and not merger.quants() and origin.base is None:
+        session.talk_once(
+            f"{merger.name} merges adapters, and {origin.path} is none: it is taken as it is"
+        )
 
 
 def current_info(session: Session, model: Model, reach: Reach = "local") -> ModelInfo:
@@ -171,8 +186,8 @@ def _cached(session: Session, model: Model, info: ModelInfo) -> frozenset[str]:
     return frozenset(
         quant
         for backend in session.backends().values()
-        if (health := backend.health()).ok
-        for quant in backend.quants()
+        if (quants := backend.quants()) and (health := backend.health()).ok
+        for quant in quants
         if store.get(artifact_key(digest, quant, backend.name, health.version, keys.get(quant, "")))
     )
 
@@ -187,20 +202,27 @@ def choose_backend(session: Session, info: ModelInfo, quant: str) -> Backend:
     backends = session.backends()
     if wanted := session.config.plugins.backend:
         backend = pick(backends, wanted, "backend")
-        _require_able(backend, quant)
-        return backend
-    health = {name: backend.health() for name, backend in backends.items()}
-    able = [n for n, b in backends.items() if health[n].ok and quant in b.quants()]
+        _require_usable(backend)
+        if not isinstance(backend, MergingBackend) or backend.quants():
+            _require_able(backend, quant)
+            return backend
+        backends = {name: other for name, other in backends.items() if name != wanted}
+    makers = {n: b for n, b in backends.items() if not isinstance(b, MergingBackend) or b.quants()}
+    health = {name: backend.health() for name, backend in makers.items()}
+    able = [n for n, b in makers.items() if health[n].ok and quant in b.quants()]
     if able:
         choice = session.plugins.hook.deployq_choose_backend(source=info, quant=quant, names=able)
         return backends[choice if choice in able else able[0]]
-    raise ToolMissing(_nobody(quant, backends, health), hint=_hint(health))
+    raise ToolMissing(_nobody(quant, makers, health), hint=_hint(health))
 
 
-def _require_able(backend: Backend, quant: str) -> None:
+def _require_usable(backend: Backend) -> None:
     health = backend.health()
     if not health.ok:
         raise ToolMissing(f"backend {backend.name}: {health.detail}", hint=health.hint)
+
+
+def _require_able(backend: Backend, quant: str) -> None:
     if quant not in backend.quants():
         makes = ", ".join(sorted(backend.quants()))
         raise BackendError(f"backend {backend.name} can't make {quant}; it makes: {makes}")

@@ -50,6 +50,8 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     """
     started, clock = datetime.now(UTC), time.monotonic()
     if prepared.info.format != "gguf":
+        if session.config.plugins.backend:  # what was asked for by name; a conversion takes minutes
+            _require_makers(session, prepared)
         prepared = pipeline.made_ready(session, prepared)
     elif prepared.origin is not None:
         info = with_projector(session, prepared.origin, prepared.info)
@@ -80,7 +82,7 @@ def _work(session: Session, prepared: Prepared, options: Options, started: datet
     _require_names(prepared)
     for quant in prepared.plan.quants:
         render_tag(session, prepared.model, prepared.info, quant)
-        choose_backend(session, prepared.info, quant)
+    _require_makers(session, prepared)
     return Work(
         session,
         prepared,
@@ -91,6 +93,16 @@ def _work(session: Session, prepared: Prepared, options: Options, started: datet
         new_run_dir(session.runs_dir, started),
         _teller(session, prepared),
     )
+
+
+def _require_makers(session: Session, prepared: Prepared) -> None:
+    """Something here makes every quant of the plan.
+
+    Raises:
+        ToolMissing, BackendError, PluginError: of one nothing does.
+    """
+    for quant in prepared.plan.quants:
+        choose_backend(session, prepared.info, quant)
 
 
 def _require_names(prepared: Prepared) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
@@ -93,6 +94,11 @@ class Session:
         return cast("dict[str, Runtime]", self.plugins.named("deployq_runtimes"))
 
 
+def variable_of(backend: str, key: str) -> str:
+    """The variable that tells a backend a setting of `[backends.NAME]`."""
+    return f"DEPLOYQ_{re.sub('[^A-Z0-9]', '_', backend.upper())}_{key.upper()}"
+
+
 def open_session(
     config: Config,
     *,
@@ -125,6 +131,10 @@ def open_session(
     for name, value in exported.items():
         if value is not None:
             os.environ[name] = str(value)
+    for backend, settings in config.backends.items():
+        for key in ("python", "mode"):
+            if value := getattr(settings, key):
+                os.environ.setdefault(variable_of(backend, key), value)
     choice = choice_of(config.plugins, config.folder)
     loaded = plugins or load_plugins(choice, say=talk, alarm=alarm, ask=ask)
     return Session(config, loaded, os.environ, progress, talk)

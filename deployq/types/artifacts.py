@@ -9,12 +9,26 @@ from deployq.records import dataclass
 
 
 @dataclass(frozen=True)
+class MadeFrom:
+    """What a GGUF was converted from: a Hugging Face folder, or an adapter's and its base.
+
+    `name` is the model's, `allow` lists what was trusted by name: "code" (that comes with it).
+    """
+
+    folder: Path
+    base: Path | None = None
+    name: str = ""
+    allow: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class QuantizeJob:
     """One file for a backend to write.
 
     `source` is a full-precision GGUF (the first part of a split one), `output` a path in an
     existing folder where nothing stands yet. `threads` None means: the backend's default.
-    `imatrix` is an importance matrix (GGUF) to quantize with.
+    `imatrix` is an importance matrix (GGUF) to quantize with. `made_from` says what `source` was
+    converted from, where it was.
     """
 
     source: Path
@@ -23,6 +37,7 @@ class QuantizeJob:
     threads: int | None = None
     allow_requantize: bool = False
     imatrix: Path | None = None
+    made_from: MadeFrom | None = None
 
 
 @dataclass(frozen=True)

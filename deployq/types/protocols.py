@@ -46,6 +46,23 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class MergingBackend(Protocol):
+    """A backend that also merges an adapter into its base, where it is the one asked for.
+
+    `merge` writes a Hugging Face folder, the job's `output`, or raises and leaves none; what it
+    returns are notes for people. A converter goes on from there. One whose `quants()` is empty
+    leaves quantizing to other backends.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def quants(self) -> frozenset[str]: ...
+    def quantize(self, jobs: Sequence[QuantizeJob], progress: Progress) -> None: ...
+    def merge(self, job: ConvertJob, progress: Progress) -> Sequence[str]: ...
+
+
+@runtime_checkable
 class Converter(Protocol):
     """Turns a source into a full-precision GGUF.
 

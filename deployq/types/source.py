@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deployq.records import dataclass
-from deployq.types.artifacts import Part
+from deployq.types.artifacts import MadeFrom, Part
 from deployq.types.base import Scalar, SourceFormat
 
 
@@ -42,7 +42,7 @@ class ModelInfo:
     `metadata` are then those that its GGUF would have, and `estimate` says what of it is no more
     than an estimate. `projector_bytes` are the weights of a projector for images or sound beside
     the model. `warnings` name what is odd, `notes` say what was chosen among several things, and
-    why. `parts` are registered with it.
+    why. `parts` are registered with it. `made_from` says what a GGUF was converted from.
     """
 
     path: Path
@@ -70,3 +70,4 @@ class ModelInfo:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
+    made_from: MadeFrom | None = None

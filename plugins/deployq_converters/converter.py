@@ -17,13 +17,16 @@ from deployq import (
     SourceCheck,
     ToolMissing,
 )
-from deployq_converters.child import Events, Refused, run_job
-from deployq_converters.environment import Place, find_python, find_script, script_version
+from deployq.runners import Events, Refused, run_job
+from deployq.scripts import Place, find_script, script_version
+from deployq_converters.environment import find_python
 
 NEEDED = ("torch", "transformers", "sentencepiece", "numpy")
 _PACKAGES = (*NEEDED, "peft", "safetensors")
 _MERGED = "merged"
-REVISION = "r2"
+_RUNNER = Path(__file__).parent
+_ENV = {"CUDA_VISIBLE_DEVICES": ""}
+REVISION = "r3"
 """Counts what of the runner changes its output: part of what an artifact is made from."""
 
 
@@ -64,7 +67,7 @@ class LlamaCppConverter:
             "texts": list(texts),
         }
         try:
-            said = run_job(python.path, asked).last("tokens")
+            said = run_job(python.path, _RUNNER, asked, env=_ENV).last("tokens")
         except Refused as exc:
             return SourceCheck((Finding(exc.check or "tokenizer", True, exc.message, exc.hint),))
         assert said is not None, "a job that is done said so"
@@ -88,8 +91,10 @@ class LlamaCppConverter:
             what = "adapter" if job.mode == "adapter" else "convert"
             run_job(
                 python.path,
+                _RUNNER,
                 {**_job(what, job, script), "source": str(source)},
                 _watch(f"convert {job.name or job.source.name}", progress),
+                _ENV,
             )
             done = True
         finally:
@@ -102,6 +107,7 @@ class LlamaCppConverter:
         merged = job.scratch / (job.name or _MERGED)
         events = run_job(
             python.path,
+            _RUNNER,
             {
                 "job": "merge",
                 "source": str(job.source),
@@ -110,6 +116,7 @@ class LlamaCppConverter:
                 "allow": sorted(job.allow),
             },
             _watch(f"merge {job.name or job.source.name}", progress),
+            _ENV,
         )
         return merged, [str(values["text"]) for name, values in events.seen if name == "note"]
 
@@ -124,7 +131,8 @@ class LlamaCppConverter:
         return self._places()
 
     def _ask(self, python: Place, script: Place) -> Health:
-        said = run_job(python.path, {"job": "versions", "packages": list(_PACKAGES)})
+        asked: dict[str, Json] = {"job": "versions", "packages": list(_PACKAGES)}
+        said = run_job(python.path, _RUNNER, asked, env=_ENV)
         versions = _versions(said)
         if missing := [name for name in NEEDED if not versions.get(name)]:
             return Health(

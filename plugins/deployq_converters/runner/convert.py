@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jobside import Refused
+
 from . import scripts
-from .events import Refused
 
 DTYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 

@@ -12,9 +12,9 @@ from typing import Any
 import peft
 import torch
 import transformers
+from jobside import Refused, emit
 
 from . import scripts
-from .events import Refused, emit
 from .tokens import TOKENIZER_FILES
 
 _SAMPLED = 6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +13,8 @@ from types import ModuleType
 from typing import Any
 
 import transformers
-
-from .events import Refused, emit
+from jobside import Refused, emit
+from jobside.vocabulary import complete
 
 _CODE = 'allow = ["code"] in deployq.toml runs it; read it first'
 
@@ -31,45 +30,9 @@ def load(script: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[script.stem] = module
     spec.loader.exec_module(module)
-    _complete_vocabulary()
+    if "gguf" in sys.modules:
+        complete(sys.modules["gguf"])
     return module
-
-
-def _complete_vocabulary() -> None:
-    """Say of a SentencePiece BPE that was saved as tokenizer.json alone what the scripts leave out.
-
-    They leave every score the same ("Placeholder for actual logic"), so that llama.cpp merges in
-    another order than in training; and they take special tokens from the tokenizer's list of them
-    alone, which adding a token may have overwritten.
-    """
-    vocab = getattr(sys.modules.get("gguf"), "LlamaHfVocab", None)
-    if vocab is not None:
-        vocab.get_token_score = _merge_score
-        vocab.get_token_type = _token_type_by(vocab.get_token_type)
-
-
-def _token_type_by(by_list: Callable[..., Any]) -> Callable[..., Any]:
-    def get_token_type(self: Any, token_id: int, text: bytes, special_ids: set[int]) -> Any:
-        added = self.tokenizer.added_tokens_decoder.get(token_id)
-        if added is None:
-            return by_list(self, token_id, text, special_ids)
-        kinds = sys.modules["gguf"].TokenType
-        return kinds.CONTROL if added.special else kinds.USER_DEFINED
-
-    return get_token_type
-
-
-def _merge_score(self: Any, token_id: int) -> float:
-    if not hasattr(self, "deployq_scores"):
-        merges = json.loads(Path(self.fname_tokenizer).read_bytes())["model"]["merges"]
-        known = self.tokenizer.get_vocab()
-        self.deployq_scores = {}
-        for rank, merge in enumerate(merges):
-            text = merge.replace(" ", "") if isinstance(merge, str) else "".join(merge)
-            self.deployq_scores.setdefault(known.get(text), -float(rank))
-    lowest = -float(len(self.deployq_scores) + 1)
-    score: float = self.deployq_scores.get(token_id, lowest)
-    return score
 
 
 def text_model(script: ModuleType) -> Any:

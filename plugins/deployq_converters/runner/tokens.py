@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .events import Refused, emit
+from jobside import Refused, emit
 
 PACKAGES = ("torch", "transformers", "peft", "sentencepiece", "safetensors", "numpy")
 TOKENIZER_FILES = (

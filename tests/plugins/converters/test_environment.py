@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
+import deployq_converters
 import pytest
-from deployq_converters.child import run_job
 from deployq_converters.converter import LlamaCppConverter
-from deployq_converters.environment import find_python, find_script, script_version
+from deployq_converters.environment import find_python
 
-from deployq import BackendError, ToolMissing
+import deployq
+from deployq import BackendError, ToolMissing, proc
+from deployq.runners import run_job
+from deployq.scripts import find_script, script_version
 
 SCRIPT = "convert_hf_to_gguf.py"
+RUNNER = Path(deployq_converters.__file__).parent
 
 
 def env_of(folder: Path, **more: object) -> dict[str, str]:
@@ -91,7 +96,9 @@ def test_what_is_a_source(tmp_path: Path) -> None:
 
 
 def test_a_job_runs_in_the_given_interpreter() -> None:
-    events = run_job(Path(sys.executable), {"job": "versions", "packages": ["numpy", "no-such"]})
+    events = run_job(
+        Path(sys.executable), RUNNER, {"job": "versions", "packages": ["numpy", "no-such"]}
+    )
     said = events.last("versions")
     assert said is not None
     assert said["versions"]["numpy"]
@@ -100,9 +107,41 @@ def test_a_job_runs_in_the_given_interpreter() -> None:
 
 def test_what_a_library_raised_is_told() -> None:
     with pytest.raises(BackendError, match="ModuleNotFoundError: No module named 'transformers'"):
-        run_job(Path(sys.executable), {"job": "check", "source": "/x", "allow": []})
+        run_job(Path(sys.executable), RUNNER, {"job": "check", "source": "/x", "allow": []})
 
 
 def test_a_job_that_nobody_knows() -> None:
     with pytest.raises(BackendError, match="KeyError"):
-        run_job(Path(sys.executable), {"job": "dance", "source": "/x"})
+        run_job(Path(sys.executable), RUNNER, {"job": "dance", "source": "/x"})
+
+
+# ---------------------------------------------------------------- what the scripts leave out
+
+_TELL = (
+    "import sys, pathlib, gguf; sys.path.append(sys.argv[1]); from jobside.vocabulary import *; "
+    "complete(gguf); print(gguf.SpecialVocab(pathlib.Path(sys.argv[2])).add_special_token)"
+)
+_TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+_BOS = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+
+
+@pytest.mark.parametrize(
+    ("single", "told", "said"),
+    [
+        ([_TEXT], {}, "{'bos': False}"),
+        ([_BOS, _TEXT], {}, "'bos': True"),
+        ([_TEXT], {"add_bos_token": True}, "'bos': True"),
+        (None, {}, "{}"),
+    ],
+)
+def test_a_tokenizer_without_bos_is_written_as_one(
+    tmp_path: Path, single: object, told: dict[str, bool], said: str
+) -> None:
+    """transformers 5 says it in tokenizer.json alone; llama.cpp's default is a BOS."""
+    tokens = [{"id": 1, "content": "<s>", "special": True}]
+    processor = {"type": "TemplateProcessing", "single": single} if single else None
+    document = {"added_tokens": tokens, "post_processor": processor, "model": {"type": "BPE"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", **told}))
+    foreign = Path(deployq.__file__).parent / "foreign"
+    assert said in proc.run([sys.executable, "-c", _TELL, foreign, tmp_path]).stdout

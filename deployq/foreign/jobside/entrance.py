@@ -7,26 +7,23 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
 from .events import Refused, emit
 
-JOBS = {
-    "versions": ("tokens", "versions"),
-    "check": ("tokens", "check"),
-    "convert": ("convert", "convert"),
-    "adapter": ("convert", "convert_adapter"),
-    "merge": ("merge", "merge"),
-}
+JOBS = "runner.jobs"
+"""Where a plugin's runner says what it can: `JOBS`, from a job's name to (module, function)."""
 
 
 def main(argv: list[str]) -> int:
     """Do the job whose JSON is in the file `argv[0]`; 0 if it was done."""
     job = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
-    module, name = JOBS[job["job"]]
+    known: Mapping[str, tuple[str, str]] = importlib.import_module(JOBS).JOBS
+    module, name = known[job["job"]]
     try:
         # only what this job needs is imported: PyTorch takes seconds
-        getattr(importlib.import_module(f".{module}", __package__), name)(job)
+        getattr(importlib.import_module(f"runner.{module}"), name)(job)
     except Refused as exc:
         emit("refused", message=str(exc), check=exc.check, hint=exc.hint)
         return 3
