@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 
 from deployq.hookspecs import PROJECT
@@ -75,15 +76,22 @@ def _infos(group: str, choice: Choice) -> list[PluginInfo]:
 
 
 def _info(entry: EntryPoint, choice: Choice) -> PluginInfo:
-    distribution = entry.dist.name if entry.dist else ""
+    distribution, version = _named(entry.dist) if entry.dist else ("", "")
     info = PluginInfo(
         name=entry.name,
         module=entry.value,
         distribution=distribution,
-        version=entry.dist.version if entry.dist else "",
+        version=version,
         entry=entry,
     )
     return replace(info, left_out=choice.reason_against((entry.name, distribution), info.builtin))
+
+
+@cache
+def _named(distribution: Distribution) -> tuple[str, str]:
+    """Name and version: to read them its whole METADATA is parsed, once for all its plugins."""
+    metadata = distribution.metadata
+    return str(metadata["Name"]), str(metadata["Version"])
 
 
 def _without_doubles(infos: Iterable[PluginInfo]) -> Iterator[PluginInfo]:
