@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from deployq.errors import ConfigError
 from deployq.records import dataclass
+from deployq.setting_values import nearest
 from deployq.settings import (
     BackendSettings,
     GateSettings,
@@ -25,7 +26,6 @@ from deployq.settings import (
     TagSettings,
     TargetSettings,
     ToolSettings,
-    nearest,
 )
 
 CONFIG_NAME = "deployq.toml"

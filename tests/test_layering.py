@@ -36,6 +36,7 @@ LAYERS = (
     (
         "config",
         "settings",
+        "setting_values",
         "plugins",
         "tools",
         "toolbuild",

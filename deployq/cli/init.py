@@ -12,7 +12,7 @@ from deployq.cli.shared import can_ask, session_of
 from deployq.config import CONFIG_NAME
 from deployq.errors import ConfigError
 from deployq.pipeline.init import Answers, Scene, choose_presets, config_text, look
-from deployq.settings import nearest
+from deployq.setting_values import nearest
 from deployq.types import Goal
 
 

@@ -17,7 +17,7 @@ from deployq.cli.completing import quant_names, runtime_names, target_names
 from deployq.config import Config, load_config, with_option
 from deployq.errors import ConfigError
 from deployq.pipeline.session import Session, open_session
-from deployq.settings import CHECKS
+from deployq.setting_values import CHECKS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -21,7 +21,7 @@ from deployq.pipeline.matrices import FILE, TEXT, uses_imatrix
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.pipeline.texts import TextSource, Written, conversations, rendered, text_key
-from deployq.settings import SUITE
+from deployq.setting_values import SUITE
 from deployq.types import Calibrator, Imatrix, MeterText, ModelInfo, TextOptions
 
 CHUNKS = 256

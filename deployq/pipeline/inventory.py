@@ -13,7 +13,7 @@ from deployq.pipeline.session import Session
 from deployq.proof.suites import Suite
 from deployq.proof.verify import run_suite
 from deployq.records import dataclass
-from deployq.settings import nearest
+from deployq.setting_values import nearest
 from deployq.tags.freed import Freed, freed_by
 from deployq.tags.history import generations
 from deployq.tags.lockfile import LockEntry, Lockfile, update

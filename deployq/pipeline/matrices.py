@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deployq.pipeline.resolve import Model
 from deployq.plan.catalogue import CATALOGUE
-from deployq.settings import SUITE
+from deployq.setting_values import SUITE
 
 FILE, TEXT = "imatrix.gguf", "conversations.txt"
 """Names in the cache: they go into every file that is quantized with a matrix."""

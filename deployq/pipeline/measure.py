@@ -20,7 +20,7 @@ from deployq.pipeline.session import Session
 from deployq.pipeline.texts import TextSource, meter_text
 from deployq.plan.catalogue import CATALOGUE
 from deployq.plugins import pick
-from deployq.settings import SUITE
+from deployq.setting_values import SUITE
 from deployq.types import (
     Artifact,
     ComparingMeter,

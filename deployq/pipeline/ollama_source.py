@@ -13,7 +13,7 @@ from deployq.errors import ConfigError, SourceError
 from deployq.pipeline.fetched import Fetched
 from deployq.pipeline.servers import Site, default_site
 from deployq.pipeline.session import Session
-from deployq.settings import nearest
+from deployq.setting_values import nearest
 from deployq.tags.records import Shown, find_tag
 
 _PARTS = re.compile(r"^(FROM|ADAPTER) .*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)

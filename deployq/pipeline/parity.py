@@ -11,7 +11,7 @@ from deployq.pipeline.prepare import current_info
 from deployq.pipeline.resolve import resolve_model
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
-from deployq.settings import NAMED_SOURCES
+from deployq.setting_values import NAMED_SOURCES
 from deployq.source.inspect import inspect
 from deployq.tags.chat_template import chat_template_of
 from deployq.tags.conversations import COUNTED, ONE, Reference, conversations, reference

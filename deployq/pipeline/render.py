@@ -9,7 +9,7 @@ from deployq.digests import sha256_bytes
 from deployq.pipeline.resolve import Model, default_context, target_settings
 from deployq.pipeline.session import Session
 from deployq.records import dataclass
-from deployq.settings import OwnTemplate
+from deployq.setting_values import OwnTemplate
 from deployq.tags.modelfile import Modelfile, parse
 from deployq.tags.names import TagName, alias, quant_tag
 from deployq.tags.templates import context, environment, render_modelfile

@@ -20,7 +20,8 @@ from deployq.pipeline.machine import (
 from deployq.pipeline.session import Session
 from deployq.plan.budgets import reserve_of
 from deployq.records import dataclass
-from deployq.settings import NAMED_SOURCES, ModelSettings, TargetSettings, nearest
+from deployq.setting_values import NAMED_SOURCES, nearest
+from deployq.settings import ModelSettings, TargetSettings
 from deployq.types import Goal, Hardware, MemoryKind, Profiler, Target
 from deployq.units import format_bytes
 

@@ -21,7 +21,7 @@ from deployq.proof.checks import Check
 from deployq.proof.datasets import dataset_prompts
 from deployq.proof.needles import with_needle
 from deployq.records import dataclass
-from deployq.settings import nearest
+from deployq.setting_values import nearest
 from deployq.types import CheckType, Json, Message, Prompt
 
 # Greedy and repeatable; with an end, since num_predict 0 or none would let a model that never
