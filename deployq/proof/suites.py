@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,8 +16,8 @@ from deployq import __version__, proof
 from deployq.digests import sha256_bytes
 from deployq.errors import PluginError, SuiteError
 from deployq.proof.checks import Check
-from deployq.proof.datasets import dataset_prompts
 from deployq.proof.needles import with_needle
+from deployq.proof.suite_files import READERS, Draft
 from deployq.records import dataclass
 from deployq.setting_values import nearest
 from deployq.types import CheckType, Json, Message, Prompt
@@ -112,14 +110,6 @@ class Suite:
 
 
 @dataclass(frozen=True)
-class _Draft:
-    """A table of a suite file as it was read; `where` names it in messages."""
-
-    where: str
-    content: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class _Rules:
     """What tables are held to; `is_known`: their shapes have been looked at in an earlier run."""
 
@@ -160,7 +150,7 @@ def load_suite(
         SuiteError: it can't be read, or has a mistake.
         PluginError: a check's own schema is broken.
     """
-    reader = _READERS.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise SuiteError(f"{path} is no suite: it should end in .toml or .jsonl")
     whole, drafts = reader(path)
@@ -180,7 +170,7 @@ def load_suite(
     return _suite(content.get("name", path.stem), prompts, content.get("threshold", 1.0))
 
 
-def _fingerprint(drafts: list[_Draft], checks: Mapping[str, CheckType]) -> str:
+def _fingerprint(drafts: list[Draft], checks: Mapping[str, CheckType]) -> str:
     schemas = {name: check.schema for name, check in checks.items()}
     content = [__version__, [draft.content for draft in drafts], schemas]
     return sha256_bytes(json.dumps(content, sort_keys=True, default=str))
@@ -230,115 +220,10 @@ def _refuse_twins(path: Path, prompts: tuple[Prompt, ...]) -> None:
         seen.add(prompt.name)
 
 
-# ---------------------------------------------------------------- files
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as exc:
-        raise SuiteError(f"cannot read the suite {path}: {exc.strerror}") from exc
-    except UnicodeDecodeError as exc:
-        raise SuiteError(f"{path} is not UTF-8: {exc.reason} at byte {exc.start}") from exc
-
-
-def _read_toml(path: Path) -> tuple[_Draft, list[_Draft]]:
-    try:
-        content = tomllib.loads(_read_text(path))
-    except (ValueError, RecursionError) as exc:
-        raise SuiteError(f"{path} is not valid TOML: {exc}") from exc
-    whole = _Draft(str(path), content)
-    _refuse_non_json(whole)
-    for key in ("prompts", "datasets"):
-        tables = content.get(key, [])
-        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            fault = proof.schema_fault(SUITE_KEYS[key], tables)
-            raise SuiteError(f"{path}: {key}: {fault}", hint=f"write each as a [[{key}]] table")
-    prompts = list(content.get("prompts", []))
-    for number, table in enumerate(content.get("datasets", []), 1):
-        prompts += dataset_prompts(path.parent, f"{path}: data set {number}", table)
-    return whole, [
-        _Draft(f"{path}: prompt {table.get('name', f'prompt-{number}')!r}", table)
-        for number, table in enumerate(prompts, 1)
-    ]
-
-
-def _read_jsonl(path: Path) -> tuple[_Draft, list[_Draft]]:
-    # Not splitlines(): U+2028 and its like are legal inside a JSON text.
-    lines = enumerate(_read_text(path).split("\n"), 1)
-    drafts = [_read_line(f"{path}, line {number}", line) for number, line in lines if line.strip()]
-    return _Draft(str(path), {}), drafts
-
-
-def _read_line(where: str, line: str) -> _Draft:
-    try:
-        content = json.loads(line, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as exc:
-        raise SuiteError(f"{where} is not valid JSON: {exc}") from exc
-    if not isinstance(content, dict):
-        raise SuiteError(f"{where} is no JSON object, but a prompt is one")
-    if isinstance(content.get("name"), str):
-        where = f"{where}: prompt {content['name']!r}"
-    draft = _Draft(where, content)
-    _refuse_non_json(draft)
-    return draft
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} stands there twice")
-    return table
-
-
-_READERS: Mapping[str, Callable[[Path], tuple[_Draft, list[_Draft]]]] = {
-    ".toml": _read_toml,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-}
-
-
-def _refuse_non_json(draft: _Draft) -> None:
-    """TOML's dates, NaN and lone surrogates have no place in a request."""
-    for path, value in _leaves(draft.content, ""):
-        if isinstance(value, str):
-            wrong = "a text that is not valid Unicode" if not _encodable(value) else ""
-        elif isinstance(value, float):
-            wrong = f"{value}, which JSON does not have" if not math.isfinite(value) else ""
-        elif value is None or isinstance(value, int):
-            wrong = ""
-        else:
-            wrong = f"a TOML {type(value).__name__} ({value}); write it in quotes"
-        if wrong:
-            raise SuiteError(f"{draft.where}: {path} is {wrong}")
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield path or "a key", key
-            yield from _leaves(item, f"{path}.{key}" if path else key)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{index}]")
-    else:
-        yield path, value
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 # ---------------------------------------------------------------- tables
 
 
-def _check_table(draft: _Draft, keys: Mapping[str, Mapping[str, Json]], rules: _Rules) -> None:
+def _check_table(draft: Draft, keys: Mapping[str, Mapping[str, Json]], rules: _Rules) -> None:
     for key, value in draft.content.items():
         unknown = f"{draft.where}: unknown key"
         _check_value(f"{draft.where}: {key}", key, value, keys, unknown, rules)
@@ -381,7 +266,7 @@ def _check_check(where: str, name: str, params: Json, rules: _Rules) -> None:
         raise SuiteError(f"{where}: check.{name}: {fault}")
 
 
-def _prompt(draft: _Draft, default_name: str, suite: Mapping[str, Any], rules: _Rules) -> Prompt:
+def _prompt(draft: Draft, default_name: str, suite: Mapping[str, Any], rules: _Rules) -> Prompt:
     _check_table(draft, PROMPT_KEYS, rules)
     own = draft.content
     asked = {**suite.get("check", {}), **own.get("check", {})}
@@ -409,7 +294,7 @@ def _asked_for(asked: Mapping[str, Json], checks: Mapping[str, CheckType]) -> di
     }
 
 
-def _messages(draft: _Draft, suite: Mapping[str, Any]) -> tuple[Message, ...]:
+def _messages(draft: Draft, suite: Mapping[str, Any]) -> tuple[Message, ...]:
     own = draft.content
     if ("user" in own) == ("messages" in own):
         raise SuiteError(f"{draft.where} needs a user text or messages, one of the two")
