@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import Any
 
 from deployq.errors import (
-    ConfigError,
-    ModelfileError,
     ServerError,
     ServerRefused,
     ServerUnreachable,
@@ -21,6 +19,7 @@ from deployq.tags.access import Access
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.records import Loaded, Shown, TagRecord, expect
 from deployq.tags.refusal import Refusal
+from deployq.tags.request_fields import create_fields, generation_fields, message_fields
 from deployq.tags.versions import version_numbers
 from deployq.tags.wire import Wire
 from deployq.types import Answer, Json, Message, Piece, Progress, Turn, no_progress
@@ -228,7 +227,7 @@ class Server:
         body = {
             "model": model,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
-            **_generation(options, format, think),
+            **generation_fields(options, format, think),
             **({"tools": list(tools)} if tools else {}),
         }
         with self._mapped(f"chat with {model}", timeout_seconds or self.generate_timeout_seconds):
@@ -255,7 +254,7 @@ class Server:
             top_logprobs: 0 to 20; log probabilities come in the answer's `raw["logprobs"]`.
         """
         body: dict[str, Any] = {"model": model, "prompt": prompt, "raw": raw}
-        body |= _generation(options, format, think)
+        body |= generation_fields(options, format, think)
         if top_logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": top_logprobs}
         with self._mapped(
@@ -283,7 +282,7 @@ class Server:
             timeout_seconds: for each piece; the first one may need a load.
         """
         body = {"model": model, "prompt": prompt, "raw": True}
-        body |= _generation(options, format, think=False)
+        body |= generation_fields(options, format, think=False)
         body |= {"stream": True, "logprobs": True, "top_logprobs": top_logprobs}
         seconds = timeout_seconds or self.generate_timeout_seconds
         with (
@@ -343,66 +342,6 @@ class Server:
 
     def _stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         return self._wire.lines("POST", path, body, self.generate_timeout_seconds)
-
-
-def message_fields(message: Message | Turn) -> dict[str, Any]:
-    """A message as the API takes it, with the tools that it calls or answers for."""
-    fields: dict[str, Any] = {"role": message.role, "content": message.content}
-    if not isinstance(message, Turn):
-        return fields
-    if message.tool_calls:
-        fields["tool_calls"] = [
-            {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
-            for call in message.tool_calls
-        ]
-    names = {"tool_name": message.tool_name, "tool_call_id": message.tool_call_id}
-    return fields | {key: value for key, value in names.items() if value}
-
-
-def create_fields(modelfile: Modelfile, files: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of a create request that say the same as a Modelfile.
-
-    Raises:
-        ModelfileError: FROM or ADAPTER names a file that is not in `files`.
-    """
-    for command, name in (
-        ("FROM", modelfile.from_),
-        ("FROM", modelfile.projector),
-        ("ADAPTER", modelfile.adapter),
-    ):
-        if name and name not in files:
-            raise ModelfileError(
-                f"{command} {name}: deployq registers {', '.join(files) or 'no file'}",
-                hint="FROM {{ from_ }} in the template",
-            )
-    blobs = {name: f"sha256:{digest}" for name, digest in files.items()}
-    adapter = {modelfile.adapter: blobs.pop(modelfile.adapter)} if modelfile.adapter else {}
-    fields: dict[str, Any] = {
-        "files": blobs,
-        "adapters": adapter,
-        "template": modelfile.template,
-        "system": modelfile.system,
-        "parameters": {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in modelfile.parameters.items()
-        },
-        "messages": [{"role": m.role, "content": m.content} for m in modelfile.messages],
-        "license": list(modelfile.license),
-        "renderer": modelfile.renderer,
-        "parser": modelfile.parser,
-        "requires": modelfile.requires,
-    }
-    return {name: value for name, value in fields.items() if value}
-
-
-def _generation(options: Mapping[str, Json], format: Json, think: bool | str) -> dict[str, Any]:
-    if options.get("num_predict") == 0:
-        raise ConfigError(
-            "num_predict 0 means without limit to Ollama; it is not sent",
-            hint="give the number of tokens, or -1 if no limit is meant",
-        )
-    body: dict[str, Any] = {"options": dict(options), "think": think, "stream": False}
-    return body if format is None else {**body, "format": format}
 
 
 def _blob(digest: str) -> str:

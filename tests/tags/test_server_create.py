@@ -11,7 +11,8 @@ import pytest
 
 from deployq.errors import ArtifactError, ModelfileError, ServerError, ServerRefused
 from deployq.tags.modelfile import Modelfile
-from deployq.tags.server import Server, create_fields
+from deployq.tags.request_fields import create_fields
+from deployq.tags.server import Server
 from deployq.types import Message
 from tests.tags.replay import facing, misbehaving, reply, saying, scenario, served
 
