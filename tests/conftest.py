@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deployq.tools import find_tool
 from tests.installed import installed  # noqa: F401
 from tests.ollama_fixtures import kept_ollama, ollama_binary, real_ollama  # noqa: F401
+
+# No test is timed: the machine may be busy.
+settings.register_profile("deployq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("deployq")
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "examples" / "task-api" / "task-api-f16.gguf"
