@@ -25,6 +25,9 @@ from deployq.units import format_bytes
 
 # The plan's sizes are those of llama.cpp's mixes; another quantizer may mix otherwise.
 SIZED_BACKEND = "llamacpp"
+# More than another mix can explain: F16 under the name of Q8_0 is 1.9 times its size, Q8_0 under
+# that of Q4_K_M 1.7 times.
+MOST_OFF = 0.5
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,12 @@ def _check(draft: Draft, work: Work) -> None:
             f"{what}, has {size:,} bytes instead of the planned {planned.file_bytes:,} "
             f"(planned by {planned.by})",
             hint="deployq doctor",
+        )
+    if planned and abs(size - planned.file_bytes) > MOST_OFF * planned.file_bytes:
+        raise ArtifactError(
+            f"{what}, has {format_bytes(size)}, where that quant comes to "
+            f"{format_bytes(planned.file_bytes)}: it is another one",
+            hint=f"ask whoever wrote {inputs.backend}, or --backend {SIZED_BACKEND}",
         )
 
 

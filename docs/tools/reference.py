@@ -33,7 +33,7 @@ is talk. `deployq completion bash` makes [your shell complete](../howto/completi
 | 3 | nothing fits the target |
 | 4 | verification failed; the earlier tag is untouched |
 | 5 | the server can't be reached, or refused |
-| 6 | the backend failed |
+| 6 | the backend failed (1: what it wrote was refused) |
 | 130 | interrupted |
 
 Options before the command:

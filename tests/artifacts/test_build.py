@@ -232,16 +232,24 @@ def test_what_a_backend_must_not_write(
     assert info.path.stat().st_mode & 0o200, "the source itself was made read-only"
 
 
-def test_the_planned_size_binds_llama_cpp_and_nobody_else(store: Workshop, info: ModelInfo) -> None:
-    planned = {"Q8_0": QuantSize("Q8_0", 12345, 8.5, by="a rule")}
+def test_the_planned_size_binds_llama_cpp_to_the_byte(store: Workshop, info: ModelInfo) -> None:
     size = info.path.stat().st_size
+    planned = {"Q8_0": QuantSize("Q8_0", 12345, 8.5, by="a rule")}
     with pytest.raises(ArtifactError) as refused:
         make(store, info, ["Q8_0"], Copier("llamacpp"), expected=planned)
     assert f"{size:,}" in refused.value.message
     assert "12,345" in refused.value.message
     assert "a rule" in refused.value.message
-    made = make(store, info, ["Q8_0"], Copier("numpy"), expected=planned)
+    near = {"Q8_0": QuantSize("Q8_0", round(0.8 * size), 8.5, by="a rule")}
+    made = make(store, info, ["Q8_0"], Copier("numpy"), expected=near)
     assert made["Q8_0"].file_bytes == size
+
+
+def test_another_quant_under_that_name_is_refused(store: Workshop, info: ModelInfo) -> None:
+    """Full precision, say, that a backend calls Q8_0."""
+    half = {"Q8_0": QuantSize("Q8_0", info.path.stat().st_size * 17 // 32, 8.5)}
+    with pytest.raises(ArtifactError, match=r"made by numpy, has .*: it is another one"):
+        make(store, info, ["Q8_0"], Copier("numpy"), expected=half)
 
 
 def test_no_room_is_said_before_anything_starts(store: Workshop, info: ModelInfo) -> None:
