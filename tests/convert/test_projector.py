@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from deployq import inspect, proc
-from tests.convert.conftest import SAMPLE, Pushing
+from deployq import Endpoint, inspect, proc
+from tests.convert.conftest import SAMPLE, Pushing, Trained
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.convert, pytest.mark.tools, pytest.mark.timeout(900)]
@@ -22,6 +23,12 @@ def seeing(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     env = {"HF_HUB_OFFLINE": "1"}
     proc.run([python, HERE / "vision.py", SAMPLE / "model", out], env=env, timeout_seconds=300)
     return out
+
+
+@pytest.fixture
+def push(trained: Trained, kept_ollama: Endpoint, tmp_path: Path) -> Pushing:
+    """From a project of its own to a server of its own: others count what is in theirs."""
+    return Pushing(replace(trained, folder=tmp_path), kept_ollama.url)
 
 
 def pushed(push: Pushing, source: Path, *more: str) -> dict[str, Any]:
