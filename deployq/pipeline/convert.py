@@ -23,9 +23,8 @@ from deployq.pipeline.conversion import (
     inputs_of,
     merger_of,
     part_of,
-    with_projector,
 )
-from deployq.pipeline.prepare import Prepared, planned
+from deployq.pipeline.prepare import Prepared, planned, with_parts
 from deployq.pipeline.session import Session
 from deployq.pipeline.sources import Origin, cheap_findings, origin_digest
 from deployq.pipeline.stores import place_of
@@ -53,10 +52,8 @@ def made_ready(session: Session, prepared: Prepared) -> Prepared:
         SourceError, ToolMissing, BackendError, DiskError: it can't be converted.
     """
     origin = prepared.origin
-    if origin is None:
-        return prepared
-    if prepared.info.format == "gguf":
-        return replace(prepared, info=with_projector(session, origin, prepared.info))
+    if origin is None or prepared.info.format == "gguf":
+        return with_parts(session, prepared)
     require_room(prepared.plan.disk)
     made = convert(session, origin)
     info = as_gguf(session, made, origin)

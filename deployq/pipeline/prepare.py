@@ -113,6 +113,13 @@ def current_info(session: Session, model: Model, reach: Reach = "local") -> Mode
     return info if reach == "outline" else with_projector(session, origin, info)
 
 
+def with_parts(session: Session, prepared: Prepared) -> Prepared:
+    """The same with what lies beside a GGUF and is registered with it."""
+    if prepared.origin is None:
+        return prepared
+    return replace(prepared, info=with_projector(session, prepared.origin, prepared.info))
+
+
 def planned(
     session: Session,
     model: Model,

@@ -14,7 +14,6 @@ from deployq import pipeline
 from deployq.addresses import url_of
 from deployq.errors import ConfigError, DeployqError, DoesNotFit
 from deployq.pipeline.checks import suite_at
-from deployq.pipeline.conversion import with_projector
 from deployq.pipeline.jobs import (
     Built,
     Options,
@@ -23,7 +22,7 @@ from deployq.pipeline.jobs import (
 from deployq.pipeline.locked import require_locked
 from deployq.pipeline.orders import Order, make_orders
 from deployq.pipeline.parallel import at_once, stopping
-from deployq.pipeline.prepare import Prepared, choose_backend, source_digest
+from deployq.pipeline.prepare import Prepared, choose_backend, source_digest, with_parts
 from deployq.pipeline.projects import remember_project
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import connect
@@ -53,9 +52,8 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
         if session.config.plugins.backend:  # what was asked for by name; a conversion takes minutes
             _require_makers(session, prepared)
         prepared = pipeline.made_ready(session, prepared)
-    elif prepared.origin is not None:
-        info = with_projector(session, prepared.origin, prepared.info)
-        prepared = replace(prepared, info=info)
+    else:
+        prepared = with_parts(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)
     session.plugins.hook.deployq_push_started(plan=prepared.plan)
