@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +22,21 @@ class Place:
 
     path: Path
     origin: str
+
+
+def chosen_python(variable: str, setting: str, hint: str, env: Mapping[str, str]) -> Place | None:
+    """The interpreter that a setting names, as a variable tells it; None where none is named.
+
+    Raises:
+        ToolMissing: what is named is no program.
+    """
+    chosen = env.get(variable, "").strip()
+    if not chosen:
+        return None
+    found = shutil.which(Path(chosen).expanduser(), path=env.get("PATH", ""))
+    if found is None:
+        raise ToolMissing(f"{setting}: {chosen} is no program", hint=hint)
+    return Place(Path(found), setting)
 
 
 def find_script(python: Path, env: Mapping[str, str] = os.environ) -> Place:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
 from deployq import ToolMissing
-from deployq.scripts import Place
+from deployq.scripts import Place, chosen_python
 from deployq.tools import convert_python
 
 
@@ -18,14 +16,9 @@ def find_python(env: Mapping[str, str] = os.environ) -> Place:
     Raises:
         ToolMissing: there is none, or the configured one is no program.
     """
-    if chosen := env.get("DEPLOYQ_CONVERT_PYTHON", "").strip():
-        found = shutil.which(Path(chosen).expanduser(), path=env.get("PATH", ""))
-        if found is None:
-            raise ToolMissing(
-                f"[tools] convert_python: {chosen} is no program",
-                hint="name the python of an environment with torch and transformers",
-            )
-        return Place(Path(found), "[tools] convert_python")
+    hint = "name the python of an environment with torch and transformers"
+    if chosen := chosen_python("DEPLOYQ_CONVERT_PYTHON", "[tools] convert_python", hint, env):
+        return chosen
     if managed := convert_python(env):
         return Place(managed, "deployq tools install convert")
     raise ToolMissing(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deployq import ToolMissing
-from deployq.scripts import Place
+from deployq.scripts import Place, chosen_python
 
 VARIABLE = "DEPLOYQ_UNSLOTH_PYTHON"
 _CONDA_HOMES = ("miniconda3", "anaconda3", "miniforge3", "mambaforge", ".conda", "micromamba")
@@ -26,14 +26,9 @@ def find_python(env: Mapping[str, str] = os.environ) -> Place:
     Raises:
         ToolMissing: there is none, or the configured one is no program.
     """
-    if chosen := env.get(VARIABLE, "").strip():
-        found = shutil.which(Path(chosen).expanduser(), path=env.get("PATH", ""))
-        if found is None:
-            raise ToolMissing(
-                f"[backends.unsloth] python: {chosen} is no program",
-                hint="name the python of the environment that you train in",
-            )
-        return Place(Path(found), "[backends.unsloth] python")
+    hint = "name the python of the environment that you train in"
+    if chosen := chosen_python(VARIABLE, "[backends.unsloth] python", hint, env):
+        return chosen
     for place in _places(env):
         if has_unsloth(place.path) and (place.path / "bin" / "python").exists():
             return Place(place.path / "bin" / "python", place.origin)
