@@ -11,9 +11,12 @@ import pytest
 from deployq import proc
 from deployq.digests import sha256_file
 from deployq.plugins import load_plugins
+from deployq.proof.agreement import patiently
+from deployq.proof.following import follow
+from deployq.proof.tracing import Asker, trace
 from deployq.tags.modelfile import parse
 from deployq.tags.server import Server
-from deployq.types import Message, Prompt, Runtime
+from deployq.types import Message, Prompt, PromptAgreement, Runtime, TracedAnswer
 
 QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q2_K")
 
@@ -72,6 +75,16 @@ def lab(
     ):
         put(server, sample_quants)
         yield server
+
+
+def traced(asker: Asker, prompt: str, rendered: str, tokens: int) -> TracedAnswer:
+    """An answer by `trace`, from a server that may get stuck (`patiently`)."""
+    return patiently(asker, lambda: trace(asker, prompt, rendered, tokens))[0]
+
+
+def followed(asker: Asker, answer: TracedAnswer) -> PromptAgreement:
+    """An answer scored by `follow`, on a server that may get stuck."""
+    return patiently(asker, lambda: follow(asker, answer, {}))[0]
 
 
 TEXTS = (

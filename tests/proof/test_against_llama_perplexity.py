@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployq.proof.following import follow
-from deployq.proof.tracing import Asker, trace
+from deployq.proof.tracing import Asker
 from deployq.tags.server import Server
 from deployq.types import PromptAgreement, TracedAnswer
-from tests.proof.conftest import TEXTS
+from tests.proof.conftest import TEXTS, followed, traced
 from tests.proof.perplexity_tool import (
     LogProbabilities,
     log_probabilities,
@@ -28,6 +27,7 @@ from tests.proof.perplexity_tool import (
 )
 
 N_CTX = 192
+SECONDS = 60  # without a piece of an answer: the server is stuck
 NOISE = 0.001  # nats
 QUANTS = ("Q8_0", "Q4_K_M", "Q2_K")
 
@@ -48,7 +48,7 @@ def texts(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Texts:
     folder = tmp_path_factory.mktemp("texts")
-    asker = Asker(lab, "sample:f16", 120)
+    asker = Asker(lab, "sample:f16", SECONDS)
     chunks: list[list[int]] = []
     found, written = [], ""
     (newline,) = tokens_of(tools_bin, sample_gguf, "\n", folder)
@@ -56,7 +56,7 @@ def texts(
         prompt = "\n".join([*TEXTS[turn:], *TEXTS[:turn]]) + '\n{"action": "'
         asked = tokens_of(tools_bin, sample_gguf, prompt, folder)
         assert N_CTX / 2 < len(asked) < N_CTX - 20
-        answer = trace(asker, f"p{turn}", prompt, N_CTX - len(asked))
+        answer = traced(asker, f"p{turn}", prompt, N_CTX - len(asked))
         assert answer.prompt_tokens == len(asked)
         whole = prompt + "".join(step.text for step in answer.steps)
         tokens = tokens_of(tools_bin, sample_gguf, whole, folder)
@@ -110,8 +110,8 @@ def test_values_and_order_are_those_of_llama_perplexity(
 ) -> None:
     means: dict[str, tuple[float, float]] = {}
     for quant in QUANTS:
-        asker = Asker(lab, f"sample:{quant.lower()}", 120)
-        found = [follow(asker, answer, {}) for answer in texts.answers]
+        asker = Asker(lab, f"sample:{quant.lower()}", SECONDS)
+        found = [followed(asker, answer) for answer in texts.answers]
         both = places(texts, found, own, quant)
         assert len(both) > 60
         bound, whole = both.mean(axis=0)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,13 +15,12 @@ import pytest
 
 from deployq.errors import ArtifactError, ServerTimeout
 from deployq.proof import tracing
-from deployq.proof.agreement import AskerFor, Job, Measured, measure, noise, record
+from deployq.proof.agreement import AskerFor, Job, Measured, measure, noise, patiently, record
 from deployq.proof.baseline import BaselineStore, finished, read_baseline
-from deployq.proof.following import follow
 from deployq.proof.journal import Journal
 from deployq.proof.scoring import nll_of
 from deployq.proof.summaries import kl_difference, summarize
-from deployq.proof.tracing import Asker, trace
+from deployq.proof.tracing import Asker
 from deployq.tags.server import Server
 from deployq.types import (
     Agreement,
@@ -31,6 +31,7 @@ from deployq.types import (
     TracedAnswer,
     no_progress,
 )
+from tests.proof.conftest import followed, traced
 
 KEY = BaselineKey("m" * 64, "s" * 64, "F16", {"temperature": 0}, "0.34.4", "ollama", "cpu")
 
@@ -127,7 +128,7 @@ def test_a_place_after_a_difference_has_the_figures_of_the_baselines_own_text(
     assert after
     for place in after[:4]:
         prefix = "".join(step.text for step in answer.steps[: place.index])
-        step, _ = asker.next_token(answer.rendered + prefix)
+        step, _ = patiently(asker, partial(asker.next_token, answer.rendered + prefix))[0]
         assert step is not None
         nll, _ = nll_of(answer.steps[place.index].text, step)
         # a cached prompt moves log probabilities by up to some tenths
@@ -139,10 +140,14 @@ def test_own_answers_are_those_of_a_chat(
 ) -> None:
     found = measured(lab, "sample:q2_k", baseline, tmp_path / "q2.jsonl").found
     same = 0
+    asker = Asker(lab, "sample:q2_k", 60)
     for prompt, one in zip(prompts, found, strict=True):
         assert one.own is not None
         assert one.own.done_reason in ("stop", "length")
-        said = lab.chat("sample:q2_k", prompt.messages, options=prompt.options)
+        chat = partial(
+            lab.chat, asker.tag, prompt.messages, options=prompt.options, timeout_seconds=60
+        )
+        said, _ = patiently(asker, chat)
         same += said.text == one.own.text
     assert same >= len(prompts) - 1  # a warm repeat may differ from a fresh answer
 
@@ -152,7 +157,7 @@ def test_a_model_that_stops_early_is_scored_there(lab: Server, prompts: tuple[Pr
     asker = Asker(lab, "sample:f16", 60)
     rendered = lab.render("sample:f16", prompts[0].messages)
     assert rendered is not None
-    answer = trace(asker, "p0", rendered, 64)
+    answer = traced(asker, "p0", rendered, 64)
     longer = TracedAnswer(
         **{
             **{name: getattr(answer, name) for name in TracedAnswer.__dataclass_fields__},
@@ -161,7 +166,7 @@ def test_a_model_that_stops_early_is_scored_there(lab: Server, prompts: tuple[Pr
             "tokens": answer.tokens + 1,
         }
     )
-    found = follow(asker, longer, {})
+    found = followed(asker, longer)
     place = next(p for p in found.positions if p.index == len(answer.steps))
     assert found.end == "early"
     assert found.first_difference == len(answer.steps)
@@ -175,8 +180,8 @@ def test_answers_in_letters_of_several_bytes(lab: Server) -> None:
     asker = Asker(lab, "sample:f16", 60)
     rendered = lab.render("sample:f16", [Message("user", "Create a task: Zoë → Öl prüfen 🌍")])
     assert rendered is not None
-    answer = trace(asker, "utf8", rendered, 64)
-    found = follow(asker, answer, {})
+    answer = traced(asker, "utf8", rendered, 64)
+    found = followed(asker, answer)
     merged = sum(step.merged for step in answer.steps)
     assert found.merged == merged
     assert len(found.positions) + found.merged + found.retokenized == len(answer.steps) + 1
@@ -256,7 +261,7 @@ def test_a_recording_is_kept_by_content_and_travels(baseline: Baseline, tmp_path
 
 def test_perplexity_is_that_of_the_baselines_answers(baseline: Baseline, lab: Server) -> None:
     asker = Asker(lab, "sample:f16", 60)
-    found = [follow(asker, answer, {}) for answer in baseline.answers]
+    found = [followed(asker, answer) for answer in baseline.answers]
     logprobs = [s.logprob for a in baseline.answers for s in a.steps if not s.merged]
     expected = math.exp(-sum(logprobs) / len(logprobs))
     made = summarize("t", "F16", baseline, found)
