@@ -45,7 +45,7 @@ LAYERS = (
         "runners",
         "scripts",
     ),
-    ("addresses", "proc", "digests", "files", "hookspecs", "units", "ggml"),
+    ("addresses", "entrypoints", "proc", "digests", "files", "hookspecs", "units", "ggml"),
     ("types", "errors"),
     ("records",),
 )
@@ -140,12 +140,13 @@ def test_only_proc_starts_programs(file: Path) -> None:
 
 
 def test_all_that_is_imported_late_stands_in_stubs_and_in_the_verbs() -> None:
-    """One rule: a package with an `__init__.pyi` loads its names late; beside it, five places."""
+    """One rule: a package with an `__init__.pyi` loads its names late; beside it, six places."""
     stubbed = {f.with_suffix(".py") for f in LAZY}
     assert stubbed == {f for f in CORE if "lazy_loader" in imports_of(f)}
     late = {str(f.relative_to(ROOT)) for f in CORE + PLUGINS if "importlib" in imports_of(f)}
     assert late == {
-        "deployq/cli/main.py",  # a verb, and what reads entry points
+        "deployq/cli/main.py",  # a verb
+        "deployq/entrypoints.py",  # what an entry point names
         "deployq/source/hf.py",  # the gguf package, which brings numpy
         "deployq/foreign/jobside/entrance.py",  # PyTorch, where a job needs it
         "plugins/deployq_profilers/nvidia.py",  # pynvml

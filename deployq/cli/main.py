@@ -13,6 +13,7 @@ import click
 
 from deployq import __version__
 from deployq.cli.complain import complain
+from deployq.entrypoints import COMMAND_GROUP, entry_points
 from deployq.errors import DeployqError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from deployq.plugins import PluginInfo
 
-COMMAND_GROUP = "deployq.commands"
 COMPLETING = "_DEPLOYQ_COMPLETE"
 
 # verb -> (module, one line for --help). The only lazy imports of the project: a verb's module is
@@ -100,10 +100,10 @@ class LazyGroup(click.Group):
 def _plugin_commands(ctx: click.Context, *, listing: bool = False) -> dict[str, PluginInfo]:
     """The commands that plugins bring, by name.
 
-    To import what reads entry points takes longer than all the rest of `--help`, so it is asked
-    only where a look at the files finds that there is something.
+    Only the files are looked at first: what chooses and guards plugins takes longer to import than
+    all the rest of `--help`.
     """
-    if not any(map(_brings_commands, sys.path)):
+    if not entry_points(COMMAND_GROUP):
         return {}
     found: dict[str, PluginInfo] = _commands().plugin_commands(ctx, VERBS, listing=listing)
     return found
@@ -111,12 +111,6 @@ def _plugin_commands(ctx: click.Context, *, listing: bool = False) -> dict[str, 
 
 def _commands() -> Any:
     return importlib.import_module("deployq.cli.commands")
-
-
-def _brings_commands(folder: str) -> bool:
-    """Whether a distribution installed in this folder of the module path has a command."""
-    files = Path(folder).glob("*-info/entry_points.txt")
-    return any(f"[{COMMAND_GROUP}]" in file.read_text("utf-8", "replace") for file in files)
 
 
 @click.group(

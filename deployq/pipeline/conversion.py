@@ -123,7 +123,8 @@ def merger_of(session: Session, origin: Origin) -> MergingBackend | None:
 
 def named_merger(session: Session) -> MergingBackend | None:
     """The backend that was asked for, if it merges."""
-    backend = session.backends().get(session.config.plugins.backend or "")
+    asked = session.config.plugins.backend
+    backend = session.backends().get(asked) if asked else None
     return backend if isinstance(backend, MergingBackend) else None
 
 

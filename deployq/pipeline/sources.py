@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from deployq import pipeline
+from deployq import source as sources
 from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError, SourceError
 from deployq.pipeline.fetched import Fetched, Reach
@@ -17,16 +18,14 @@ from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.records import dataclass
 from deployq.settings import ModelSettings
-from deployq.source.adapter import Adapter, check_adapter, read_adapter
 from deployq.source.finding import Found, find_source
 from deployq.source.hf_files import source_files
-from deployq.source.hf_names import is_projector
 from deployq.source.inspect import inspect
-from deployq.source.preflight import check_folder
 from deployq.source.projector import projector_note
-from deployq.source.stored import read_weights
-from deployq.source.tokenizer_files import read_tokenizer
 from deployq.types import Finding, ModelInfo
+
+if TYPE_CHECKING:
+    from deployq.source import Adapter
 
 STOPS = " (push will stop here)"
 """Ends a warning of a finding that is fatal."""
@@ -121,7 +120,7 @@ def _with_projector(origin: Origin) -> Origin:
 
 
 def _changes_projector(adapter: Adapter | None) -> bool:
-    return adapter is not None and any(map(is_projector, (*adapter.pairs, *adapter.whole)))
+    return adapter is not None and any(map(sources.is_projector, (*adapter.pairs, *adapter.whole)))
 
 
 def _told(origin: Origin, fetched: Fetched) -> Origin:
@@ -167,7 +166,7 @@ def _inspected(path: Path, fetched: Fetched) -> ModelInfo:
 def _adapter(
     session: Session, model: Model, found: Found, fetched: Fetched, reach: Reach
 ) -> Origin:
-    adapter = read_adapter(found.path)
+    adapter = sources.read_adapter(found.path)
     on = _base(session, model, adapter, reach)
     base = find_source(on.path).path
     info = _inspected(base, on)
@@ -212,7 +211,7 @@ def _attached(merged: Origin, base: ModelInfo, on: Fetched) -> Origin:
 def _of_adapter(base: ModelInfo, folder: Path) -> ModelInfo:
     """What the merged model is: its base, with the tokenizer that the adapter brings."""
     info = replace(base, path=folder, name=folder.resolve().name)
-    facts = read_tokenizer(folder)
+    facts = sources.read_tokenizer(folder)
     if not facts.files:
         return info
     stops = tuple(filter(None, [facts.eos_token]))
@@ -274,11 +273,11 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
         SourceError: a shard is missing, or a header lies.
     """
     folder = origin.base or origin.path
-    yield from check_folder(folder, origin.tokenizer_folder)
+    yield from sources.check_folder(folder, origin.tokenizer_folder)
     for part in (origin, *origin.parts):
         if part.adapter is not None and part.base is not None:
-            shapes = {t.name: t.shape for t in read_weights(part.base).tensors}
-            yield from check_adapter(part.adapter, shapes)
+            shapes = {t.name: t.shape for t in sources.read_weights(part.base).tensors}
+            yield from sources.check_adapter(part.adapter, shapes)
             if part.mode == "adapter" and part.adapter.whole:
                 yield _needs_merge(part)
 

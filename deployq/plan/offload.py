@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import accumulate
 
 from deployq.ggml import padded, tensor_bytes
@@ -56,8 +57,8 @@ def lookups(info: ModelInfo, types: Sequence[str]) -> Lookups:
     """
     found = {
         role: padded(tensor_bytes(tensor.shape, kind))
-        for tensor, kind in zip(info.tensors, types, strict=True)
-        if (role := _outside(tensor)) in LOOKED_UP
+        for tensor, kind, role in zip(info.tensors, types, _outside(info.tensors), strict=True)
+        if role in LOOKED_UP
     }
     return Lookups(sum(found.values()), found.get(_EMBEDDING, 0) if _tied(info) else 0)
 
@@ -74,8 +75,8 @@ def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
     tied = _tied(info)
     layers: dict[int, int] = {}
     output = 0
-    for tensor, kind in zip(info.tensors, types, strict=True):
-        n_bytes, role = padded(tensor_bytes(tensor.shape, kind)), _outside(tensor)
+    for tensor, kind, role in zip(info.tensors, types, _outside(info.tensors), strict=True):
+        n_bytes = padded(tensor_bytes(tensor.shape, kind))
         if match := re.match(r"blk\.(\d+)\.", tensor.name):
             layers[int(match[1])] = layers.get(int(match[1]), 0) + n_bytes
         elif role in FIRST_LAYER:
@@ -94,13 +95,14 @@ def kept_bytes(info: ModelInfo, n_ctx: int, cache_type: str) -> list[int]:
     return kept
 
 
-def _outside(tensor: TensorInfo) -> str:
-    """The name of a tensor that belongs to no layer, without its suffix."""
-    return tensor.name.partition(".")[0]
+@lru_cache(maxsize=8)
+def _outside(tensors: tuple[TensorInfo, ...]) -> tuple[str, ...]:
+    """Their names without suffix, which tell what a tensor is that belongs to no layer."""
+    return tuple(tensor.name.partition(".")[0] for tensor in tensors)
 
 
 def _tied(info: ModelInfo) -> bool:
-    return all(_outside(tensor) != "output" for tensor in info.tensors)
+    return "output" not in _outside(info.tensors)
 
 
 def offload(

@@ -5,8 +5,6 @@ from .choice import (
     choice_of as choice_of,
 )
 from .found import (
-    COMMAND_GROUP as COMMAND_GROUP,
-    GROUP as GROUP,
     PluginInfo as PluginInfo,
     find_commands as find_commands,
 )

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cache
-from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 
+from deployq.entrypoints import COMMAND_GROUP, GROUP, EntryPoint, entry_points
 from deployq.hookspecs import PROJECT
 from deployq.plugins.choice import Choice
 from deployq.records import dataclass
 
-GROUP = PROJECT
-COMMAND_GROUP = "deployq.commands"
 COMMAND = "command"
 """What stands among a plugin's hooks for a command: an entry point of its own group."""
 
@@ -76,22 +73,9 @@ def _infos(group: str, choice: Choice) -> list[PluginInfo]:
 
 
 def _info(entry: EntryPoint, choice: Choice) -> PluginInfo:
-    distribution, version = _named(entry.dist) if entry.dist else ("", "")
-    info = PluginInfo(
-        name=entry.name,
-        module=entry.value,
-        distribution=distribution,
-        version=version,
-        entry=entry,
-    )
-    return replace(info, left_out=choice.reason_against((entry.name, distribution), info.builtin))
-
-
-@cache
-def _named(distribution: Distribution) -> tuple[str, str]:
-    """Name and version: to read them its whole METADATA is parsed, once for all its plugins."""
-    metadata = distribution.metadata
-    return str(metadata["Name"]), str(metadata["Version"])
+    info = PluginInfo(entry.name, entry.value, entry.distribution, entry.version, entry)
+    names = (entry.name, entry.distribution)
+    return replace(info, left_out=choice.reason_against(names, info.builtin))
 
 
 def _without_doubles(infos: Iterable[PluginInfo]) -> Iterator[PluginInfo]:

@@ -22,7 +22,8 @@ from deployq.plugins.mention import surely_without
 from deployq.plugins.parts import lacking
 from deployq.plugins.waiting import Say, waiting_for
 
-SPECS = frozenset(name for name in vars(hookspecs) if name.startswith(f"{hookspecs.PROJECT}_"))
+_PREFIX = f"{hookspecs.PROJECT}_"
+SPECS = frozenset(name for name in vars(hookspecs) if name.startswith(_PREFIX))
 """The names of the hooks there are."""
 
 
@@ -218,8 +219,17 @@ class Loaded:
                 yield guarded_part(item, plugin, tell, self._alarm)
 
 
+class _Manager(pluggy.PluginManager):
+    """pluggy's, which looks for a hook behind names alone that are made like a hook's."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
+        if not name.startswith(_PREFIX):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 def _manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
 

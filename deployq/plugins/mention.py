@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Set
-from importlib.metadata import EntryPoint
 from pathlib import Path
+
+from deployq.entrypoints import EntryPoint
 
 _WORD = re.compile(r"\bdeployq_\w+")
 _HIDES = re.compile(r"import\s*\(?\s*\*|\bglobals\(|\bsetattr\(|\bexec\(|__getattr__")

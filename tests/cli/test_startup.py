@@ -42,7 +42,8 @@ def test_help_imports_next_to_nothing(tmp_path: Path, option: str) -> None:
     assert not modules & {"pluggy", "rich", "importlib.metadata", "deployq.types", "json"}
     own = {name for name in modules if name.startswith("deployq")}
     assert own == {
-        "deployq", "deployq.cli", "deployq.cli.main", "deployq.cli.complain", "deployq.errors",
+        "deployq", "deployq.cli", "deployq.cli.main", "deployq.cli.complain",
+        "deployq.entrypoints", "deployq.errors",
     }  # fmt: skip
 
 
