@@ -16,6 +16,7 @@ HOMES = {  # third-party library -> the parts that may import it
     "rich": ("cli", "report"),
     "jinja2": ("tags", "report"),
     "ollama": ("tags",),
+    "httpcore": ("tags",),
     "httpx": ("tags",),
     "requests": ("tags",),
     "keyring": ("tags",),

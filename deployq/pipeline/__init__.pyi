@@ -7,3 +7,4 @@ from .hub_source import as_locked as as_locked, hub_source as hub_source
 from .importance import imatrix_key as imatrix_key
 from .ollama_source import ollama_source as ollama_source
 from .runs import write_page as write_page
+from .threads import in_threads as in_threads

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from deployq.config import Config
 from deployq.digests import sha256_bytes
-from deployq.proof.gate import Rules
+from deployq.proof.rules import Rules
 from deployq.types import Json
 
 

@@ -1,23 +1,18 @@
-"""Several servers at once: each in a thread of its own, and all of them stop on Ctrl-C."""
+"""Several servers at once, and all of them stop on Ctrl-C."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
-from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
+from deployq import pipeline
 from deployq.types import Progress
 
 T = TypeVar("T")
 
-# How long an interrupted push waits, for all of its threads together, until they have taken away
-# what they had staged. What then is left, the next command takes away.
-GRACE_SECONDS = 5.0
 
-
-class _Stopped(KeyboardInterrupt):
+class Stopped(KeyboardInterrupt):
     """Somebody pressed Ctrl-C; in a thread it does what an interrupt does: nothing goes on."""
 
 
@@ -29,25 +24,7 @@ def at_once(tasks: Sequence[Callable[[], T]], stop: threading.Event) -> list[T]:
     """
     if len(tasks) <= 1:
         return [task() for task in tasks]
-    # Its threads are daemons: one that waits for a server does not keep the process alive.
-    with ThreadPool(len(tasks)) as pool:
-        results = [pool.apply_async(_until_stopped, (task,)) for task in tasks]
-        try:
-            return [result.get() for result in results]
-        except BaseException:
-            stop.set()
-            deadline = time.monotonic() + GRACE_SECONDS
-            for result in results:
-                result.wait(max(0.0, deadline - time.monotonic()))
-            raise
-
-
-def _until_stopped(task: Callable[[], T]) -> T:
-    """A task's result. A pool would wait for ever for one that ends by an interrupt."""
-    try:
-        return task()
-    except _Stopped as exc:
-        raise InterruptedError from exc
+    return pipeline.in_threads(tasks, stop)
 
 
 def stopping(progress: Progress, stop: threading.Event) -> Progress:
@@ -55,7 +32,7 @@ def stopping(progress: Progress, stop: threading.Event) -> Progress:
 
     def checked(task: str, done: float, total: float | None, unit: str) -> None:
         if stop.is_set():
-            raise _Stopped
+            raise Stopped
         progress(task, done, total, unit)
 
     return checked

@@ -22,8 +22,8 @@ from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject
 from deployq.plan.catalogue import CATALOGUE
-from deployq.proof.gate import Rules
 from deployq.proof.judging import CHECKS_MARGIN, evidence_of, smallest_holding, too_few
+from deployq.proof.rules import Rules
 from deployq.proof.suites import Suite
 from deployq.records import dataclass
 from deployq.types import Evidence, QualityReport, Recommendation, TargetPlan

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from deployq import __version__, tags
 from deployq.digests import sha256_bytes
+from deployq.files import template_dir, write_whole
 from deployq.pipeline.resolve import Model, default_context, target_settings
 from deployq.pipeline.session import Session
 from deployq.records import dataclass
 from deployq.setting_values import OwnTemplate
+from deployq.tags.context import context
 from deployq.tags.modelfile import Modelfile, parse
 from deployq.tags.names import TagName, alias, quant_tag
-from deployq.tags.templates import context, environment, render_modelfile
 from deployq.types import Json, ModelInfo, Target
 
 OWN: OwnTemplate = "model"
@@ -111,8 +115,27 @@ def _render(
     for extra in reversed(brought):
         base.update(extra)
     named = None if template in (None, OWN) else str(template)
-    folders = [folder for folders in hook.deployq_template_dirs() for folder in folders]
-    return render_modelfile(environment(folders), named, base)
+    folders = tuple(folder for folders in hook.deployq_template_dirs() for folder in folders)
+    if folders or named or brought:
+        return tags.render_modelfile(tags.environment(folders), named, base)
+    return _remembered(session.cache_dir / "modelfiles", base)
+
+
+def _remembered(folder: Path, context: Mapping[str, Json]) -> str:
+    """What deployq's own templates say of a context.
+
+    They say the same each time: a push that has nothing to do needs no Jinja2, whose import and
+    work are a tenth of it.
+    """
+    own = [file.read_text("utf-8") for file in sorted(template_dir().glob("Modelfile*.j2"))]
+    kept = folder / sha256_bytes(json.dumps([__version__, own, context], sort_keys=True))
+    with contextlib.suppress(OSError):
+        return kept.read_bytes().decode()
+    text = tags.render_modelfile(tags.environment(), None, context)
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, text)
+    return text
 
 
 def _file_of(info: ModelInfo, kind: str) -> str:

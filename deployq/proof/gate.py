@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.proof.checks import read_json
+from deployq.proof.rules import Rules
 from deployq.proof.statistics import decide
 from deployq.proof.summaries import lost_checks, shifted
-from deployq.records import dataclass
 from deployq.types import (
     Agreement,
     Decision,
@@ -26,28 +26,6 @@ from deployq.types import (
 
 JSON_CHECKS = frozenset({"json", "json_schema", "json_equals", "json_path", "tool_call"})
 NAMES_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a tag is held to.
-
-    Args:
-        checks_lost: the share of prompts, passed by the baseline, that the tag may fail.
-        json_validity: no fewer answers that are JSON than the baseline has.
-        perplexity_warn, perplexity_fail: how much the answer perplexity may rise (0.05: 5 %).
-        agreement: the least share of tokens that stay the likeliest; None: not asked.
-        confidence: of the intervals.
-        escalate: try the next better quant where this one fails.
-    """
-
-    checks_lost: float = 0.02
-    json_validity: bool = True
-    perplexity_warn: float = 0.05
-    perplexity_fail: float = 0.10
-    agreement: float | None = None
-    confidence: float = 0.95
-    escalate: bool = False
 
 
 def judge_quality(quality: Quality, rules: Rules) -> GateVerdict:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from deployq.proof.gate import Rules, judge_quality
+from deployq.proof.gate import judge_quality
+from deployq.proof.rules import Rules
 from deployq.proof.statistics import paired_shares
 from deployq.proof.summaries import decide_checks, decide_perplexity
 from deployq.types import Decision, Evidence, Quality

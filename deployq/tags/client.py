@@ -12,16 +12,23 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import httpx
 import ollama
+
+from deployq.tags.transport import Timeouts
 
 
 @contextlib.contextmanager
 def ollama_client(
-    url: str, *, headers: Mapping[str, str], trust_env: bool, timeout: Any, verify: Any
+    url: str, *, headers: Mapping[str, str], trust_env: bool, timeouts: Timeouts, verify: Any
 ) -> Iterator[ollama.Client]:
     """A client with just these headers, whatever the environment says; open inside the block."""
     client = ollama.Client(
-        url, headers=dict(headers), trust_env=trust_env, timeout=timeout, verify=verify
+        url,
+        headers=dict(headers),
+        trust_env=trust_env,
+        timeout=httpx.Timeout(**timeouts),
+        verify=verify,
     )
     with client:
         if "authorization" not in {name.lower() for name in headers}:

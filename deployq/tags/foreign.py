@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 
+import httpcore
 import httpx
 import ollama
 import requests
@@ -24,6 +25,12 @@ FOREIGN = (
     httpx.InvalidURL,
     httpx.StreamError,
     httpx.CookieConflict,
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.UnsupportedProtocol,
+    httpcore.ConnectionNotAvailable,
+    httpcore.ProxyError,
     urllib3.exceptions.HTTPError,
     OSError,  # with built-in ConnectionError and requests.RequestException
     ValueError,  # with json's and pydantic's
@@ -31,7 +38,14 @@ FOREIGN = (
     AttributeError,
     KeyError,
 )
-_NO_SERVER = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, requests.ConnectionError)
+_NO_SERVER = (
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.ProxyError,
+    requests.ConnectionError,
+)
 _NO_ADDRESS = (
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
@@ -39,7 +53,7 @@ _NO_ADDRESS = (
     requests.exceptions.InvalidSchema,
     requests.exceptions.MissingSchema,
 )
-_TOO_LATE = (httpx.TimeoutException, requests.Timeout, TimeoutError)
+_TOO_LATE = (httpcore.TimeoutException, httpx.TimeoutException, requests.Timeout, TimeoutError)
 _NONSENSE = (ValueError, TypeError, AttributeError, KeyError)
 _HINTS = {
     401: 'what stands before it wants another key: auth = "env:NAME" for the target or [runtime], '

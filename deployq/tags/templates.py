@@ -3,9 +3,10 @@
 A template is looked for in the user's folders, then the plugins', then deployq's own; by name
 `Modelfile.<architecture>.j2`, then `Modelfile.j2`. A user's own file goes before all that.
 
-What a template may use (`context` builds it): `model`, `architecture`, `quant`, `from_`,
-`parameters`, `system`, `stops`, `target`, `license`, and what plugins add; the filter `quote`
-puts a value between three quotes so that it means just itself. An unknown variable is an error.
+What a template may use (`deployq.tags.context` builds it): `model`, `architecture`, `quant`,
+`from_`, `parameters`, `system`, `stops`, `target`, `license`, and what plugins add; the filter
+`quote` puts a value between three quotes so that it means just itself. An unknown variable is an
+error.
 
 Go templates (TEMPLATE) use the braces that Jinja2 uses: put them in `{% raw %} ... {% endraw %}`.
 """
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +27,6 @@ from jinja2.sandbox import SandboxedEnvironment
 from deployq.errors import ModelfileError
 from deployq.files import template_dir
 from deployq.tags.modelfile import quote
-from deployq.types import Json
 
 DEFAULT = "Modelfile.j2"
 # Besides Jinja2's own: what an expression of a template, or its file, may raise.
@@ -42,10 +43,12 @@ _FAULTS = (
 )
 
 
-def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
-    """A Jinja2 environment that looks for templates in `folders`, then in deployq's own.
+@cache
+def environment(folders: tuple[Path, ...] = ()) -> jinja2.Environment:
+    """The Jinja2 environment that looks for templates in `folders`, then in deployq's own.
 
     Templates may come from strangers: it is sandboxed. The output is no HTML: nothing is escaped.
+    What it has compiled it keeps: every tag of a push has the same few templates.
     """
     env = SandboxedEnvironment(
         loader=jinja2.ChoiceLoader(
@@ -59,51 +62,6 @@ def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
     )
     env.filters["quote"] = quote
     return env
-
-
-def context(
-    *,
-    model: str,
-    architecture: str,
-    quant: str,
-    from_: str,
-    parameters: Mapping[str, Json],
-    system: str = "",
-    stops: Iterable[str] = (),
-    target: str | None = None,
-    license: Iterable[str] = (),
-    projector: str = "",
-    adapter: str = "",
-    extra: Mapping[str, Json] | None = None,
-) -> dict[str, Any]:
-    """The variables of a Modelfile template.
-
-    Args:
-        from_: the name of the weights' file, such as `task-api-Q4_K_M.gguf`.
-        parameters: by Modelfile name; a `stop` in it joins `stops`.
-        stops: the model's own stop tokens.
-        target: the target of an alias; None for a quant tag.
-        projector: the name of a file for images or sound.
-        adapter: the name of a LoRA adapter's file.
-        extra: what plugins add; it may replace the rest.
-    """
-    plain = {name: value for name, value in parameters.items() if name != "stop"}
-    wanted = parameters.get("stop", ())
-    asked = (wanted,) if isinstance(wanted, str) else tuple(wanted or ())  # type: ignore[arg-type]
-    return {
-        "model": model,
-        "architecture": architecture,
-        "quant": quant,
-        "from_": from_,
-        "parameters": plain,
-        "system": system,
-        "stops": tuple(dict.fromkeys((*stops, *asked))),
-        "target": target,
-        "license": tuple(license),
-        "projector": projector,
-        "adapter": adapter,
-        **(extra or {}),
-    }
 
 
 def render_modelfile(

@@ -7,17 +7,17 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from deployq import tags
 from deployq.addresses import is_local, is_plain_remote, url_of
 from deployq.errors import ConfigError
 from deployq.tags.access import Access, environment_access
 from deployq.tags.refusal import Refusal, words_of
+from deployq.tags.transport import Direct, Response, Transport, timeouts_of
 from deployq.types import Progress
 
 
@@ -42,33 +42,28 @@ class Wire:
         access: Access | None = None,
     ) -> None:
         self._connect_timeout_seconds = connect_timeout_seconds
-        self._default_timeout = self._timeout(timeout_seconds)
-        base = url_of(url)
-        self.access = _allowed(access or Access(), base)
-        self._trust_env = not is_local(base)  # a proxy is for other machines
-        self._verify = _authorities(base, self.access.ca)
-        try:
-            self._http = httpx.Client(
-                base_url=base,
-                headers={"Accept": "application/json", **self.access.headers},
-                timeout=self._default_timeout,
-                follow_redirects=True,
-                trust_env=self._trust_env,
-                verify=self._verify,
-            )
-        except (ValueError, httpx.InvalidURL) as exc:
-            raise ConfigError(
-                f"{url!r} is no address of a server: {exc}", hint="http://127.0.0.1:11434"
-            ) from exc
+        self._timeout_seconds = timeout_seconds
+        self.url = url_of(url)  # without a trailing slash
+        self.access = _allowed(access or Access(), self.url)
+        self._trust_env = not is_local(self.url)  # a proxy is for other machines
+        self._verify = _authorities(self.url, self.access.ca)
+        self._transport = self._connections()
 
-    @property
-    def url(self) -> str:
-        """The address, without a trailing slash."""
-        return str(self._http.base_url).rstrip("/")
+    def _connections(self) -> Transport:
+        if is_local(self.url) and self.url.startswith("http:"):
+            return Direct(self.url, self.access.headers)
+        try:
+            return tags.Remote(
+                self.url, self.access.headers, trust_env=self._trust_env, verify=self._verify
+            )
+        except ValueError as exc:
+            raise ConfigError(
+                f"{self.url} is no address of a server: {exc}", hint="http://127.0.0.1:11434"
+            ) from exc
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._transport.close()
 
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_seconds: float
@@ -77,10 +72,10 @@ class Wire:
         deadline = time.monotonic() + timeout_seconds
         with self._open(method, path, body, timeout_seconds) as response:
             content = bytearray()
-            for chunk in response.iter_bytes():
+            for chunk in response.chunks:
                 content += chunk
                 if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout(f"no whole answer in {timeout_seconds:g} s")
+                    raise TimeoutError(f"no whole answer in {timeout_seconds:g} s")
         try:
             return json.loads(content)
         except ValueError as exc:
@@ -97,7 +92,7 @@ class Wire:
             Refusal: a line is an error.
         """
         with self._open(method, path, body, timeout_seconds) as response:
-            for text in filter(None, response.iter_lines()):
+            for text in _lines(response.chunks):
                 line = json.loads(text)
                 if error := line.get("error"):
                     raise Refusal(str(error))
@@ -105,8 +100,9 @@ class Wire:
 
     def head(self, path: str, timeout_seconds: float) -> int:
         """The status that a HEAD request gets."""
-        timeout = self._timeout(timeout_seconds)
-        return int(self._http.request("HEAD", path, timeout=timeout).status_code)
+        timeouts = timeouts_of(self._connect_timeout_seconds, timeout_seconds)
+        with self._transport.open("HEAD", path, None, timeouts) as response:
+            return response.status
 
     def post_file(self, path: str, file: Path, progress: Progress, timeout_seconds: float) -> None:
         """Upload a file as it is read; `timeout_seconds` is for the server to take or say a bit."""
@@ -131,26 +127,22 @@ class Wire:
 
     def _ollama(self) -> Any:
         return tags.ollama_client(
-            str(self._http.base_url),
+            self.url,
             headers=self.access.headers,
             trust_env=self._trust_env,
-            timeout=self._default_timeout,
+            timeouts=timeouts_of(self._connect_timeout_seconds, self._timeout_seconds),
             verify=self._verify,
         )
 
     @contextlib.contextmanager
     def _open(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_seconds: float
-    ) -> Iterator[httpx.Response]:
-        timeout = self._timeout(timeout_seconds)
-        with self._http.stream(method, path, json=body, timeout=timeout) as response:
-            if response.is_error:
-                response.read()
-                raise Refusal.read(response.text, response.status_code)
+    ) -> Iterator[Response]:
+        timeouts = timeouts_of(self._connect_timeout_seconds, timeout_seconds)
+        with self._transport.open(method, path, body, timeouts) as response:
+            if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+                raise Refusal.read(response.text(), response.status)
             yield response
-
-    def _timeout(self, seconds: float) -> httpx.Timeout:
-        return httpx.Timeout(seconds, connect=min(seconds, self._connect_timeout_seconds))
 
     @contextlib.contextmanager
     def mapped(self, what: str, timeout_seconds: float) -> Iterator[None]:
@@ -162,6 +154,16 @@ class Wire:
             error.message = self.access.hide(error.message)
             error.args = (error.message,)
             raise error from exc
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a body, without empty ones."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from filter(None, lines)
+    if rest:
+        yield rest
 
 
 def _allowed(access: Access, base: str) -> Access:

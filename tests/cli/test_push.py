@@ -71,8 +71,8 @@ def test_a_push_with_nothing_to_do_imports_little(pushed: Project) -> None:
     assert "nothing to do" in ran.out
     lines = ran.err.splitlines()
     modules = {line.split("|")[-1].strip() for line in lines if line.startswith("import time:")}
-    assert {"deployq.cli.plan", "httpx", "jinja2"} <= modules
-    for unused in ("jsonschema", "pygments", "requests", "ollama", "numpy"):
+    assert {"deployq.cli.plan", "httpcore"} <= modules
+    for unused in ("httpx", "jinja2", "jsonschema", "pygments", "requests", "ollama", "numpy"):
         assert unused not in modules
 
 

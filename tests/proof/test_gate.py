@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployq.proof.baseline import finished
-from deployq.proof.gate import Rules, judge_quality
+from deployq.proof.gate import judge_quality
 from deployq.proof.judging import evidence_of, smallest_holding, too_few
+from deployq.proof.rules import Rules
 from deployq.proof.summaries import stretches, summarize
 from deployq.types import (
     Agreement,

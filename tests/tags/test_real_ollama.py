@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from deployq.errors import ModelfileError, ServerRefused
+from deployq.tags.context import context
 from deployq.tags.modelfile import Modelfile, dump, parse
 from deployq.tags.records import same_parameters
 from deployq.tags.server import Server
-from deployq.tags.templates import context, environment, render_modelfile
+from deployq.tags.templates import environment, render_modelfile
 from deployq.types import Artifact, Endpoint, Message
 from tests.tags.conftest import artifact_of, keeps_weights, ollama_create
 from tests.tags.test_registry import put, staged

@@ -7,12 +7,9 @@ import pytest
 
 from deployq.errors import ModelfileError
 from deployq.files import template_dir
+from deployq.tags.context import context
 from deployq.tags.modelfile import parse
-from deployq.tags.templates import (
-    context,
-    environment,
-    render_modelfile,
-)
+from deployq.tags.templates import environment, render_modelfile
 
 
 def variables(**changes: Any) -> dict[str, Any]:
@@ -80,7 +77,7 @@ def test_folders_come_before_deployqs_own_and_a_file_before_all(tmp_path: Path) 
         folder.mkdir()
         (folder / "Modelfile.j2").write_text(f"FROM {{{{ from_ }}}}\nLICENSE {folder.name}\n")
     (second / "Modelfile.llama.j2").write_text("FROM {{ from_ }}\nLICENSE llama\n")
-    render = environment([first, second])
+    render = environment((first, second))
 
     def license_of(template: str | None, architecture: str = "qwen2") -> tuple[str, ...]:
         text = render_modelfile(render, template, variables(architecture=architecture))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpcore
 import httpx
 import ollama
 import pydantic
@@ -23,6 +24,7 @@ from deployq.tags.foreign import FOREIGN, translate
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.refusal import Refusal
 from deployq.tags.server import Server
+from deployq.tags.wire import _lines
 from deployq.types import Message
 from tests.tags.replay import chunked_start, facing, reply, saying, served
 
@@ -55,7 +57,7 @@ def instance(kind: type[Exception]) -> Exception:
 @pytest.mark.parametrize(
     "kind",
     [
-        *classes_of(httpx, requests.exceptions, ollama),
+        *classes_of(httpcore, httpx, requests.exceptions, ollama),
         *(ConnectionResetError, BrokenPipeError, TimeoutError, OSError),
     ],
     ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
@@ -78,6 +80,10 @@ def test_whatever_a_library_raises_becomes_ours(kind: type[Exception]) -> None:
         (ollama.ResponseError("no room", 500), ServerRefused, "refused to show x: no room"),
         (ollama.ResponseError("", 502), ServerRefused, "HTTP 502"),
         (ollama.ResponseError("in a stream"), ServerRefused, "in a stream"),
+        (httpcore.ConnectError("refused"), ServerUnreachable, "no Ollama server answers"),
+        (httpcore.ConnectTimeout("slow"), ServerUnreachable, "no Ollama server answers"),
+        (httpcore.ReadTimeout("x"), ServerTimeout, "did not answer within 7 s"),
+        (httpcore.RemoteProtocolError("cut"), ServerError, "went away while asked to show x: cut"),
         (httpx.ConnectError("refused"), ServerUnreachable, "no Ollama server answers"),
         (httpx.ConnectTimeout("slow"), ServerUnreachable, "no Ollama server answers"),
         (ConnectionError("x"), ServerUnreachable, "no Ollama server answers"),
@@ -131,7 +137,7 @@ def test_a_key_goes_over_https_or_stays_on_this_machine(
 ) -> None:
     monkeypatch.setenv("OLLAMA_API_KEY", "top-secret")
     with Server(url) as server:
-        assert ("authorization" in server._wire._http.headers) is sent
+        assert bool(server._wire.access.authorization) is sent
 
 
 def test_a_key_reaches_a_local_server_also_with_an_upload(
@@ -219,6 +225,22 @@ def test_a_server_with_an_error_page(call: Callable[[Server], object]) -> None:
     with facing(lambda c: c.sendall(page)) as server, pytest.raises(ServerRefused) as caught:
         call(server)
     assert caught.value.status == 502
+
+
+def test_a_server_of_this_machine_that_sends_elsewhere_is_not_followed() -> None:
+    moved = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: https://elsewhere.example/\r\n"
+    answer = moved + b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+    with facing(lambda c: c.sendall(answer)) as server, pytest.raises(ServerRefused) as caught:
+        server.tags()
+    assert caught.value.status == 307
+
+
+def test_lines_are_whole_wherever_their_body_is_cut() -> None:
+    body = '{"a": "Zoë\u2028"}\r\n\n{"b": 2}\n{"c": 3}'.encode()
+    wanted = [line for line in body.split(b"\n") if line]
+    for size in range(1, len(body) + 1):
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
+        assert list(_lines(pieces)) == wanted
 
 
 @ANSWERED
