@@ -1,7 +1,8 @@
-"""Reading an importance matrix (GGUF, as llama-imatrix writes it), and holding it to a model.
+"""Reading an importance matrix, and holding it to a model.
 
-For each matrix product it has `NAME.in_sum2` (a row of sums for every matrix: one, or one per
-expert) and `NAME.counts` (how many tokens each of them saw).
+In GGUF, as llama-imatrix writes it now, it has for each matrix product `NAME.in_sum2` (a row of
+sums for every matrix: one, or one per expert) and `NAME.counts` (how many tokens each of them saw).
+The format before stands in imatrix_dat.py.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+from deployq.artifacts.imatrix_dat import read_dat
 from deployq.errors import ArtifactError
 from deployq.ggml import TYPES
 from deployq.types import ImatrixFacts, ModelInfo, TensorInfo
 
 _SUMS, _COUNTS = ".in_sum2", ".counts"
-_TYPE = "imatrix"
+_TYPE, _MAGIC = "imatrix", b"GGUF"
 _HINT = 'make one: imatrix = "suite" in deployq.toml, or --imatrix suite'
 # llama-imatrix collects nothing for them by itself; llama-quantize does without
 _NEVER_COVERED = ("token_embd.weight", "output.weight", "per_layer_token_embd.weight")
@@ -27,19 +29,19 @@ def read_imatrix(path: Path) -> ImatrixFacts:
     """What a matrix holds.
 
     Raises:
-        ArtifactError: it can't be read, is of the old format, or is none.
+        ArtifactError: it can't be read, or is none.
     """
     try:
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                return read_dat(path, path.read_bytes())
         reader = gguf.GGUFReader(path)
     except OSError as exc:
         raise ArtifactError(
             f"cannot read the importance matrix {path}: {exc.strerror or exc}"
         ) from exc
     except (ValueError, KeyError, IndexError) as exc:
-        raise ArtifactError(
-            f"{path} is no importance matrix in GGUF: {exc}",
-            hint="llama-imatrix --in-file OLD.dat -o NEW.gguf converts one of the old format",
-        ) from exc
+        raise ArtifactError(f"{path} is no whole importance matrix: {exc}", hint=_HINT) from exc
     if _text(reader, "general.type") != _TYPE:
         kind = _text(reader, "general.type") or "no type"
         raise ArtifactError(f"{path} is a GGUF of {kind!r}, no importance matrix", hint=_HINT)
@@ -86,11 +88,14 @@ def require_fits(facts: ImatrixFacts, info: ModelInfo, what: str) -> None:
         tensor = tensors.get(name)
         if tensor is None:
             continue
-        experts = _experts(tensor)
-        if (row, facts.experts[name]) != (tensor.shape[0], experts):
+        experts, in_row = _experts(tensor), tensor.shape[0]
+        has, needs = f"{facts.experts.get(name)} x {row}", f"{experts} x {in_row}"
+        if name not in facts.experts:  # the old format has those of all experts in one row
+            has, needs = str(row), str(experts * in_row)
+        if has != needs:
             raise ArtifactError(
-                f"{what} is of another model: for {name} it has {facts.experts[name]} x {row} "
-                f"values, {info.path.name} needs {experts} x {tensor.shape[0]}",
+                f"{what} is of another model: for {name} it has {has} values, "
+                f"{info.path.name} needs {needs}",
                 hint=_HINT,
             )
 

@@ -14,8 +14,9 @@ class ImatrixFacts:
     """What an importance matrix holds.
 
     `rows` are the lengths of the rows that its entries are for, by tensor; `experts` how many
-    matrices each has. `unseen` names the experts that no token of the text was sent to.
-    `datasets` is how the text was called, `chunks` how many there were, of `chunk_tokens` each.
+    matrices each has, where that is told (else a row has the values of all). `unseen` names the
+    experts that no token of the text was sent to. `datasets` is how the text was called, `chunks`
+    how many there were, of `chunk_tokens` each.
     """
 
     rows: Mapping[str, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import gguf
 import numpy as np
 import pytest
 
-from deployq import inspect
+from deployq import inspect, proc
 from deployq.artifacts.imatrix import missing_tensors, read_imatrix, require_fits
 from deployq.errors import ArtifactError
 from tests.tiny import write_tiny_llama
@@ -102,6 +103,48 @@ def test_one_with_no_tensor_of_the_model(tmp_path: Path, model: Path) -> None:
         require_fits(facts, inspect(model), "it")
 
 
+def write_dat(path: Path, values: Mapping[str, int], *, text: str = "wiki.txt") -> Path:
+    """A file as llama-imatrix wrote it before GGUF."""
+    content = struct.pack("<i", len(values))
+    for name, count in values.items():
+        content += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", 4, count)
+        content += bytes(4 * count)
+    path.write_bytes(content + struct.pack("<ii", 4, len(text)) + text.encode())
+    return path
+
+
+def test_one_of_the_format_before_gguf(tmp_path: Path) -> None:
+    model = inspect(write_tiny_llama(tmp_path / "moe.gguf", n_expert=4))
+    shapes = {t.name: t.shape for t in model.tensors if len(t.shape) > 1 and "blk" in t.name}
+    rows = {n: s[0] * (s[2] if len(s) > 2 else 1) for n, s in shapes.items() if "_inp" not in n}
+    facts = read_imatrix(write_dat(tmp_path / "old.dat", rows))
+    assert (facts.rows, facts.chunks, facts.datasets) == (rows, 4, ("wiki.txt",))
+    require_fits(facts, model, "it")
+    assert missing_tensors(facts, model) == ()
+    other = write_dat(tmp_path / "other.dat", {name: n + 256 for name, n in rows.items()})
+    with pytest.raises(ArtifactError, match="is of another model"):
+        require_fits(read_imatrix(other), model, "it")
+
+
+@pytest.mark.tools
+def test_one_that_llama_imatrix_wrote_before_gguf(
+    tmp_path: Path, sample_gguf: Path, tools_bin: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("Create a task: Review quarterly report by Friday\n" * 40)
+    found = {}
+    for kind in ("dat", "gguf"):
+        output = tmp_path / f"i.{kind}"
+        files = ["-m", str(sample_gguf), "-f", text.name, "-o", str(output)]
+        asked = ["--output-format", kind, "-c", "128", "--chunks", "2"]
+        proc.run([tools_bin / "llama-imatrix", *files, *asked], cwd=tmp_path)
+        found[kind] = read_imatrix(output)
+        require_fits(found[kind], inspect(sample_gguf), output.name)
+    assert found["dat"].rows == found["gguf"].rows
+    assert found["dat"].chunks == found["gguf"].chunks == 2
+    assert found["dat"].datasets == found["gguf"].datasets == ("text.txt",)
+
+
 def test_files_that_are_none(tmp_path: Path, model: Path) -> None:
     (tmp_path / "old.dat").write_bytes(b"\x1c\0\0\0\x17\0\0\0blk.0.attn_q.weight" + bytes(64))
     (tmp_path / "cut.gguf").write_bytes(
@@ -109,9 +152,11 @@ def test_files_that_are_none(tmp_path: Path, model: Path) -> None:
     )
     write_matrix(tmp_path / "lora.gguf", {"a.weight": 32}, kind="adapter")
     write_matrix(tmp_path / "empty.gguf", {})
+    (tmp_path / "text.dat").write_text("an importance matrix, they said\n" * 9)
     for name, said in (
-        ("old.dat", "no importance matrix in GGUF"),
-        ("cut.gguf", "no importance matrix in GGUF"),
+        ("old.dat", "no importance matrix, of the new format"),
+        ("text.dat", "no importance matrix, of the new format"),
+        ("cut.gguf", "no whole importance matrix"),
         ("lora.gguf", "a GGUF of 'adapter'"),
         ("empty.gguf", "is empty"),
         ("gone.gguf", "cannot read"),
