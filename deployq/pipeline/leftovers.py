@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from deployq.artifacts.record import RECORD
 from deployq.artifacts.store import ArtifactStore
 from deployq.errors import ConfigError
+from deployq.pipeline.matrices import FILE as MATRIX
 from deployq.pipeline.projects import lock_entries
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
@@ -27,6 +28,7 @@ from deployq.tags.records import TagRecord
 from deployq.types import Leftover, LeftoverKind, Leftovers
 
 _GENERATION = re.compile(rf"{HISTORY}/(?P<model>[^:]+):(?P<tag>.+)\.[0-9]+", re.IGNORECASE)
+TEXT_DAYS = 30
 _OF_A_BLOB = re.compile(r"sha256-([0-9a-f]{64})-.+")
 
 
@@ -84,6 +86,8 @@ def find_leftovers(
         search.notes.append(f"artifacts are left alone: {path}")
     if not broken and not busy:
         items += _artifacts(search)
+        items += _matrices(search)
+        items += _texts(search)
     return Leftovers(tuple(items), tuple(search.notes))
 
 
@@ -238,6 +242,29 @@ def _artifacts(search: _Search) -> Iterator[Leftover]:
             why += "; a server's store still has the same file"
         size = freed.freed_bytes + freed.linked_bytes
         yield Leftover("artifact", folder.name, size, freed.freed_bytes, why, path=artifact.path)
+
+
+def _matrices(search: _Search) -> Iterator[Leftover]:
+    """Importance matrices that nothing is made with; of the suite, or copies of a user's file."""
+    cache = search.session.cache_dir
+    used = {entry.imatrix_digest for entry in search.entries}
+    used |= {record.artifact.imatrix_digest for record in ArtifactStore(cache).records()}
+    for path in sorted((cache / "imatrix").glob(f"*/{MATRIX}")):
+        if search.session.digests.sha256(path) in used or search.is_young(path.stat().st_mtime):
+            continue
+        size = path.stat().st_size
+        why = "no deployq.lock and no artifact was made with it"
+        yield Leftover("importance matrix", path.parent.name, size, size, why, path=path)
+
+
+def _texts(search: _Search) -> Iterator[Leftover]:
+    """Texts to measure by; each is rendered again when it is wanted."""
+    for path in sorted((search.session.cache_dir / "texts").glob("*.txt")):
+        age_seconds = search.now - path.stat().st_mtime
+        if age_seconds > max(search.young_seconds, TEXT_DAYS * 86400):
+            size = path.stat().st_size
+            why = f"older than {TEXT_DAYS} days; it is made again when it is wanted"
+            yield Leftover("text", path.stem, size, size, why, path=path)
 
 
 def _last_used(folder: Path) -> float:

@@ -35,6 +35,10 @@ def prune(session: Session, site: Site | None, items: Iterable[Leftover]) -> Ite
 def _remove(session: Session, site: Site | None, item: Leftover) -> int:
     if item.kind == "artifact":
         return Workshop(session.cache_dir).remove(item.name)
+    if item.kind in ("importance matrix", "text"):
+        assert item.path is not None, "it is a file"
+        item.path.unlink()
+        return item.size_bytes
     assert site is not None, "tags and blobs are found on a server"
     if item.kind in ("staged tag", "earlier generation"):
         return _remove_tag(session, site, item)

@@ -80,7 +80,7 @@ def prune_table(found: Leftovers, chosen: Collection[Leftover]) -> Table:
 
 
 def _short(item: Leftover) -> str:
-    if item.kind == "artifact":
+    if item.kind in ("artifact", "importance matrix", "text"):
         return item.name[:KEY_CHARACTERS]
     prefix = "sha256-"
     if item.name.startswith(prefix):

@@ -7,7 +7,15 @@ from typing import Literal
 
 from deployq.records import dataclass
 
-LeftoverKind = Literal["staged tag", "earlier generation", "blob", "unfinished file", "artifact"]
+LeftoverKind = Literal[
+    "staged tag",
+    "earlier generation",
+    "blob",
+    "unfinished file",
+    "artifact",
+    "importance matrix",
+    "text",
+]
 
 
 @dataclass(frozen=True)

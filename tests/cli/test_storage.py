@@ -212,6 +212,22 @@ def test_blobs_that_deployq_made_and_what_it_did_not_finish_go(pushed: Project) 
     assert list(blobs(pushed).iterdir()) == []
 
 
+def test_matrices_and_texts_that_nothing_needs_go(pushed: Project) -> None:
+    cache = pushed.folder / "cache"
+    matrix, texts = cache / "imatrix" / ("a" * 40) / "imatrix.gguf", cache / "texts"
+    for file in (matrix, texts / "old.txt", texts / "new.txt"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"12345")
+    os.utime(texts / "old.txt", (0, 0))
+    found = prune(pushed, "--dry-run")
+    assert sorted(kinds(found)) == ["importance matrix", "text"]
+    assert found["freed_bytes"] == 0
+    assert [item["frees_bytes"] for item in found["items"]] == [5, 5]
+    assert prune(pushed, "-y")["freed_bytes"] == 10
+    assert [path.name for path in texts.iterdir()] == ["new.txt"]
+    assert not matrix.exists()
+
+
 def artifact_size(found: Any) -> int:
     return int(next(i["size_bytes"] for i in found["items"] if i["kind"] == "artifact"))
 
