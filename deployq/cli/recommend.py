@@ -12,6 +12,7 @@ import click
 from deployq import report
 from deployq.cli.completing import model_names
 from deployq.cli.shared import (
+    ci_options,
     json_option,
     quants_option,
     require_one_form,
@@ -27,6 +28,7 @@ from deployq.pipeline.quality import How
 from deployq.pipeline.quality_runs import keep_recommendations
 from deployq.pipeline.recommend import Margins, recommend, subject_of
 from deployq.pipeline.resolve import Overrides
+from deployq.pipeline.runs import load_run
 from deployq.plan.catalogue import COMMON
 from deployq.plan.quants import parse_quants
 from deployq.proof.judging import CHECKS_MARGIN
@@ -51,7 +53,7 @@ from deployq.proof.judging import CHECKS_MARGIN
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
-@click.option("--markdown", is_flag=True, help="Print Markdown.")
+@ci_options
 @runtime_option
 @json_option
 @click.pass_context
@@ -76,7 +78,7 @@ def command(
       deployq recommend task-api --targets laptop,4090
       deployq recommend task-api --suite suite-full.jsonl --margin 0.03
     """
-    require_one_form(given["as_json"], given["markdown"])
+    require_one_form(given["as_json"], given["as_markdown"])
     asked = parse_quants(",".join(quants or COMMON))
     with session_of(ctx, runtime__name=given["runtime"]) as session:
         prepared = prepare(session, model, targets, Overrides(quants=asked))
@@ -90,12 +92,15 @@ def command(
             started=started.isoformat(timespec="seconds"),
             seconds=time.monotonic() - clock,
         )
-        session.talk(f"kept in {keep_recommendations(session, document)}")
+        kept = keep_recommendations(session, document)
+        session.talk(f"kept in {kept}")
+    if given["junit"]:
+        report.write_text(given["junit"], report.run_junit(load_run(kept)))
     if given["as_json"]:
         show_json(document)
     else:
         for one in found:
-            if given["markdown"]:
+            if given["as_markdown"]:
                 click.echo(report.recommendation_markdown(one))
             else:
                 report.show(report.recommendation_view(one))

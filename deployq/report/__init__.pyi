@@ -38,6 +38,7 @@ from .junit import (
 )
 from .lines import draw as draw, talk as talk
 from .page import run_page as run_page
+from .run_junit import run_junit as run_junit
 from .parity_document import parity_document as parity_document
 from .parity_view import parity_view as parity_view
 from .measure_view import (

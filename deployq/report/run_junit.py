@@ -1,8 +1,12 @@
-"""A run as JUnit XML: a suite per tag, a case per rule of its gate and per prompt."""
+"""A run as JUnit XML: a suite per tag, a case per rule of its gate and per prompt.
+
+Of a recommendation, what was weighed and is not taken fails nothing: it is skipped, and why.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from deployq.report.junit import Case, document
 from deployq.types import Run, RunAnswer, RunTag
@@ -11,7 +15,7 @@ from deployq.types import Run, RunAnswer, RunTag
 def run_junit(run: Run) -> str:
     """What failed, as CI servers read it."""
     suites = [(f"{run.model} on {t.name}", _targets(run, t.name)) for t in run.targets]
-    tags = [(tag.tag, list(_tag(run, tag))) for tag in run.tags]
+    tags = [(tag.tag, [_weighed(run, tag, case) for case in _tag(run, tag)]) for tag in run.tags]
     return document(f"{run.kind} {run.model}", [*suites, *tags])
 
 
@@ -20,6 +24,13 @@ def _targets(run: Run, name: str) -> list[Case]:
     what = f"takes {target.chosen}" if target.chosen else "takes a quant"
     failure = "" if target.ok else target.reason or "failed"
     return [Case(name, what, failure=failure, detail=target.hint)]
+
+
+def _weighed(run: Run, tag: RunTag, case: Case) -> Case:
+    taken = {target.chosen for target in run.targets}
+    if run.kind != "recommendation" or tag.quant in taken or not case.failure:
+        return case
+    return replace(case, failure="", skipped=f"weighed and not taken: {case.failure}")
 
 
 def _tag(run: Run, tag: RunTag) -> Iterator[Case]:

@@ -98,6 +98,30 @@ def test_a_recommendation() -> None:
     assert run.baseline_digest == "d" * 64
 
 
+def recommended(found: Recommendation) -> list[ET.Element]:
+    """The cases of a recommendation for one target."""
+    document = report.recommendations_document("t", [found], plan=samples.PLAN)
+    text = report.run_junit(report.read_run(stored(document)))
+    return list(ET.fromstring(text.partition("\n")[2]).iter("testcase"))
+
+
+def failed(cases: list[ET.Element]) -> list[str]:
+    return [case.attrib["name"] for case in cases if case.find("failure") is not None]
+
+
+def test_what_a_recommendation_does_not_take_fails_nothing_as_junit() -> None:
+    """Of what is taken, the gate's rules count, and a target without a quant fails."""
+    weighed = (evidence(False),)
+    taken = recommended(Recommendation("laptop", "Q2_K", "why", weighed, ("Q4_K_M", "Q2_K")))
+    assert "gate: perplexity" in failed(taken)
+    other = recommended(Recommendation("laptop", "Q4_K_M", "why", weighed, ("Q4_K_M", "Q2_K")))
+    assert failed(other) == []
+    skipped = [said.attrib["message"] for case in other for said in case.iter("skipped")]
+    assert any(said.startswith("weighed and not taken: ") for said in skipped)
+    none = recommended(Recommendation("laptop", None, "nothing fits", (), ()))
+    assert failed(none) == ["takes a quant"]
+
+
 @pytest.mark.parametrize("change", [{"schema": 2}, {"kind": "song"}, {"targets": 7}, {"plan": []}])
 def test_what_is_no_run_is_refused(change: dict[str, Any]) -> None:
     document = stored(report.report_document(samples.GOOD)) | change
