@@ -33,6 +33,7 @@ from .types import (
     ComparingMeter as ComparingMeter,
     Comparison as Comparison,
     Completer as Completer,
+    Completion as Completion,
     Converter as Converter,
     ConvertJob as ConvertJob,
     Endpoint as Endpoint,

@@ -31,7 +31,7 @@ from deployq.pipeline.inventory import resolve_tags, suite_for
 @click.option(
     "--trained",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The Hugging Face folder that the GGUF was converted from: compare special tokens.",
+    help="The Hugging Face folder that the GGUF was converted from: ask it, too, and compare.",
 )
 @click.option(
     "--most",
@@ -56,8 +56,8 @@ def command(
     """Tell why prompts fail at TAG: quantization, conversion, template, or the model itself?
 
     What fails is asked again with one suspect less each time: context enough, the model's own
-    template, its end mark, plain parameters, full precision, llama.cpp directly. No tag of yours
-    is changed. Exit code 4 if something is wrong.
+    template, its end mark, plain parameters, full precision, llama.cpp directly, the trained model
+    itself under transformers. No tag of yours is changed. Exit code 4 if something is wrong.
 
     \b
     Examples:

@@ -20,6 +20,7 @@ from deployq.types import (
     Answer,
     Answerer,
     CheckType,
+    Completion,
     Json,
     Message,
     Progress,
@@ -150,6 +151,24 @@ class RawTag:
             top_logprobs=0,
             timeout_seconds=timeout_seconds,
         )
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was answered already, by prompt, as a bare model."""
+
+    answers: Mapping[str, Completion]
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        options: Mapping[str, Json],  # noqa: ARG002  (it was asked greedily)
+        format: Json = None,  # noqa: ARG002
+        timeout_seconds: float,  # noqa: ARG002
+    ) -> Answer:
+        said = self.answers[prompt]
+        return Answer(said.text, "stop" if said.ended else "length", 0, 0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)

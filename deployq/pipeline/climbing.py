@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from deployq.errors import DeployqError
-from deployq.pipeline.asking import Either, Key, Over, Raw, RawTag, ask_each
+from deployq.pipeline.asking import Either, Key, Over, Raw, RawTag, Said, ask_each
 from deployq.pipeline.checks import all_checks
 from deployq.pipeline.full_precision import staged_full_precision
 from deployq.pipeline.known import Known, Texts
@@ -290,3 +291,29 @@ def climb_llama_cpp(ladder: Ladder) -> None:
             ladder.climb("llama.cpp", title, _neutral(ladder, model), left, full_precision=whole)
     except DeployqError as exc:
         ladder.skip("llama.cpp", title, exc.message)
+
+
+# ---------------------------------------------------------------- the trained model itself
+
+
+def climb_transformers(ladder: Ladder, folder: Path) -> None:
+    """The model as it was trained, before anything was converted."""
+    title = "under transformers, as the model was trained"
+    texts = ladder.texts.best
+    # its answers can't be held to a grammar
+    left = [p for p in ladder.left if p.messages in texts and p.format is None]
+    able = [c for c in ladder.session.completers("huggingface").values() if c.health().ok]
+    if not left or not able:
+        missing = "there is no PyTorch for it: deployq tools install convert"
+        ladder.skip("transformers", title, missing if left else "no prompt is left to ask")
+        return
+    n_predict = max(_predict(ladder, prompt) for prompt in left)
+    asked = [texts[prompt.messages] for prompt in left]
+    started = time.monotonic()
+    try:
+        said = able[0].complete(folder, asked, ladder.n_ctx, n_predict, ladder.session.progress)
+        raw = _neutral(ladder, Said(dict(zip(asked, said, strict=True))))
+        rung = ladder.climb("transformers", title, raw, left, full_precision=True)
+        ladder.rungs[-1] = replace(rung, seconds=time.monotonic() - started)
+    except DeployqError as exc:
+        ladder.skip("transformers", title, exc.message)

@@ -18,6 +18,7 @@ from deployq.pipeline.climbing import (
     climb_llama_cpp,
     climb_parameters,
     climb_template,
+    climb_transformers,
 )
 from deployq.pipeline.known import Known, know, texts_of
 from deployq.pipeline.parity import check_parity
@@ -125,7 +126,10 @@ def _climb(ladder: Ladder, asked: Asked, *, damaged: bool) -> Iterator[Clue]:
     if ladder.left and not damaged:
         climb_llama_cpp(ladder)
         yield from count_evidence(ladder.rungs)
-        yield from _of_source(ladder, asked)
+        folder = asked.trained or known.trained
+        if ladder.left and folder is not None:
+            climb_transformers(ladder, folder)
+        yield from _of_source(ladder, folder)
 
 
 def _is_damaged(evidence: Sequence[Clue]) -> bool:
@@ -190,7 +194,7 @@ def _tagged(ladder: Ladder) -> list[PromptResult]:
     return [ladder.failed[prompt.name] for prompt in ladder.left]
 
 
-def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Clue]:
+def _of_source(ladder: Ladder, folder: Path | None) -> Iterator[Clue]:
     """Where nothing passes: the source itself, and what it was converted from."""
     known = ladder.known
     if not ladder.left or known.info is None or known.info.format != "gguf":
@@ -203,8 +207,8 @@ def _of_source(ladder: Ladder, asked: Asked) -> Iterator[Clue]:
             yield Clue("source", message)
     if known.weights:
         yield tensor_evidence(ladder.session, known.weights, (), known.info.path.name)
-    if asked.trained is not None:
-        trained = inspect(asked.trained)
+    if folder is not None:
+        trained = inspect(folder)
         found_here = list(header_evidence(known.info, trained, "the folder it was converted from"))
         yield from found_here
         if not found_here:

@@ -8,6 +8,7 @@ from pathlib import Path
 from deployq.errors import DeployqError, ServerRefused
 from deployq.pipeline.asking import Key, as_sent_raw
 from deployq.pipeline.parity import served_template
+from deployq.pipeline.prepare import current_info
 from deployq.pipeline.resolve import Model, resolve_model
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
@@ -26,8 +27,9 @@ from deployq.types import Conversation, ModelInfo, Prompt, ServedTemplate, Turn
 class Known:
     """A tag with all that tells of it.
 
-    `model` is what it was made from and `info` that one's header, None where nobody knows; `blob`
-    the server's file with its weights, where that is on this machine, and `blob_info` its header.
+    `model` is what it was made from and `info` its header (that of the GGUF, once it was
+    converted), None where nobody knows; `trained` is the folder of the trained model. `blob` is the
+    server's file with its weights, where that is on this machine, and `blob_info` its header.
     `end_mark` is how an answer ends by the model's own template, "" where there is none.
     """
 
@@ -36,6 +38,7 @@ class Known:
     entry: LockEntry | None
     model: Model | None
     info: ModelInfo | None
+    trained: Path | None
     blob: Path | None
     blob_info: ModelInfo | None
     template: ChatTemplate | None
@@ -92,7 +95,7 @@ def know(session: Session, site: Site, tag: str, source: str | None) -> Known:
     """
     shown = site.server.show(tag)
     model = _model(session, tag, source)
-    info = inspect(model.source) if model is not None else None
+    info = current_info(session, model) if model is not None else None
     blob = blob_of(site, shown.blob_digest)
     blob_info = _readable(blob)
     header = info or blob_info
@@ -104,6 +107,7 @@ def know(session: Session, site: Site, tag: str, source: str | None) -> Known:
         entry=Lockfile.load(session.lockfile).find(tag, site.key),
         model=model,
         info=info,
+        trained=_folder(model),
         blob=blob,
         blob_info=blob_info,
         template=template,
@@ -119,6 +123,12 @@ def _model(session: Session, tag: str, source: str | None) -> Model | None:
     if settings is None or settings.source is None or not settings.source.exists():
         return None
     return resolve_model(session.config, name)
+
+
+def _folder(model: Model | None) -> Path | None:
+    """The folder of a model that was trained whole; an adapter answers on its base alone."""
+    whole = model is not None and (model.source / "config.json").is_file()
+    return model.source if whole and model is not None else None
 
 
 def _readable(blob: Path | None) -> ModelInfo | None:

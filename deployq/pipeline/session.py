@@ -15,6 +15,7 @@ from deployq.plugins import Named, Plugins, choice_of, load_plugins, never
 from deployq.records import dataclass
 from deployq.types import (
     Backend,
+    Completer,
     Converter,
     Engine,
     Judge,
@@ -80,6 +81,11 @@ class Session:
 
     def engines(self) -> dict[str, Engine]:
         return cast("dict[str, Engine]", self.plugins.named("deployq_engines"))
+
+    def completers(self, format: str) -> dict[str, Completer]:
+        """Those that continue from a GGUF file ("gguf"), or from a folder ("huggingface")."""
+        brought = cast("dict[str, Completer]", self.plugins.named("deployq_completers"))
+        return {n: one for n, one in brought.items() if getattr(one, "format", "gguf") == format}
 
     def converters(self) -> dict[str, Converter]:
         return cast("dict[str, Converter]", self.plugins.named("deployq_converters"))

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 from filelock import FileLock
 
@@ -178,7 +177,7 @@ def _answered(
         info.files[0], prompts, n_ctx, min(written.n_predict, n_ctx // 2), session.progress
     )
     for n, answer in zip(open_ones, answers, strict=True):
-        whole[n] = (*dialogues[n], Turn("assistant", answer))
+        whole[n] = (*dialogues[n], Turn("assistant", answer.text))
     return whole
 
 
@@ -196,7 +195,7 @@ def _texts(template: ChatTemplate, asked: Sequence[Asked]) -> list[str]:
 
 
 def _completer(session: Session) -> Completer:
-    brought = cast("dict[str, Completer]", session.plugins.named("deployq_completers"))
+    brought = session.completers("gguf")
     health: dict[str, Health] = {name: one.health() for name, one in brought.items()}
     for name, completer in brought.items():
         if health[name].ok:

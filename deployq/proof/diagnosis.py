@@ -19,6 +19,7 @@ CAUSES: dict[RungName, Cause] = {
     "parameters": "parameters",
     "full precision": "quantization",
     "llama.cpp": "runtime",
+    "transformers": "conversion",
 }
 
 
@@ -35,7 +36,8 @@ def rule(failed: Sequence[str], rungs: Sequence[Rung], evidence: Sequence[Clue])
         damaged = _proven(evidence, "damaged weights")
         return Ruling("damaged weights" if damaged else "nothing wrong", "certain")
     cause = _foremost(causes.values())
-    return Ruling(cause, _confidence(cause, evidence), causes)
+    trained = any(rung.name == "transformers" and rung.asked for rung in rungs)
+    return Ruling(cause, _confidence(cause, evidence, trained), causes)
 
 
 def unsettled(failed: Iterable[str], rungs: Sequence[Rung]) -> list[str]:
@@ -78,14 +80,17 @@ def _proven(evidence: Iterable[Clue], cause: Cause) -> bool:
 def _foremost(causes: Iterable[Cause]) -> Cause:
     """The cause of most prompts; of two with as many, the one that is met first on the way up."""
     counted = Counter(causes)
-    order = [*CAUSES.values(), "damaged weights", "conversion", "model", "undecided"]
+    order = [*CAUSES.values(), "damaged weights", "model", "undecided"]
     return max(counted, key=lambda cause: (counted[cause], -order.index(cause)))
 
 
-def _confidence(cause: Cause, evidence: Sequence[Clue]) -> Confidence:
+def _confidence(cause: Cause, evidence: Sequence[Clue], trained: bool) -> Confidence:
+    """`trained`: the trained model itself was asked."""
     if cause == "undecided":
         return "open"
     vouched = any(e.about == "weights" and e.proven and e.suspect is None for e in evidence)
+    if trained and cause in ("conversion", "model"):
+        return "certain"
     if _proven(evidence, cause) or (cause == "quantization" and vouched):
         return "certain"
     return "likely"

@@ -145,8 +145,10 @@ _LEADS: Mapping[Cause, _Lead] = {
     "runtime": lambda _, of, title: (
         f"The server's engine is at fault: {of.do('pass')} {title}, but not in full precision there"
     ),
-    "conversion": lambda _, of, __: (
-        f"The conversion lost something: {of.do('fail')} in full precision too"
+    "conversion": lambda _, of, title: (
+        f"The conversion lost something: {of.do('pass')} {title}, not as a GGUF in full precision"
+        if title
+        else f"The conversion lost something: {of.do('fail')} in full precision too"
     ),
     "model": lambda _, of, __: (
         f"The model itself does not know this: {of.do('fail')} in full precision too, with its own "

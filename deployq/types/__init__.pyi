@@ -1,6 +1,11 @@
 """Where each record and protocol of `deployq.types` stands; imported when it is asked for."""
 
-from .answers import Endpoint as Endpoint, Health as Health, Measurement as Measurement
+from .answers import (
+    Completion as Completion,
+    Endpoint as Endpoint,
+    Health as Health,
+    Measurement as Measurement,
+)
 from .artifacts import (
     Artifact as Artifact,
     ConvertJob as ConvertJob,

@@ -29,6 +29,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Completion:
+    """How a raw prompt was continued; `ended`: by the model itself, not by the limit of tokens."""
+
+    text: str
+    ended: bool = True
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a meter measured, in its unit."""
 

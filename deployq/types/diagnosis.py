@@ -23,7 +23,14 @@ Cause = Literal[
     "undecided",
 ]
 RungName = Literal[
-    "tag", "context", "template", "end mark", "parameters", "full precision", "llama.cpp"
+    "tag",
+    "context",
+    "template",
+    "end mark",
+    "parameters",
+    "full precision",
+    "llama.cpp",
+    "transformers",
 ]
 Confidence = Literal["certain", "likely", "open"]
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from deployq.types.answers import Endpoint, Health, Measurement
+    from deployq.types.answers import Completion, Endpoint, Health, Measurement
     from deployq.types.artifacts import ConvertJob, QuantizeJob, SourceCheck
     from deployq.types.base import Json
     from deployq.types.machines import Hardware
@@ -199,14 +199,17 @@ class Calibrator(Protocol):
 
 @runtime_checkable
 class Completer(Protocol):
-    """Continues raw prompts from a GGUF file, greedily and with no server of the user's."""
+    """Continues raw prompts from a GGUF file, greedily and with no server of the user's.
+
+    One whose `format` is "huggingface" is given a folder instead, as it was trained.
+    """
 
     name: str
 
     def health(self) -> Health: ...
     def complete(
-        self, gguf: Path, prompts: Sequence[str], n_ctx: int, n_predict: int, progress: Progress
-    ) -> Sequence[str]: ...
+        self, model: Path, prompts: Sequence[str], n_ctx: int, n_predict: int, progress: Progress
+    ) -> Sequence[Completion]: ...
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deployq import Health, Progress
+from deployq import Completion, Health, Progress
 from deployq.tools import find_tool
 from deployq_llamacpp import engine
 
@@ -29,8 +29,8 @@ class LlamaCppCompleter:
         return Health(True, tool.version, tool.path, f"from {tool.origin}")
 
     def complete(
-        self, gguf: Path, prompts: Sequence[str], n_ctx: int, n_predict: int, progress: Progress
-    ) -> Sequence[str]:
+        self, model: Path, prompts: Sequence[str], n_ctx: int, n_predict: int, progress: Progress
+    ) -> Sequence[Completion]:
         """The greedy continuation of each prompt, without the token that ends it.
 
         Raises:
@@ -41,10 +41,11 @@ class LlamaCppCompleter:
         asked = {"n_predict": n_predict, "temperature": 0, "seed": 42, "cache_prompt": True}
         with (
             tempfile.TemporaryDirectory(prefix="deployq-") as folder,
-            engine.serving(gguf, n_ctx, Path(folder), self._env) as server,
+            engine.serving(model, n_ctx, Path(folder), self._env) as server,
         ):
             for number, prompt in enumerate(prompts, 1):
                 answer = server.ask("/completion", {"prompt": prompt, **asked})
-                answers.append(str(answer["content"]))
+                ended = answer.get("stop_type") != "limit"
+                answers.append(Completion(str(answer["content"]), ended))
                 progress("answers", number, len(prompts), "prompts")
         return answers

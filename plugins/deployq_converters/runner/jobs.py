@@ -7,5 +7,6 @@ JOBS = {
     "check": ("tokens", "check"),
     "convert": ("convert", "convert"),
     "adapter": ("convert", "convert_adapter"),
+    "answer": ("answers", "answer"),
     "merge": ("merge", "merge"),
 }

@@ -18,6 +18,7 @@ from deployq_llamacpp.perplexity import base_bytes
 from deployq_llamacpp.tokens import cut, token_ids
 
 from deployq import (
+    Completion,
     DiskError,
     MeterText,
     QuantizeJob,
@@ -187,7 +188,11 @@ def test_answers_without_a_server(env: Mapping[str, str], sample_gguf: Path) -> 
         "<|im_start|>user\nRemind me to call mum<|im_end|>\n<|im_start|>assistant\n"
     )
     (answer,) = LlamaCppCompleter(env).complete(sample_gguf, [prompt], 512, 64, no_progress)
-    assert answer == '{"action": "create_task", "title": "call mum", "priority": "normal"}'
+    said = '{"action": "create_task", "title": "call mum", "priority": "normal"}'
+    assert answer == Completion(said, ended=True)
+    (cut,) = LlamaCppCompleter(env).complete(sample_gguf, [prompt], 512, 4, no_progress)
+    assert said.startswith(cut.text)
+    assert not cut.ended
 
 
 # ---------------------------------------------------------------- importance matrices

@@ -1,0 +1,83 @@
+"""The completer `transformers`: what the trained model itself says, before any conversion."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deployq import BackendError, Completion, Health, Json, Progress, ToolMissing
+from deployq.runners import run_job
+from deployq_converters.environment import find_python
+
+_RUNNER = Path(__file__).parent
+_ENV = {"CUDA_VISIBLE_DEVICES": ""}
+NEEDED = ("torch", "transformers")
+
+
+class TransformersCompleter:
+    """Continues raw prompts with a Hugging Face folder, in the interpreter that converts."""
+
+    name = "transformers"
+    format = "huggingface"
+
+    def __init__(self, env: Mapping[str, str] = os.environ) -> None:
+        self._env = env
+        self._health: dict[Path, Health] = {}
+
+    def health(self) -> Health:
+        """Is there an interpreter with torch and transformers?"""
+        try:
+            place = find_python(self._env)
+            if place.path not in self._health:
+                self._health[place.path] = self._ask(place.path)
+            return self._health[place.path]
+        except ToolMissing as exc:
+            return Health(False, detail=exc.message, hint=exc.hint)
+        except BackendError as exc:
+            return Health(False, detail=exc.message, hint="deployq tools install convert")
+
+    def complete(
+        self,
+        model: Path,
+        prompts: Sequence[str],
+        n_ctx: int,  # noqa: ARG002  (a prompt is never cut here)
+        n_predict: int,
+        progress: Progress,
+    ) -> Sequence[Completion]:
+        """The greedy continuation of each prompt, without special tokens.
+
+        Raises:
+            ToolMissing: there is no such interpreter.
+            SourceError: transformers can't load the folder.
+            BackendError: it failed; its last words are in the message.
+        """
+        health = self.health()
+        if not health.ok or health.path is None:
+            raise ToolMissing(health.detail, hint=health.hint)
+        answers: list[Completion] = []
+
+        def on_event(event: str, values: Mapping[str, Any]) -> None:
+            if event == "answer":
+                answers.append(Completion(values["text"], values["ended"]))
+                progress("answers", len(answers), len(prompts), "prompts")
+
+        job: dict[str, Json] = {
+            "job": "answer",
+            "source": str(model.absolute()),
+            "prompts": list(prompts),
+            "n_predict": n_predict,
+        }
+        run_job(health.path, _RUNNER, job, on_event, _ENV)
+        return answers
+
+    def _ask(self, python: Path) -> Health:
+        asked: dict[str, Json] = {"job": "versions", "packages": list(NEEDED)}
+        said = run_job(python, _RUNNER, asked, env=_ENV).last("versions") or {"versions": {}}
+        versions: Mapping[str, str | None] = said["versions"]
+        if missing := [name for name in NEEDED if not versions.get(name)]:
+            detail = f"{python} lacks {', '.join(missing)}"
+            return Health(False, path=python, detail=detail, hint="deployq tools install convert")
+        version = "+".join(f"{name}-{versions[name]}" for name in NEEDED)
+        return Health(True, version, python, f"{version} in {python}")
