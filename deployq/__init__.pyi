@@ -39,6 +39,7 @@ from .types import (
     Endpoint as Endpoint,
     Engine as Engine,
     Finding as Finding,
+    FollowingCompleter as FollowingCompleter,
     Hardware as Hardware,
     Health as Health,
     Json as Json,

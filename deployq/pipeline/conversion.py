@@ -15,6 +15,8 @@ from deployq.types import Artifact, Converter, MadeFrom, MergingBackend, ModelIn
 
 MARK = "convert:"
 """What the name of a converter carries as an artifact's backend."""
+MERGED = "merged"
+"""What a merged adapter is called in the scratch folder, where the model has no name."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from deployq import source as sources
 from deployq.artifacts.store import Inputs
 from deployq.artifacts.workshop import Draft, Workshop
 from deployq.errors import ArtifactError, DiskError, SourceError, ToolMissing
+from deployq.pipeline.answerparity import check_answers
 from deployq.pipeline.conversion import (
     MARK,
+    MERGED,
     Converted,
     able_converter,
     as_gguf,
@@ -194,15 +196,21 @@ def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) 
         session.talk(f"converting {what}{origin.path.resolve().name} to {origin.dtype}")
         for note in converter.convert(job, session.progress):
             session.talk(note)
-    if origin.mode == "model":
-        made = _whole(origin, draft.path)
-        _judge(session, origin, check_template(origin.tokenizer_folder, made))
+        if origin.mode == "model":
+            made = _whole(origin, draft.path)
+            _judge(session, origin, check_template(origin.tokenizer_folder, made))
+            _judge(session, origin, check_answers(session, origin, _trained(job), made))
     artifact = draft.finish(time.monotonic() - started, session.progress)
     by = f"{converter.name} {artifact.backend_version}"
     session.talk(
         f"converted to {origin.dtype} in {artifact.seconds:.0f} s: "
         f"{format_bytes(artifact.file_bytes)} ({by})"
     )
+
+
+def _trained(job: ConvertJob) -> Path:
+    """What was converted: the source itself, or what its adapter was merged to."""
+    return job.scratch / (job.name or MERGED) if job.base is not None else job.source
 
 
 def _merged(session: Session, origin: Origin, job: ConvertJob) -> ConvertJob:
@@ -220,7 +228,7 @@ def _merged(session: Session, origin: Origin, job: ConvertJob) -> ConvertJob:
         raise ToolMissing(f"backend {merger.name}: {health.detail}", hint=health.hint)
     session.talk(f"merging {origin.path.resolve().name} with {merger.name} {health.version}")
     # the converter takes names for the header from the folder's own
-    folder = job.scratch / (job.name or "merged")
+    folder = job.scratch / (job.name or MERGED)
     for note in merger.merge(replace(job, output=folder), session.progress):
         session.talk(note)
     return replace(job, source=folder, base=None)

@@ -111,6 +111,7 @@ from .protocols import (
     Completer as Completer,
     Converter as Converter,
     Engine as Engine,
+    FollowingCompleter as FollowingCompleter,
     Judge as Judge,
     MeasuringProfiler as MeasuringProfiler,
     MergingBackend as MergingBackend,

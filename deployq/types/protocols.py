@@ -213,6 +213,26 @@ class Completer(Protocol):
 
 
 @runtime_checkable
+class FollowingCompleter(Protocol):
+    """A completer that also reads what another one wrote, token by token."""
+
+    name: str
+
+    def health(self) -> Health: ...
+    def complete(
+        self, model: Path, prompts: Sequence[str], n_ctx: int, n_predict: int, progress: Progress
+    ) -> Sequence[Completion]: ...
+    def follow(
+        self, model: Path, said: Sequence[tuple[str, Completion]], progress: Progress
+    ) -> Sequence[tuple[int, int]]:
+        """Per prompt and continuation: next tokens it is sure of, and how many were written.
+
+        It is sure of one that is likelier than all others together; an end is a token, too.
+        """
+        ...
+
+
+@runtime_checkable
 class Runtime(Protocol):
     """A way to get an Ollama API: a running server, or one that deployq starts.
 

@@ -53,9 +53,6 @@ class TransformersCompleter:
             SourceError: transformers can't load the folder.
             BackendError: it failed; its last words are in the message.
         """
-        health = self.health()
-        if not health.ok or health.path is None:
-            raise ToolMissing(health.detail, hint=health.hint)
         answers: list[Completion] = []
 
         def on_event(event: str, values: Mapping[str, Any]) -> None:
@@ -69,8 +66,39 @@ class TransformersCompleter:
             "prompts": list(prompts),
             "n_predict": n_predict,
         }
-        run_job(health.path, _RUNNER, job, on_event, _ENV)
+        run_job(self._python(), _RUNNER, job, on_event, _ENV)
         return answers
+
+    def follow(
+        self, model: Path, said: Sequence[tuple[str, Completion]], progress: Progress
+    ) -> Sequence[tuple[int, int]]:
+        """How many tokens of each continuation this model is sure of, and how many were written.
+
+        Raises:
+            ToolMissing: there is no such interpreter.
+            SourceError: transformers can't load the folder, or there is no memory for it.
+            BackendError: it failed; its last words are in the message.
+        """
+        found: list[tuple[int, int]] = []
+
+        def on_event(event: str, values: Mapping[str, Any]) -> None:
+            if event == "followed":
+                found.append((values["sure"], values["same"]))
+                progress("comparing answers", len(found), len(said), "prompts")
+
+        job: dict[str, Json] = {
+            "job": "follow",
+            "source": str(model.absolute()),
+            "said": [[prompt, one.text, one.ended] for prompt, one in said],
+        }
+        run_job(self._python(), _RUNNER, job, on_event, _ENV)
+        return found
+
+    def _python(self) -> Path:
+        health = self.health()
+        if not health.ok or health.path is None:
+            raise ToolMissing(health.detail, hint=health.hint)
+        return health.path
 
     def _ask(self, python: Path) -> Health:
         asked: dict[str, Json] = {"job": "versions", "packages": list(NEEDED)}

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
 from jobside import Refused, emit
+
+from .precision import free_bytes, needed_bytes, stored_dtype, working_dtype
+
+SURE = 0.5
 
 
 def answer(job: dict[str, Any]) -> None:
     """Continue raw prompts greedily: an event "answer" with the `text` of each, in their order.
 
-    Computed in float32: it is what the other numbers are rounded from.
-
     Raises:
-        Refused: transformers can't load the folder.
+        Refused: transformers can't load the folder, or there is no memory for it.
     """
-    import torch
-
     tokenizer, model = _loaded(job)
     for prompt in job["prompts"]:
         asked = _ids(tokenizer, prompt)
@@ -34,21 +37,49 @@ def answer(job: dict[str, Any]) -> None:
         emit("answer", text=text, ended=_ended(model, said))
 
 
+def follow(job: dict[str, Any]) -> None:
+    """Read continuations of raw prompts: an event "followed" for each, in their order.
+
+    `sure` are the places where this model is sure of the next token (it is likelier than all others
+    together), `same` those of them where it was written. An end is a token, too.
+
+    Raises:
+        Refused: transformers can't load the folder, or there is no memory for it.
+    """
+    tokenizer, model = _loaded(job)
+    for prompt, said, ended in job["said"]:
+        asked, whole = _ids(tokenizer, prompt), _ids(tokenizer, prompt + said)
+        while asked != whole[: len(asked)]:  # where both meet, the text is cut otherwise
+            del asked[-1]
+        with torch.inference_mode():
+            chances = torch.softmax(model(torch.tensor([whole])).logits[0].float(), -1)
+        chance, token = (values.tolist() for values in chances[len(asked) - 1 :].max(-1))
+        written = whole[len(asked) :] + [token[-1] if token[-1] in _ends(model) else None] * ended
+        sure = [(a, b) for p, a, b in zip(chance, token, written, strict=False) if p > SURE]
+        emit("followed", sure=len(sure), same=sum(a == b for a, b in sure))
+
+
 def _ended(model: Any, said: list[int]) -> bool:
     """Whether the model itself ended an answer."""
+    return bool(said) and said[-1] in _ends(model)
+
+
+def _ends(model: Any) -> list[int | None]:
     ends = model.generation_config.eos_token_id
-    return bool(said) and said[-1] in (ends if isinstance(ends, list) else [ends])
+    return ends if isinstance(ends, list) else [ends]
 
 
 def _loaded(job: dict[str, Any]) -> tuple[Any, Any]:
-    import torch
-    import transformers
-
     source, trusted = job["source"], "code" in job.get("allow", ())
+    stored = stored_dtype(Path(source))
+    dtype = working_dtype(Path(source), stored)
+    needed, free = needed_bytes(Path(source), stored, dtype), free_bytes()
+    if free is not None and needed > free:
+        raise Refused(f"{source}: needs {needed >> 20} MiB of memory, {free >> 20} MiB are free")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=trusted)
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, trust_remote_code=trusted
+            source, dtype=dtype, trust_remote_code=trusted
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise Refused(f"{source}: transformers can't load it: {exc}") from exc

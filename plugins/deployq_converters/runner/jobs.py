@@ -8,5 +8,6 @@ JOBS = {
     "convert": ("convert", "convert"),
     "adapter": ("convert", "convert_adapter"),
     "answer": ("answers", "answer"),
+    "follow": ("answers", "follow"),
     "merge": ("merge", "merge"),
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +13,11 @@ import transformers
 from jobside import Refused, emit
 
 from . import scripts
+from .precision import stored_dtype, working_dtype
 from .tokens import TOKENIZER_FILES
 
 _SAMPLED = 6
 _TOLERANCE = 0.02
-_RAM_SHARE = 0.8
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @torch.no_grad()
@@ -33,8 +30,8 @@ def merge(job: dict[str, Any]) -> None:
     allowed = "code" in job["allow"]
     scripts.trust(allowed)
     base, adapter, output = Path(job["base"]), Path(job["source"]), Path(job["output"])
-    stored = _stored_dtype(base)
-    working = _working_dtype(base, stored)
+    stored = stored_dtype(base)
+    working = working_dtype(base, stored)
     emit("note", text=f"merging in {_name(working)}, saved as {_name(stored)}")
     tokenizer = _tokenizer(adapter if _has_tokenizer(adapter) else base)
     model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -53,21 +50,6 @@ def merge(job: dict[str, Any]) -> None:
 
 
 # ---------------------------------------------------------------- loading
-
-
-def _stored_dtype(base: Path) -> torch.dtype:
-    config = json.loads((base / "config.json").read_bytes())
-    text = config.get("text_config") or {}
-    named = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or "bfloat16"
-    return _DTYPES.get(str(named), torch.bfloat16)
-
-
-def _working_dtype(base: Path, stored: torch.dtype) -> torch.dtype:
-    """Float32 where the memory is there: products are then rounded once, when they are saved."""
-    n_bytes = sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    width = 4 / (4 if stored == torch.float32 else 2)
-    return torch.float32 if n_bytes * width * 1.3 < free * _RAM_SHARE else stored
 
 
 def _name(dtype: torch.dtype) -> str:
