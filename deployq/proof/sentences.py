@@ -188,7 +188,8 @@ def _mend_damaged(facts: Facts) -> str:
 
 def _mend_quantization(facts: Facts) -> str:
     quants = f" --quants {facts.better}" if facts.better else " --quants Q8_0"
-    return f"{facts.push}{quants}"
+    search = f" (deployq recommend {facts.model} finds the smallest that holds)"
+    return f"{facts.push}{quants}{search if facts.model else ''}"
 
 
 def _mend_undecided(facts: Facts) -> str:

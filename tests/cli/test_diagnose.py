@@ -184,7 +184,10 @@ def test_a_quant_too_low(bench: Bench) -> None:
     assert found["failed"] >= 1
     assert len(passed(found, "full precision")) == found["failed"]
     assert rungs(found)["template"]["skipped"] == "the server renders the very same prompts"
-    assert found["mend"] == "deployq push task-api --quants Q4_K_M"
+    assert found["mend"] == (
+        "deployq push task-api --quants Q4_K_M "
+        "(deployq recommend task-api finds the smallest that holds)"
+    )
     assert "Q2_K is too low for this model" in found["sentence"]
 
 
