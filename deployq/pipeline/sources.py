@@ -278,6 +278,7 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
         if part.adapter is not None and part.base is not None:
             shapes = {t.name: t.shape for t in sources.read_weights(part.base).tensors}
             yield from sources.check_adapter(part.adapter, shapes)
+            yield from sources.check_commit(part.adapter, part.base)
             if part.mode == "adapter" and part.adapter.whole:
                 yield _needs_merge(part)
 

@@ -3,6 +3,7 @@
 from .adapter import (
     Adapter as Adapter,
     check_adapter as check_adapter,
+    check_commit as check_commit,
     read_adapter as read_adapter,
 )
 from .hf import inspect_hugging_face as inspect_hugging_face, is_hugging_face as is_hugging_face

@@ -17,6 +17,7 @@ WEIGHTS = "adapter_model.safetensors"
 _FOUR_BIT = re.compile(
     r"(?:-unsloth)?-bnb-(?:4|8)bit$|-(?:4|8)bit$|-(?:gptq|awq)(?:-int[48])?$", re.IGNORECASE
 )
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _PREFIX = re.compile(r"^base_model\.model\.")
 _PART = re.compile(r"\.lora_(?P<part>A|B|embedding_A|embedding_B)(?:\.\w+)?(?:\.weight)?$")
 _MAGNITUDE = re.compile(r"\.lora_magnitude_vector(?:\.\w+)?(?:\.weight)?$")
@@ -71,11 +72,13 @@ def read_adapter(folder: Path) -> Adapter:
         )
     pairs, whole, names, embedding = _sort(read_tensors(folder / WEIGHTS))
     named = str(config.get("base_model_name_or_path") or "")
+    base = full_precision_name(named)
     return Adapter(
         folder=folder,
-        base=full_precision_name(named),
+        base=base,
         base_shown=named,
-        revision=str(config.get("revision") or ""),
+        # that of a 4-bit copy is none of the model that it was made of
+        revision=str(config.get("revision") or "") if base == named else "",
         rank=int(config.get("r") or 0),
         kind="DoRA" if config.get("use_dora") else "rsLoRA" if config.get("use_rslora") else "LoRA",
         pairs=pairs,
@@ -111,6 +114,24 @@ def check_adapter(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iter
         yield Finding("adapter", True, f"{adapter.folder}: holds no LoRA weights")
         return
     yield from _fits(adapter, base)
+
+
+def check_commit(adapter: Adapter, base: Path) -> Iterator[Finding]:
+    """Is a base out of the hub's cache the very commit that the adapter was trained on?
+
+    Elsewhere, and where the adapter names a branch or nothing, shapes must tell.
+    """
+    folder = base.resolve()
+    repo = f"models--{adapter.base.replace('/', '--')}"
+    known = folder.parent.name == "snapshots" and folder.parent.parent.name == repo
+    if known and _COMMIT.fullmatch(adapter.revision) and folder.name != adapter.revision:
+        yield Finding(
+            "base",
+            True,
+            f"{adapter.folder}: was trained on commit {adapter.revision[:12]} of {adapter.base}; "
+            f"this base is commit {folder.name[:12]}",
+            f"--base hf:{adapter.base}@{adapter.revision}",
+        )
 
 
 def _fits(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:

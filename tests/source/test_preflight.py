@@ -197,6 +197,28 @@ def test_an_adapter_on_a_base_with_fewer_layers(tmp_path: Path) -> None:
     assert "it has no model.layers.1.self_attn.q_proj" in found.message
 
 
+def test_an_adapter_on_another_commit_of_its_base(tmp_path: Path) -> None:
+    """By the folder's name in the hub's cache; only of the very model that it names."""
+    trained, other = "a" * 40, "b" * 40
+    named: dict[str, Any] = {"base_model_name_or_path": "org/base", "revision": trained}
+    adapter = read_adapter(write_adapter(tmp_path / "a", **named))
+    cache = tmp_path / "hub" / "models--org--base" / "snapshots"
+    (found,) = source.check_commit(adapter, cache / other)
+    assert (found.check, found.fatal) == ("base", True)
+    assert found.hint == f"--base hf:org/base@{trained}"
+    elsewhere = tmp_path / "hub" / "models--org--fork" / "snapshots" / other
+    for base in (cache / trained, elsewhere, tmp_path / other):
+        assert list(source.check_commit(adapter, base)) == []
+    branch = read_adapter(write_adapter(tmp_path / "b", **{**named, "revision": "main"}))
+    assert list(source.check_commit(branch, cache / other)) == []
+
+
+def test_the_revision_of_a_4_bit_copy_is_none_of_its_models(tmp_path: Path) -> None:
+    named: dict[str, Any] = {"base_model_name_or_path": "unsloth/x-bnb-4bit", "revision": "a" * 40}
+    adapter = read_adapter(write_adapter(tmp_path / "a", **named))
+    assert (adapter.base, adapter.revision) == ("unsloth/x", "")
+
+
 def test_an_adapter_that_was_never_trained(tmp_path: Path) -> None:
     adapter = read_adapter(write_adapter(tmp_path / "a", zero=True))
     (found,) = source.check_trained(adapter)
