@@ -12,8 +12,10 @@ from deployq.pipeline.prepare import current_info
 from deployq.pipeline.resolve import Model, resolve_model
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
+from deployq.pipeline.sources import find_origin
 from deployq.pipeline.suspects import blob_of
 from deployq.records import dataclass
+from deployq.setting_values import NAMED_SOURCES
 from deployq.source.inspect import inspect
 from deployq.tags.chat_template import Asked, ChatTemplate, chat_template_of, render_all
 from deployq.tags.conversations import as_sent, reference
@@ -107,7 +109,7 @@ def know(session: Session, site: Site, tag: str, source: str | None) -> Known:
         entry=Lockfile.load(session.lockfile).find(tag, site.key),
         model=model,
         info=info,
-        trained=_folder(model),
+        trained=_folder(session, model) if model is not None else None,
         blob=blob,
         blob_info=blob_info,
         template=template,
@@ -120,15 +122,22 @@ def _model(session: Session, tag: str, source: str | None) -> Model | None:
         return resolve_model(session.config, source)
     name = TagName.parse(tag).model
     settings = session.config.models.get(name)
-    if settings is None or settings.source is None or not settings.source.exists():
+    if settings is None or settings.source is None:
         return None
-    return resolve_model(session.config, name)
+    model = resolve_model(session.config, name)
+    if not str(model.source).startswith(NAMED_SOURCES):
+        return model if model.source.exists() else None
+    try:
+        current_info(session, model)
+    except DeployqError:
+        return None  # it is not on this machine
+    return model
 
 
-def _folder(model: Model | None) -> Path | None:
+def _folder(session: Session, model: Model) -> Path | None:
     """The folder of a model that was trained whole; an adapter answers on its base alone."""
-    whole = model is not None and (model.source / "config.json").is_file()
-    return model.source if whole and model is not None else None
+    origin = find_origin(session, model, "local")
+    return origin.path if origin.needs_conversion and origin.base is None else None
 
 
 def _readable(blob: Path | None) -> ModelInfo | None:

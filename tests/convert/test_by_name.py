@@ -41,3 +41,7 @@ def test_the_sample_from_a_hub(tmp_path: Path, python: Path) -> None:
         assert again.code == 0, again.err
         assert [one["status"] for one in again.json["targets"]] == ["unchanged"]
         assert hub.asked == []
+    project.write("suite.toml", SUITE.replace("call mum", "call dad", 1))
+    found = project.run("diagnose", "m:q8_0", "--json", **where).json
+    last = found["rungs"][-1]
+    assert (found["cause"], last["name"], last["skipped"]) == ("model", "transformers", None)
