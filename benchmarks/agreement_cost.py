@@ -3,9 +3,10 @@
 SERVER is the address of an Ollama of this machine that may be written to. Each quant is made,
 registered for the while as `agreement-cost:<quant>`, and asked in three ways, each on an unloaded
 model, in the same order: plainly (whole answers, no log probabilities), for its agreement alone,
-and for its agreement and its own answers. Seconds are of the client's clock, tokens and requests
-as the server was asked for them. The limits: agreement alone 1.2 times the plain answers from
-Q4_K_M up, both together twice.
+and for its agreement and its own answers. Plain seconds are per token times the tokens of the
+baseline's answers: a quant's own are often shorter, and it is the baseline's that are scored.
+Seconds are of the client's clock, tokens and requests as the server was asked for them. The limits:
+agreement alone 1.2 times the plain answers from Q4_K_M up, both together twice.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _round(
 
 
 def _plain(server: Server, tag: str, subject: Subject) -> Took:
-    """The baseline's answers' number of tokens, generated without any log probabilities."""
+    """As many tokens as the baseline's answers have, generated without any log probabilities."""
     unload(Asker(server, tag, 600))
     started, tokens = time.monotonic(), 0
     for prompt, answer in zip(subject.prompts, subject.answers, strict=True):
@@ -129,7 +130,9 @@ def _plain(server: Server, tag: str, subject: Subject) -> Took:
         tokens += server.generate(
             tag, answer.rendered, raw=True, options=options, format=prompt.format
         ).tokens
-    return Took(time.monotonic() - started, len(subject.answers), tokens)
+    wanted = sum(max(answer.tokens, 1) for answer in subject.answers)
+    seconds = (time.monotonic() - started) * wanted / tokens
+    return Took(seconds, len(subject.answers), wanted)
 
 
 def _followed(
