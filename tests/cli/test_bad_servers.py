@@ -15,6 +15,7 @@ import requests
 from tests.cli.conftest import CONFIG, Project, Ran
 from tests.cli.fatal_proxy import FatalProxy
 from tests.cli.mortal_servers import MortalEmbedded, MortalOllama, MortalServer
+from tests.small_disks import mounted
 from tests.tiny import write_tiny_llama
 
 BOTH = (
@@ -55,13 +56,8 @@ class Place:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("no permission to mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "64m") as folder:
+        yield folder
 
 
 @pytest.fixture(params=BOTH)

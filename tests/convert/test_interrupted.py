@@ -15,6 +15,7 @@ import pytest
 from tests.cli.conftest import Project
 from tests.convert.conftest import SAMPLE
 from tests.convert.test_trained_model import CONFIG, SUITE
+from tests.small_disks import mounted
 
 pytestmark = [pytest.mark.convert, pytest.mark.tools, pytest.mark.timeout(600)]
 
@@ -79,13 +80,8 @@ def test_two_pushes_at_once_convert_once(project: Project) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MiB: less than the converted model."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("no permission to mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "6m") as folder:
+        yield folder
 
 
 def test_no_room_for_what_is_converted(project: Project, small_disk: Path) -> None:

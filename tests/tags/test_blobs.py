@@ -19,6 +19,7 @@ from deployq.tags.blobs import mtime_kept, place_blob, why_not_linked
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.server import Server
 from deployq.types import Artifact
+from tests import small_disks
 from tests.ollama_fixtures import running_ollama
 from tests.tags.conftest import artifact_of, keeps_weights
 from tests.tags.small_ollama import SmallOllama, small_ollama
@@ -178,14 +179,9 @@ def test_only_a_read_only_file_is_linked(
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Path]:
     """A models folder on a file system of its own, 1 MiB large."""
-    folder = tmp_path / "mounted"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("no permission to mount a small file system")
-    (folder / "blobs").mkdir()
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disks.mounted(tmp_path / "mounted", "1m") as folder:
+        (folder / "blobs").mkdir()
+        yield folder
 
 
 def test_another_file_system(
