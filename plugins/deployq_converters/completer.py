@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deployq import BackendError, Completion, Health, Json, Progress, ToolMissing
-from deployq.runners import run_job
-from deployq_converters.environment import find_python
+from deployq_converters.environment import find_python, run, versions
 
-_RUNNER = Path(__file__).parent
-_ENV = {"CUDA_VISIBLE_DEVICES": ""}
 NEEDED = ("torch", "transformers")
 
 
@@ -66,7 +63,7 @@ class TransformersCompleter:
             "prompts": list(prompts),
             "n_predict": n_predict,
         }
-        run_job(self._python(), _RUNNER, job, on_event, _ENV)
+        run(self._python(), job, on_event)
         return answers
 
     def follow(
@@ -91,7 +88,7 @@ class TransformersCompleter:
             "source": str(model.absolute()),
             "said": [[prompt, one.text, one.ended] for prompt, one in said],
         }
-        run_job(self._python(), _RUNNER, job, on_event, _ENV)
+        run(self._python(), job, on_event)
         return found
 
     def _python(self) -> Path:
@@ -101,11 +98,9 @@ class TransformersCompleter:
         return health.path
 
     def _ask(self, python: Path) -> Health:
-        asked: dict[str, Json] = {"job": "versions", "packages": list(NEEDED)}
-        said = run_job(python, _RUNNER, asked, env=_ENV).last("versions") or {"versions": {}}
-        versions: Mapping[str, str | None] = said["versions"]
-        if missing := [name for name in NEEDED if not versions.get(name)]:
+        found = versions(python, NEEDED)
+        if missing := [name for name in NEEDED if not found.get(name)]:
             detail = f"{python} lacks {', '.join(missing)}"
             return Health(False, path=python, detail=detail, hint="deployq tools install convert")
-        version = "+".join(f"{name}-{versions[name]}" for name in NEEDED)
+        version = "+".join(f"{name}-{found[name]}" for name in NEEDED)
         return Health(True, version, python, f"{version} in {python}")

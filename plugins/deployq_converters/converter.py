@@ -17,15 +17,13 @@ from deployq import (
     SourceCheck,
     ToolMissing,
 )
-from deployq.runners import Events, Refused, run_job
+from deployq.runners import Refused
 from deployq.scripts import Place, find_script, script_version
-from deployq_converters.environment import find_python
+from deployq_converters.environment import find_python, run, versions
 
 NEEDED = ("torch", "transformers", "sentencepiece", "numpy")
 _PACKAGES = (*NEEDED, "peft", "safetensors")
 _MERGED = "merged"
-_RUNNER = Path(__file__).parent
-_ENV = {"CUDA_VISIBLE_DEVICES": ""}
 REVISION = "r3"
 """Counts what of the runner changes its output: part of what an artifact is made from."""
 
@@ -67,7 +65,7 @@ class LlamaCppConverter:
             "texts": list(texts),
         }
         try:
-            said = run_job(python.path, _RUNNER, asked, env=_ENV).last("tokens")
+            said = run(python.path, asked).last("tokens")
         except Refused as exc:
             return SourceCheck((Finding(exc.check or "tokenizer", True, exc.message, exc.hint),))
         assert said is not None, "a job that is done said so"
@@ -89,12 +87,10 @@ class LlamaCppConverter:
             if job.base is not None and job.mode != "adapter":
                 source, notes = self._merge(python, job, progress)
             what = "adapter" if job.mode == "adapter" else "convert"
-            run_job(
+            run(
                 python.path,
-                _RUNNER,
                 {**_job(what, job, script), "source": str(source)},
                 _watch(f"convert {job.name or job.source.name}", progress),
-                _ENV,
             )
             done = True
         finally:
@@ -105,9 +101,8 @@ class LlamaCppConverter:
     def _merge(self, python: Place, job: ConvertJob, progress: Progress) -> tuple[Path, list[str]]:
         # the script takes names for the header from the folder's own
         merged = job.scratch / (job.name or _MERGED)
-        events = run_job(
+        events = run(
             python.path,
-            _RUNNER,
             {
                 "job": "merge",
                 "source": str(job.source),
@@ -116,7 +111,6 @@ class LlamaCppConverter:
                 "allow": sorted(job.allow),
             },
             _watch(f"merge {job.name or job.source.name}", progress),
-            _ENV,
         )
         return merged, [str(values["text"]) for name, values in events.seen if name == "note"]
 
@@ -131,10 +125,8 @@ class LlamaCppConverter:
         return self._places()
 
     def _ask(self, python: Place, script: Place) -> Health:
-        asked: dict[str, Json] = {"job": "versions", "packages": list(_PACKAGES)}
-        said = run_job(python.path, _RUNNER, asked, env=_ENV)
-        versions = _versions(said)
-        if missing := [name for name in NEEDED if not versions.get(name)]:
+        found = versions(python.path, _PACKAGES)
+        if missing := [name for name in NEEDED if not found.get(name)]:
             return Health(
                 False,
                 path=python.path,
@@ -145,17 +137,11 @@ class LlamaCppConverter:
         return Health(
             True,
             version=f"{script_version(script, self._env)}"
-            f"+transformers-{versions['transformers']}+{REVISION}",
+            f"+transformers-{found['transformers']}+{REVISION}",
             path=script.path,
-            detail=f"from {script.origin}; torch {versions['torch']}, "
-            f"peft {versions.get('peft') or 'missing (adapters need it)'} in {python.path}",
+            detail=f"from {script.origin}; torch {found['torch']}, "
+            f"peft {found.get('peft') or 'missing (adapters need it)'} in {python.path}",
         )
-
-
-def _versions(events: Events) -> Mapping[str, str | None]:
-    said = events.last("versions")
-    found: Mapping[str, str | None] = said["versions"] if said else {}
-    return found
 
 
 def _job(what: str, job: ConvertJob, script: Place) -> dict[str, Json]:
