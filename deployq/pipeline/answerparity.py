@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 from deployq.errors import DeployqError, SourceError
@@ -64,7 +63,7 @@ def _compared(
     gguf = [one for one in session.completers("gguf").values() if one.health().ok]
     followers = [one for one in session.completers("huggingface").values() if one.health().ok]
     able = [one for one in followers if isinstance(one, FollowingCompleter)]
-    prompts = list(islice(_prompts(session, origin, made), PROMPTS)) if gguf and able else []
+    prompts = list(_prompts(session, origin, made)) if gguf and able else []
     if not prompts or not (folder / "config.json").is_file():
         return None
     memory = memory_bytes()
@@ -88,7 +87,7 @@ def memory_bytes() -> int | None:
 
 
 def _prompts(session: Session, origin: Origin, made: ModelInfo) -> Iterator[str]:
-    """Raw prompts of the suite by the model's own template."""
+    """The first prompts of the suite, raw, by the model's own template."""
     template = chat_template_of(made)
     if template is None:
         return

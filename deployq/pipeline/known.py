@@ -8,11 +8,11 @@ from pathlib import Path
 from deployq.errors import DeployqError, ServerRefused
 from deployq.pipeline.asking import Key, as_sent_raw
 from deployq.pipeline.parity import served_template
-from deployq.pipeline.prepare import current_info
+from deployq.pipeline.prepare import info_now
 from deployq.pipeline.resolve import Model, resolve_model
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
-from deployq.pipeline.sources import find_origin
+from deployq.pipeline.sources import Origin, find_origin
 from deployq.pipeline.suspects import blob_of
 from deployq.records import dataclass
 from deployq.setting_values import NAMED_SOURCES
@@ -96,8 +96,8 @@ def know(session: Session, site: Site, tag: str, source: str | None) -> Known:
         ServerRefused: there is no such tag.
     """
     shown = site.server.show(tag)
-    model = _model(session, tag, source)
-    info = current_info(session, model) if model is not None else None
+    model, origin = _made_from(session, tag, source) or (None, None)
+    info = info_now(session, origin) if origin is not None else None
     blob = blob_of(site, shown.blob_digest)
     blob_info = _readable(blob)
     header = info or blob_info
@@ -109,7 +109,7 @@ def know(session: Session, site: Site, tag: str, source: str | None) -> Known:
         entry=Lockfile.load(session.lockfile).find(tag, site.key),
         model=model,
         info=info,
-        trained=_folder(session, model) if model is not None else None,
+        trained=_folder(origin) if origin is not None else None,
         blob=blob,
         blob_info=blob_info,
         template=template,
@@ -117,26 +117,29 @@ def know(session: Session, site: Site, tag: str, source: str | None) -> Known:
     )
 
 
-def _model(session: Session, tag: str, source: str | None) -> Model | None:
+def _made_from(session: Session, tag: str, source: str | None) -> tuple[Model, Origin] | None:
+    """What a tag was made from, where that is known and on this machine."""
     if source is not None:
-        return resolve_model(session.config, source)
+        model = resolve_model(session.config, source)
+        return model, find_origin(session, model, "local")
     name = TagName.parse(tag).model
     settings = session.config.models.get(name)
     if settings is None or settings.source is None:
         return None
     model = resolve_model(session.config, name)
-    if not str(model.source).startswith(NAMED_SOURCES):
-        return model if model.source.exists() else None
+    by_name = str(model.source).startswith(NAMED_SOURCES)
+    if not by_name and not model.source.exists():
+        return None
     try:
-        current_info(session, model)
+        return model, find_origin(session, model, "local")
     except DeployqError:
-        return None  # it is not on this machine
-    return model
+        if by_name:
+            return None
+        raise
 
 
-def _folder(session: Session, model: Model) -> Path | None:
+def _folder(origin: Origin) -> Path | None:
     """The folder of a model that was trained whole; an adapter answers on its base alone."""
-    origin = find_origin(session, model, "local")
     return origin.path if origin.needs_conversion and origin.base is None else None
 
 

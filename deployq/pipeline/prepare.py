@@ -80,8 +80,7 @@ def prepare(
     if overrides.locked and str(model.source).startswith("hf:"):
         model = pipeline.as_locked(session, model)
     origin = find_origin(session, model, reach)
-    earlier = converted(session, origin) if origin.needs_conversion else None
-    info = as_gguf(session, earlier, origin) if earlier else origin.info
+    info = _made_or_found(session, origin)
     require_full_precision(info, allow_requantize, origin.label)
     _tell_unmerged(session, origin)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
@@ -108,9 +107,17 @@ def current_info(session: Session, model: Model, reach: Reach = "local") -> Mode
         ConfigError, SourceError: nothing is there, or it can't be used.
     """
     origin = find_origin(session, model, reach)
+    return _made_or_found(session, origin) if reach == "outline" else info_now(session, origin)
+
+
+def info_now(session: Session, origin: Origin) -> ModelInfo:
+    """What would be quantized, with its projector: what was converted earlier, else as found."""
+    return with_projector(session, origin, _made_or_found(session, origin))
+
+
+def _made_or_found(session: Session, origin: Origin) -> ModelInfo:
     earlier = converted(session, origin) if origin.needs_conversion else None
-    info = as_gguf(session, earlier, origin) if earlier else origin.info
-    return info if reach == "outline" else with_projector(session, origin, info)
+    return as_gguf(session, earlier, origin) if earlier else origin.info
 
 
 def with_parts(session: Session, prepared: Prepared) -> Prepared:
