@@ -52,6 +52,7 @@ LAYERS = (
 )
 PUBLIC = {
     "deployq",
+    "deployq.addresses",
     "deployq.ggml",
     "deployq.proc",
     "deployq.runners",
