@@ -39,12 +39,12 @@ def status(
     lock = Lockfile.load(session.lockfile)
     entries = [e for _, e in sorted(lock.entries.items()) if _asked_for(e.tag, names)]
     subjects = {} if servers_only else _subjects(session, {entry.model for entry in entries})
+    by_host = sorted(entries, key=lambda entry: entry.host)
+    groups = {key: list(of) for key, of in groupby(by_host, key=lambda entry: entry.host)}
     with ExitStack() as stack:
-        found: list[TagStatus] = []
-        by_host = sorted(entries, key=lambda entry: entry.host)
-        for key, group in groupby(by_host, key=lambda entry: entry.host):
-            found += _on_server(session, stack, key, list(group), subjects)
-    return found
+        sites = _sites(session, stack, groups)
+        found = [_on_server(session, sites[key], of, subjects) for key, of in groups.items()]
+    return [status for statuses in found for status in statuses]
 
 
 def _asked_for(tag: str, names: Sequence[str]) -> bool:
@@ -57,12 +57,10 @@ def _asked_for(tag: str, names: Sequence[str]) -> bool:
 
 def _on_server(
     session: Session,
-    stack: ExitStack,
-    key: str,
+    site: Site | str,
     entries: Sequence[LockEntry],
     subjects: Mapping[str, Subject | str],
 ) -> list[TagStatus]:
-    site = _site(session, stack, key)
     if isinstance(site, str):
         return [_status(entry, "unreachable", [site]) for entry in entries]
     try:
@@ -73,13 +71,17 @@ def _on_server(
     return [*found, *_strangers(site, held, entries)]
 
 
-def _site(session: Session, stack: ExitStack, key: str) -> Site | str:
-    """The server that the lockfile calls `key`, or why it can't be asked."""
-    host = key if "://" in key else None
-    if host is None and session.config.runtime.name != key:
-        return f"it was pushed to the runtime {key}; this is {session.config.runtime.name}"
-    sites, lost = connect(session, [host], stack)
-    return sites[host] if host in sites else lost[host].message
+def _sites(session: Session, stack: ExitStack, keys: Iterable[str]) -> dict[str, Site | str]:
+    """The servers that the lockfile calls so, or why they can't be asked; all are asked at once."""
+    mine = session.config.runtime.name
+    found: dict[str, Site | str] = {
+        key: f"it was pushed to the runtime {key}; this is {mine}" for key in keys
+    }
+    hosts = {key: key if "://" in key else None for key in found if "://" in key or key == mine}
+    sites, lost = connect(session, hosts.values(), stack)
+    for key, host in hosts.items():
+        found[key] = sites[host] if host in sites else lost[host].message
+    return found
 
 
 def _compared(

@@ -39,11 +39,13 @@ def change_names(
         update(session.lockfile, locked, unlocked, keep=session.config.tags.keep)
     except BaseException as exc:
         try:
-            restore(site.server, swaps)
+            restored = restore(site.server, swaps)
         except ServerError:  # then the journal stays, and the next command does it
-            _tell_of_the_next(exc, entry)
+            _tell_of_the_next(session, exc, entry)
         else:
             journal.close(entry)
+            if not isinstance(exc, DeployqError):  # whose message goes without saying so
+                session.talk(f"put back as before: {', '.join(restored.names) or names(swaps)}")
         raise
     journal.close(entry)
 
@@ -62,9 +64,12 @@ def _recorded(
     )
 
 
-def _tell_of_the_next(exc: BaseException, entry: Entry) -> None:
+def _tell_of_the_next(session: Session, exc: BaseException, entry: Entry) -> None:
+    hint = (
+        f"{names(entry.swaps)} may be half changed: once the server is back, the next command "
+        f"puts them back as they were; then go on with deployq push {entry.model}"
+    )
     if isinstance(exc, DeployqError):
-        exc.hint = (
-            f"{names(entry.swaps)} may be half changed: once the server is back, the next command "
-            f"puts them back as they were; then go on with deployq push {entry.model}"
-        )
+        exc.hint = hint
+    else:
+        session.talk(hint)
