@@ -150,7 +150,11 @@ def names(url: str) -> list[str]:
 def test_a_push_serves_the_others_meanwhile(project: Project, server: str) -> None:
     asked: dict[str, float] = {}
     with front_of(server) as good, contextlib.ExitStack() as stack:
-        good.before = lambda _, path: asked.setdefault(path[:10], time.monotonic()) and None
+
+        def note(_method: str, path: str) -> None:
+            asked.setdefault(path[:10], time.monotonic())
+
+        good.before = note
         bad = {kind.replace(" ", "-"): stack.enter_context(hanging(kind)) for kind in KINDS}
         configured(project, **bad, good=good.url)
         ran = project.run("push", "tiny", "--json")
