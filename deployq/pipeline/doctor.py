@@ -20,19 +20,9 @@ from deployq.records import dataclass
 from deployq.tags.access import Access
 from deployq.tags.server import Server
 from deployq.toolbuild import build_blocker
-from deployq.tools import Tool, find_tool
+from deployq.tools import USES, Tool, broken_tools, find_tool
 from deployq.types import AddressedRuntime, Backend, Health, MergingBackend, StoringRuntime
 from deployq.units import format_bytes
-
-USES = {
-    "llama-quantize": "quantizes, and tells exact sizes",
-    "llama-server": "runs models for the embedded runtime",
-    "llama-fit-params": "tells exact memory",
-    "llama-imatrix": "makes importance matrices",
-    "llama-perplexity": "measures perplexity and KL divergence",
-    "llama-tokenize": "compares tokenizers",
-}
-"""llama.cpp's tools, and what deployq has each for."""
 
 LITTLE_BYTES = 5 * 10**9
 """Free disk below which a push of a usual model is likely to run out: a 7B in Q4 is 4 GB."""
@@ -93,7 +83,10 @@ def _machine(session: Session) -> Iterator[Finding]:
 
 
 def _tools(session: Session) -> Iterator[Finding]:
-    """Those that are there by where they come from; all that are missing in one line."""
+    """Those that work by where they come from; those that fail; all that are missing in one line.
+
+    Each was run on a tiny model, now or when it was first met.
+    """
     found = {name: find_tool(name, session.env) for name in USES}
     folders: dict[tuple[Path, str], list[Tool]] = {}
     for tool in filter(None, found.values()):
@@ -102,7 +95,14 @@ def _tools(session: Session) -> Iterator[Finding]:
         names = ", ".join(tool.name for tool in tools)
         detail = f"{folder} ({tools[0].version}; {origin})"
         yield Finding(names, True, detail, group="llama.cpp")
-    missing = [name for name, tool in found.items() if tool is None]
+    broken = {name: broken_tools(name, session.env) for name in USES}
+    for name, passed_over in broken.items():
+        for tool in passed_over:
+            other = found[name]
+            instead = f"; {other.path} is used instead" if other else ""
+            detail = f"{tool.path} ({tool.origin}) {tool.smoke.problem}{instead}"
+            yield Finding(name, False, detail, "deployq tools install", group="llama.cpp")
+    missing = [name for name, tool in found.items() if tool is None and not broken[name]]
     if missing:
         yield from _missing(session, missing)
 
