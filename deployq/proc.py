@@ -87,6 +87,12 @@ CRASHES = frozenset(
 """Signals by which a program ends through a fault of its own or of its build."""
 
 
+def signal_words(sign: int) -> str:
+    """A signal in words: "segmentation fault"."""
+    # macOS adds the number: "Segmentation fault: 11"
+    return (signal.strsignal(sign) or f"signal {sign}").partition(":")[0].lower()
+
+
 def crash_of(returncode: int) -> signal.Signals | None:
     """The signal of a crash; None where a program ended in another way.
 
@@ -99,9 +105,7 @@ def crash_of(returncode: int) -> signal.Signals | None:
 def describe_exit(returncode: int) -> str:
     """How a program ended, in words that follow its name: "crashed (segmentation fault)"."""
     if sign := crash_of(returncode):
-        # macOS adds the number: "Segmentation fault: 11"
-        words = (signal.strsignal(sign) or sign.name).partition(":")[0]
-        return f"crashed ({words.lower()})"
+        return f"crashed ({signal_words(sign)})"
     if returncode == -signal.SIGKILL:
         return "was killed (SIGKILL), as a system does that runs out of memory"
     if returncode < 0:

@@ -30,6 +30,7 @@ __all__ = [
     "convert_python",
     "convert_scripts",
     "find_tool",
+    "installed_ollama",
     "ollama_folders",
     "require_tool",
     "search_folders",
@@ -239,7 +240,7 @@ def search_folders(env: Mapping[str, str] = os.environ) -> Iterator[tuple[Path, 
         yield from _with_build(Path(chosen).expanduser(), f"DEPLOYQ_LLAMA_CPP ({chosen})")
     for entry in filter(None, env.get("PATH", "").split(os.pathsep)):
         yield Path(entry), "PATH"
-    for folder in _ollama_folders(env):
+    for folder in installed_ollama(env):
         yield folder, "the installed Ollama"
     yield from _with_build(home / ".unsloth" / "llama.cpp", "~/.unsloth/llama.cpp")
     for entry in _HOMEBREW_FOLDERS:
@@ -252,7 +253,8 @@ def _with_build(folder: Path, origin: str) -> Iterator[tuple[Path, str]]:
     yield folder / "build" / "bin", origin
 
 
-def _ollama_folders(env: Mapping[str, str]) -> Iterator[Path]:
+def installed_ollama(env: Mapping[str, str]) -> Iterator[Path]:
+    """Where an installed Ollama keeps its llama-server and llama-quantize, likeliest first."""
     yield from map(Path, _OLLAMA_FOLDERS)
     binary = shutil.which("ollama", path=env.get("PATH", ""))
     if binary:

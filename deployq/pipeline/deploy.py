@@ -187,9 +187,11 @@ def _gave_way(one: Settled, by_tag: Mapping[str, TagReport]) -> Iterator[TagRepo
 
 
 def _first_failure(failed: Sequence[TagReport]) -> Failure:
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     first = failed[0]
-    return Failure(f"{first.tag}: {first.reason}{more}", first.hint, first.exit_code)
+    alike = [report.tag for report in failed if report.reason == first.reason]
+    others = len(failed) - len(alike)
+    more = f" (and {others} more)" if others else ""
+    return Failure(f"{', '.join(alike)}: {first.reason}{more}", first.hint, first.exit_code)
 
 
 class Failure(NamedTuple):

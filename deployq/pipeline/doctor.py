@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Protocol
 
 from deployq import __version__
-from deployq.addresses import is_plain_remote
+from deployq.addresses import is_local, is_plain_remote
 from deployq.errors import DeployqError
 from deployq.pipeline.access import access_to, default_access
 from deployq.pipeline.session import Session
 from deployq.pipeline.stores import place_of
 from deployq.records import dataclass
+from deployq.smoke import SmokeTest
 from deployq.tags.access import Access
 from deployq.tags.server import Server
 from deployq.toolbuild import build_blocker
-from deployq.tools import USES, Tool, broken_tools, find_tool
+from deployq.tools import NEEDS_MEND, USES, Tool, broken_tools, find_tool, installed_ollama, tool_at
 from deployq.types import AddressedRuntime, Backend, Health, MergingBackend, StoringRuntime
 from deployq.units import format_bytes
 
@@ -94,6 +95,10 @@ def _tools(session: Session) -> Iterator[Finding]:
     for (folder, origin), tools in folders.items():
         names = ", ".join(tool.name for tool in tools)
         detail = f"{folder} ({tools[0].version}; {origin})"
+        mends = ", ".join(
+            f"{tool.name} with {tool.smoke.mend}" for tool in tools if tool.smoke.mend
+        )
+        detail += f"; {mends}: {NEEDS_MEND}" if mends else ""
         yield Finding(names, True, detail, group="llama.cpp")
     broken = {name: broken_tools(name, session.env) for name in USES}
     for name, passed_over in broken.items():
@@ -163,10 +168,23 @@ def _runtimes(session: Session) -> Iterator[Finding]:
         detail = " ".join(filter(None, (h.version, h.detail, str(h.path or ""))))
         hint = _get_ollama(session.env) if name == "managed" and not h.ok else h.hint
         yield Finding(shown, h.ok, detail, hint, needed=mine, group="servers")
+    if isinstance(runtime, AddressedRuntime) and is_local(runtime.url):
+        yield from _installed_engine(session)
     if wanted not in health:
         hint = f"set [runtime] name to one of: {', '.join(health)}"
         detail = "no plugin brings it"
         yield Finding(f"runtime {wanted}", False, detail, hint, needed=True, group="servers")
+
+
+def _installed_engine(session: Session) -> Iterator[Finding]:
+    """The llama-server of the installed Ollama, where it crashes unless it is told."""
+    for folder in installed_ollama(session.env):
+        path = folder / "llama-server"
+        if path.is_file() and (test := tool_at(path.name, path, session.env).smoke) != SmokeTest():
+            detail = f"{path} {test.problem or f'needs {test.mend}: {NEEDS_MEND}'}"
+            hint = "set it in the environment of `ollama serve`: docs/troubleshooting.md#amx"
+            yield Finding("engine of the installed Ollama", False, detail, hint, group="servers")
+            return
 
 
 def _get_ollama(env: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployq import __version__
-from deployq.errors import DeployqError
+from deployq.errors import DeployqError, EngineCrashed
 from deployq.pipeline.prepare import Prepared
 from deployq.pipeline.render import Rendered
 from deployq.pipeline.servers import Site
@@ -137,13 +137,17 @@ def unchanged_report(work: Work, job: Job) -> TagReport:
 
 def failed_report(work: Work, job: Job, error: DeployqError) -> TagReport:
     """The report of a tag that could not be made; whatever had that name is as it was."""
+    reason = error.message
+    if isinstance(error, EngineCrashed):
+        # without its name: what crashes with one tag crashes with the next, and is told once
+        reason = f"llama-server {error.how} it"
     return TagReport(
         tag=job.tag,
         quant=job.rendered.quant,
         status="failed",
         file_bytes=work.prepared.size_of(job.rendered.quant).file_bytes,
         n_ctx=job.rendered.n_ctx,
-        reason=error.message,
+        reason=reason,
         hint=error.hint,
         exit_code=error.exit_code,
         alias_of=job.alias_of,

@@ -95,7 +95,8 @@ def _target(
     if target.alias is not None:
         yield _alias_line(target.alias)
     yield from _gate_lines(target)
-    if target.reason:
+    told = any(tag.status == "failed" for tag in (*target.tags, *filter(None, [target.alias])))
+    if target.reason and not told:  # why tags failed is told once for all targets (_notes)
         mark = BAD if target.exit_code else " "
         style = "red" if target.exit_code else "dim"
         yield _grid([(mark, Text(plain(target.reason)))], style)
