@@ -65,6 +65,7 @@ LAYERS = (
 )
 PUBLIC = {
     "deployq",
+    "deployq.addresses",
     "deployq.ggml",
     "deployq.llama_output",
     "deployq.llama_server",

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from deployq import pipeline
-from deployq.addresses import url_of
+from deployq.addresses import canonical_url
 from deployq.errors import ConfigError, DeployqError, DoesNotFit
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.jobs import (
@@ -118,7 +118,7 @@ def _require_names(prepared: Prepared) -> None:
                 f"target {name!r}: its alias would be the tag of the quant {name.upper()}",
                 hint="give the target another name in deployq.toml",
             )
-        other = seen.setdefault((host and url_of(host), name.lower()), name)
+        other = seen.setdefault((host and canonical_url(host), name.lower()), name)
         if other != name:
             raise ConfigError(
                 f"targets {other!r} and {name!r} want one alias: a server ignores letter case",
