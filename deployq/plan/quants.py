@@ -158,7 +158,7 @@ def _counted_layers(info: ModelInfo) -> int:
 
     llama.cpp's `n_layer_all` after an architecture's own changes (`load_arch_hparams`).
     """
-    router = 1 if info.architecture == "granite-switch" else 0
+    router = 1 if info.architecture == "graniteswitch" else 0
     return _layers(info) * repeats(Figures(info)) + router
 
 
