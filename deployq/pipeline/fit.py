@@ -46,7 +46,8 @@ def expected_of(plan: TargetPlan) -> Expected | None:
     # Without a host of its own a target's tags go to the default server, whatever that has.
     on_gpu = plan.target.kind == "vram" and plan.target.host is not None
     memory = chosen.memory
-    return Expected(memory.total_bytes, plan.target.n_ctx, on_gpu, memory.host_bytes)
+    loaded = memory.total_bytes - memory.unused_bytes
+    return Expected(loaded, plan.target.n_ctx, on_gpu, memory.host_bytes)
 
 
 def check_fit(

@@ -10,7 +10,7 @@ from deployq.ggml import TYPES, padded, tensor_bytes
 from deployq.plan.cache import UBATCH, LayerCache, layer_caches
 from deployq.plan.figures import Figures
 from deployq.plan.memory import parse_cache_type
-from deployq.plan.offload import Lookups, lookups
+from deployq.plan.offload import lookups, skipped_bytes
 from deployq.plan.quants import tensor_types
 from deployq.records import dataclass
 from deployq.types import (
@@ -48,7 +48,7 @@ def explain(plan: Plan, target: TargetPlan, quant: str) -> Explanation:
         file=tuple(_file(plan.source, candidate, groups)),
         kv_cache=tuple(_kv_cache(plan.source, target.target, candidate)),
         compute=tuple(_compute(plan.source, target.target, candidate)),
-        weights=tuple(_weights(plan.source, target.target, candidate, lookups(plan.source, types))),
+        weights=tuple(_weights(plan.source, target.target, candidate, types)),
     )
 
 
@@ -99,11 +99,14 @@ _F32, _F16 = 4, 2
 
 
 def _weights(
-    info: ModelInfo, target: Target, candidate: Candidate, found: Lookups
+    info: ModelInfo, target: Target, candidate: Candidate, types: Sequence[str]
 ) -> Iterator[Term]:
-    """The file without its header; on a card, without what is looked up in RAM."""
+    """The file without its header and what is skipped; on a card, without what stays in RAM."""
+    found = lookups(info, types)
     whole = candidate.size.file_bytes - info.header_bytes
     yield Term("weights", f"the file without its {info.header_bytes:,} bytes of header", whole)
+    if skipped := skipped_bytes(info, types):
+        yield Term("prediction", "layers for predicting further tokens: not loaded", -skipped)
     if info.projector_bytes:
         yield Term("projector", "the tensors of the projector beside it", info.projector_bytes)
     if target.kind == "vram" and found.ram_bytes:
@@ -155,7 +158,9 @@ def _compute(info: ModelInfo, target: Target, candidate: Candidate) -> Iterator[
     figures = Figures(info)
     cells = {one.windowed: one.cells for one in layer_caches(figures, target.n_ctx) if one.cells}
     mask, output = _F16 * UBATCH * sum(cells.values()), _F32 * figures.vocabulary
-    moment = candidate.memory.compute_bytes - mask - output
+    memory = candidate.memory
+    single = (memory.compute_bytes - memory.unused_bytes) // memory.cards
+    moment = single - mask - output
     per_token = moment / (_F32 * UBATCH)
     yield Term(
         "a layer's widest moment", f"{UBATCH} tokens × {per_token:,.0f} numbers × 4 bytes", moment
@@ -164,3 +169,9 @@ def _compute(info: ModelInfo, target: Target, candidate: Candidate) -> Iterator[
         counted = " + ".join(str(n) for n in cells.values())
         yield Term("attention mask", f"{UBATCH} tokens × {counted} cells × 2 bytes", mask)
     yield Term("output", f"{figures.vocabulary:,} tokens of the vocabulary × 4 bytes", output)
+    if memory.cards > 1:
+        more = memory.cards - 1
+        yield Term("other cards", f"the same on {more} more", more * single)
+        yield Term(
+            "whole layers", "what cards keep empty, a layer isn't split", memory.unused_bytes
+        )

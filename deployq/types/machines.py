@@ -62,8 +62,9 @@ class Speed:
 class Target:
     """A named machine to deploy to, fully resolved: nothing left to default.
 
-    `reserve_bytes` is what the system keeps of `memory_bytes`. `goal_given` and `quants_given`
-    tell an asked-for choice from a default one.
+    `reserve_bytes` is what the system keeps of `memory_bytes`. `cards` is what a model may have
+    of each of several cards; together that is the budget. `goal_given` and `quants_given` tell an
+    asked-for choice from a default one.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Target:
     host: str | None = None
     origin: str = ""
     bandwidth: Bandwidth | None = None
+    cards: tuple[int, ...] = ()
 
     @property
     def budget_bytes(self) -> int:

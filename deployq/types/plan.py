@@ -15,13 +15,16 @@ class Memory:
     """Predicted memory of a loaded model, in bytes.
 
     On a card, `host_bytes` is what lies in the machine's main memory beside it, and counts in no
-    other figure.
+    other figure. On several, `compute_bytes` counts the buffer of each of the `cards` that are
+    used, and the `unused_bytes` that they keep empty because a layer is not split.
     """
 
     weights_bytes: int
     kv_cache_bytes: int
     compute_bytes: int
     host_bytes: int = 0
+    cards: int = 1
+    unused_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
