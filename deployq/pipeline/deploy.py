@@ -12,15 +12,18 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from deployq.errors import DeployqError, ServerError
+from deployq.pipeline.damage import with_damage
 from deployq.pipeline.escalation import Gate, Settled
 from deployq.pipeline.fit import expected_of
 from deployq.pipeline.jobs import Built, Job, Work, failed_report, lock_entry, make_job
 from deployq.pipeline.locks import alone
 from deployq.pipeline.measuring import Measuring
+from deployq.pipeline.mending import take_off
 from deployq.pipeline.orders import Order
 from deployq.pipeline.servers import Site
 from deployq.pipeline.transaction import change_names
 from deployq.pipeline.trial import Trial, try_out
+from deployq.tags.damage import Damage
 from deployq.tags.journal import Swap
 from deployq.tags.lockfile import Lockfile
 from deployq.tags.names import alias, quant_tag
@@ -41,6 +44,7 @@ def carry_out(work: Work, order: Order, built: Built) -> list[TargetReport]:
     with alone(work.session, order.site.place, model), ExitStack() as stages:
         work, order = _afresh(work, order)
         clear_staging(order.site.server, model)
+        take_off(work.session, order.site, model, _damaged(order, built))
         gate = _gate(work, order, built, stages)
         settled = [gate.settle(plan) for plan in order.plans]
         aliases = dict(_aliases(gate, order, settled))
@@ -57,11 +61,22 @@ def _afresh(work: Work, order: Order) -> tuple[Work, Order]:
     def again(job: Job) -> Job:
         return make_job(work, job.site, job.wanted, held)
 
+    jobs = with_damage(work, order.site, held, [again(job) for job in order.jobs])
+    n_tags = len(order.tags)
     return work, replace(
         order,
-        tags=tuple(map(again, order.tags)),
-        aliases={target: again(job) for target, job in order.aliases.items()},
+        tags=tuple(jobs[:n_tags]),
+        aliases=dict(zip(order.aliases, jobs[n_tags:], strict=True)),
     )
+
+
+def _damaged(order: Order, built: Built) -> dict[str, tuple[Damage, ...]]:
+    """By tag, what is damaged on the server, where there is an artifact to mend it with."""
+    return {
+        job.tag: job.damage
+        for job in order.jobs
+        if job.damage and job.rendered.quant in built.artifacts
+    }
 
 
 def _gate(work: Work, order: Order, built: Built, stages: ExitStack) -> Gate:

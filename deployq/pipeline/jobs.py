@@ -16,6 +16,7 @@ from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject, Wanted
 from deployq.proof.suites import Suite
 from deployq.records import dataclass
+from deployq.tags.damage import Damage
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName
 from deployq.tags.records import TagRecord, find_tag
@@ -28,7 +29,8 @@ class Options:
 
     `jobs` are prompts asked at a time. `locked`: only exactly what the lockfile says.
     `require_fit`: a loaded tag that takes more than planned fails. `require_parity`: one whose
-    prompts differ from those of the model's own chat template fails.
+    prompts differ from those of the model's own chat template fails. `verify_weights`: the weights
+    of every unchanged tag are hashed, where the server's store is on this machine.
     """
 
     jobs: int = 1
@@ -36,6 +38,7 @@ class Options:
     locked: bool = False
     require_fit: bool = False
     require_parity: bool = False
+    verify_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,15 @@ class Work:
 class Job:
     """One tag on one server as it shall be; `why` it has to be pushed, empty if it need not.
 
-    `notes` are further fields of its lock entry, which decide nothing.
+    `notes` are further fields of its lock entry, which decide nothing. `damage` is what the server
+    holds of it and can't serve.
     """
 
     site: Site
     wanted: Wanted
     why: tuple[str, ...]
     notes: Mapping[str, str] = field(default_factory=dict)
+    damage: tuple[Damage, ...] = ()
 
     @property
     def rendered(self) -> Rendered:
