@@ -17,6 +17,7 @@ from deployq.pipeline.wanted import Subject, Wanted
 from deployq.proof.suites import Suite
 from deployq.records import dataclass
 from deployq.tags.damage import Damage
+from deployq.tags.hold import Hold
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName
 from deployq.tags.records import TagRecord, find_tag
@@ -45,7 +46,8 @@ class Options:
 class Work:
     """What stays the same over one push; `tell` hears of every step that ends.
 
-    `several`: there is more than one server, so progress says which.
+    `several`: there is more than one server, so progress says which. `hold` is of the model on the
+    server that is being served.
     """
 
     session: Session
@@ -57,6 +59,7 @@ class Work:
     run_dir: Path
     tell: Callable[[StepResult], None]
     several: bool = False
+    hold: Hold | None = None
 
     @property
     def subject(self) -> Subject:

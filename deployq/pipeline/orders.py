@@ -13,8 +13,8 @@ from deployq.pipeline.wanted import Wanted, wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
 from deployq.records import dataclass
 from deployq.tags.lockfile import changes
+from deployq.tags.markers import is_left_over
 from deployq.tags.names import alias
-from deployq.tags.records import staged_names
 from deployq.tags.versions import keeps_weights
 from deployq.types import TargetPlan
 
@@ -23,7 +23,7 @@ from deployq.types import TargetPlan
 class Order:
     """What one server shall get: the tags of its targets, and an alias for each target.
 
-    `is_tidy`: nothing of the model was left there under a staging name.
+    `is_tidy`: no push that ended left something of the model there.
     """
 
     site: Site
@@ -91,7 +91,7 @@ def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
         plans=tuple(plans),
         tags=tuple(jobs[: len(tags)]),
         aliases=dict(zip(aliases, jobs[len(tags) :], strict=True)),
-        is_tidy=not staged_names(held, work.prepared.model.name),
+        is_tidy=not is_left_over(site.server, held, work.prepared.model.name),
     )
 
 

@@ -98,6 +98,11 @@ class Server:
             )
         return version
 
+    def clock(self) -> float:
+        """The server's time, in seconds since 1970, to the second."""
+        with self._mapped("tell its time"):
+            return self._wire.clock("/api/version", self.timeout_seconds)
+
     def tags(self) -> list[TagRecord]:
         """Every tag that the server has."""
         with self._mapped("list its tags"):
