@@ -10,12 +10,20 @@ from deployq.errors import ConfigError, SourceError
 from deployq.plan.advice import Situation, advice, why_not, worth_sharing
 from deployq.plan.catalogue import CATALOGUE, CEILINGS, COMMON, best_first, exceeds
 from deployq.plan.disk import Place, ServerStore, disk_plan, shortage
-from deployq.plan.memory import CPU_FIGURES, cache_problem, upper_bound_reason
-from deployq.plan.offload import Lookups, kept_bytes, layer_bytes, lookups, offload
+from deployq.plan.memory import CPU_FIGURES, ONE_REQUEST, cache_problem, upper_bound_reason
+from deployq.plan.offload import (
+    OUTPUT_FIRST,
+    Lookups,
+    kept_bytes,
+    layer_bytes,
+    lookups,
+    offload,
+)
 from deployq.plan.quants import tensor_types
 from deployq.plan.room import UNTRAINED_CONTEXT, MemoryOf, header_memory, largest_context
 from deployq.plan.speed import SpeedOf, estimator
 from deployq.records import dataclass
+from deployq.serving import DEFAULT_BATCH, ONE_AT_A_TIME
 from deployq.types import (
     Candidate,
     Fit,
@@ -45,7 +53,7 @@ class _Planning:
 
     info: ModelInfo
     size_of: SizeOf
-    memory_of: MemoryOf
+    memory_on: Callable[[Target], MemoryOf]
     types_of: Callable[[str], Sequence[str]]
     lookups_of: Callable[[str], Lookups]
     speed_of: SpeedOf
@@ -53,11 +61,16 @@ class _Planning:
 
     def memory_for(self, target: Target) -> MemoryOf:
         """A quant's memory on a target: of a card, what lies on it."""
-        if target.kind != "vram":
-            return self.memory_of
-        return lambda size, n_ctx, cache_type: self.lookups_of(size.quant).beside(
-            self.memory_of(size, n_ctx, cache_type)
-        )
+        memory_of = self.memory_on(target)
+        if target.kind == "vram":
+            return lambda size, n_ctx, cache_type: self.lookups_of(size.quant).beside(
+                memory_of(size, n_ctx, cache_type)
+            )
+        if target.kind == "ram" and self.info.architecture in OUTPUT_FIRST:
+            return lambda size, n_ctx, cache_type: self.lookups_of(size.quant).twice(
+                memory_of(size, n_ctx, cache_type)
+            )
+        return memory_of
 
     @cached_property
     def common(self) -> list[QuantSize]:
@@ -113,24 +126,32 @@ def make_plan(
     planning = _Planning(
         info,
         cache(size_of),
-        memory_of or header_memory(info),
+        (lambda _: memory_of) if memory_of else header_memory(info),
         types_of,
         cache(lambda quant: lookups(info, types_of(quant))),
         estimator(info, types_of),
         imatrix,
     )
-    plans = tuple(_plan_target(planning, target) for target in targets)
+    loaded = [as_loaded(info, target) for target in targets]
+    plans = tuple(_plan_target(planning, target) for target in loaded)
     disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached, conversions)
     warnings = (
         *info.warnings,
         *_bound_warnings(planning),
-        *_context_warnings(info, plans),
+        *_context_warnings(info, loaded),
+        *_parallel_warnings(info, targets),
         *_cache_warnings(info, plans),
         *_fallback_warnings(info, plans),
         *(shortage(fs) for fs in disk.filesystems if fs.needed_bytes > fs.free_bytes),
     )
     cards = any(plan.target.kind != "ram" for plan in plans)
-    notes = (*info.notes, *filter(None, [info.estimate]), *([CPU_FIGURES] if cards else []))
+    assumed = any(plan.target.serving.parallel_by == "assumed" for plan in plans)
+    notes = (
+        *info.notes,
+        *filter(None, [info.estimate]),
+        *([CPU_FIGURES] if cards else []),
+        *([ONE_REQUEST] if assumed else []),
+    )
     return Plan(model, info, plans, disk, warnings, bool(planning.bound), notes)
 
 
@@ -193,7 +214,7 @@ def _weigh(planning: _Planning, target: Target, size: QuantSize) -> Candidate:
     memory = memory_of(size, target.n_ctx, target.cache_type)
     verdict = judge(memory.total_bytes, target.budget_bytes)
     reason = _reason(memory, target.budget_bytes, verdict)
-    limit = max(planning.info.n_ctx_train or UNTRAINED_CONTEXT, target.n_ctx)
+    limit = planning.info.n_ctx_train or max(UNTRAINED_CONTEXT, target.n_ctx)
     return Candidate(
         size,
         memory,
@@ -211,7 +232,7 @@ def _with_offload(planning: _Planning, situation: Situation) -> Situation:
         return situation
     info, target = planning.info, situation.target
     layers = layer_bytes(info, planning.types_of(large.quant))
-    kept = kept_bytes(info, target.n_ctx, target.cache_type)
+    kept = kept_bytes(info, target, large.memory.n_batch or DEFAULT_BATCH)
     shared = replace(large, offload=offload(layers, kept, large.memory, target))
     candidates = tuple(shared if c is large else c for c in situation.candidates)
     return replace(situation, candidates=candidates)
@@ -281,32 +302,45 @@ def _bound_warnings(planning: _Planning) -> Iterator[str]:
         yield f"memory is {planning.bound}; it may need much less"
 
 
-def _context_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator[str]:
+def as_loaded(info: ModelInfo, target: Target) -> Target:
+    """The target as Ollama loads the model there, whatever was asked for.
+
+    It takes no larger context than the model was trained for (`NewLlamaServer` in llm/server.go),
+    and serves some architectures one request at a time.
+    """
+    alone = info.architecture in ONE_AT_A_TIME
+    serving = replace(target.serving, parallel=1) if alone else target.serving
+    return replace(target.within(info.n_ctx_train), serving=serving)
+
+
+def _parallel_warnings(info: ModelInfo, asked: Sequence[Target]) -> Iterator[str]:
+    several = any(target.serving.parallel > 1 for target in asked)
+    if several and info.architecture in ONE_AT_A_TIME:
+        yield (
+            f"Ollama serves the architecture {info.architecture!r} one request at a time, "
+            "whatever OLLAMA_NUM_PARALLEL says: so it is planned"
+        )
+
+
+def _context_warnings(info: ModelInfo, loaded: Sequence[Target]) -> Iterator[str]:
     names: dict[int, list[str]] = {}
-    for target in (plan.target for plan in plans):
-        if info.n_ctx_train and target.n_ctx > info.n_ctx_train:
-            names.setdefault(target.n_ctx, []).append(repr(target.name))
+    for target in loaded:
+        if target.asked_ctx is not None:
+            names.setdefault(target.asked_ctx, []).append(repr(target.name))
     for n_ctx, those in names.items():
         yield (
-            f"target{'s' if len(those) > 1 else ''} {', '.join(those)}: a context of {n_ctx} is "
-            f"more than the {info.n_ctx_train} that the model was trained for: {_rope(info)}"
+            f"target{'s' if len(those) > 1 else ''} {', '.join(those)}: Ollama loads the model "
+            f"with a context of {info.n_ctx_train}, not {n_ctx}: it takes no more than the model "
+            "was trained for"
         )
 
 
 def _cache_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator[str]:
-    for cache_type in dict.fromkeys(plan.target.cache_type for plan in plans):
-        if problem := cache_problem(info, cache_type):
+    targets = (plan.target for plan in plans)
+    asked = ((target.cache_type, target.serving.flash_attention) for target in targets)
+    for cache_type, flash_attention in dict.fromkeys(asked):
+        if problem := cache_problem(info, cache_type, flash_attention):
             yield f"llama.cpp will not load this model with a {cache_type} cache: {problem}"
-
-
-def _rope(info: ModelInfo) -> str:
-    """What the header says of stretching positions beyond the trained context."""
-    prefix = f"{info.architecture}.rope.scaling"
-    kind, factor = info.metadata.get(f"{prefix}.type"), info.metadata.get(f"{prefix}.factor")
-    if isinstance(kind, str) and kind != "none":
-        times = f" by {factor:g}" if isinstance(factor, int | float) else ""
-        return f"its RoPE scaling ({kind}{times}) is part of what it was trained for"
-    return "without RoPE scaling (YaRN, linear; its header sets none) answers fall apart there"
 
 
 def _fallback_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator[str]:

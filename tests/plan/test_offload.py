@@ -36,7 +36,7 @@ def layers_of(info: ModelInfo, quant: str) -> list[int]:
 
 
 def kept_of(info: ModelInfo) -> list[int]:
-    return kept_bytes(info, 4096, "f16")
+    return kept_bytes(info, Target("card", "vram", 8 << 30, 0, 4096))
 
 
 def card(n_bytes: int, bandwidth: float | None = None) -> Target:

@@ -18,7 +18,7 @@ from deployq.plan.memory import predict
 from deployq.plan.planner import TIGHT_SHARE, judge, make_plan
 from deployq.plan.quants import own_size
 from deployq.source.inspect import inspect
-from deployq.types import Goal, Memory, ModelInfo, Plan, QuantSize, Target, TargetPlan
+from deployq.types import Goal, Memory, ModelInfo, Plan, QuantSize, Serving, Target, TargetPlan
 from deployq.units import format_bytes
 from tests.plan.conftest import Oracle
 from tests.source.gguf_files import llama_keys, llama_tensors, write_llama, write_sparse
@@ -45,6 +45,7 @@ def target(
         reserve_bytes=0,
         n_ctx=n_ctx,
         cache_type=cache_type,
+        serving=Serving(num_batch=512),
         goal=goal or "balanced",
         goal_given=goal is not None,
         quants=quants,
@@ -278,8 +279,12 @@ def test_no_memory_at_all(llama: ModelInfo) -> None:
 
 
 def test_a_context_beyond_training_is_warned_about(llama: ModelInfo) -> None:
-    (warning,) = plan(llama, target(24, n_ctx=16384)).warnings
-    assert "16384 is more than the 8192" in warning
+    found = plan(llama, target(24, n_ctx=16384))
+    (warning,) = found.warnings
+    assert "loads the model with a context of 8192, not 16384" in warning
+    (planned,) = found.targets
+    assert planned.target.n_ctx == 8192
+    assert planned.candidates == plan(llama, target(24)).targets[0].candidates
     assert not plan(llama, target(24, n_ctx=8192)).warnings
 
 
