@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from deployq import Endpoint, Health, ToolMissing
+from deployq import Endpoint, Health, Serving, ToolMissing
 from deployq.tools import require_tool
 from deployq_runtimes.sharing import Launch, shared_server
 
@@ -48,6 +48,10 @@ class Embedded:
         tool = require_tool("llama-server", self.env)
         launch = Launch(self.name, ("--llama-server", str(tool.path)), tool)
         return shared_server(folder, launch, port)
+
+    def serving(self) -> Serving:
+        """How it runs models: one request at a time, with flash attention."""
+        return Serving(parallel=1, parallel_by=self.name)
 
 
 def require_modules() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from deployq import Endpoint, Health, ToolMissing, proc
+from deployq import Endpoint, Health, Serving, ToolMissing, proc
+from deployq.serving import serving_of
 from deployq.tools import NEEDS_MEND, Tool, ollama_folders, tool_at
 from deployq_runtimes.sharing import Launch, shared_server
 
@@ -62,6 +63,10 @@ class Managed:
         binary = find_ollama(self.env)
         engine = engine_of(binary, self.env)
         return shared_server(folder, Launch(self.name, ("--binary", str(binary)), engine), port)
+
+    def serving(self) -> Serving:
+        """How it runs models: it is started with deployq's own environment."""
+        return serving_of(self.env)
 
 
 def find_ollama(env: Mapping[str, str]) -> Path:

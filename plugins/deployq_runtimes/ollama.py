@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deployq import ConfigError, Endpoint, Health, ServerUnreachable
+from deployq import ConfigError, Endpoint, Health, ServerUnreachable, Serving
 from deployq.addresses import is_local, ollama_host_url
+from deployq.serving import serving_of
 from deployq_runtimes.probe import answers_at, version_at
 
 _PACKAGED_MODELS = Path("/usr/share/ollama/.ollama/models")
@@ -56,6 +57,13 @@ class Ollama:
         if version is None and not answers_at(self.url):
             raise ServerUnreachable(f"no Ollama answers at {self.url}", hint=_HINT)
         yield Endpoint(self.url, self.name, version or "", models_dir(self.url, self.env))
+
+    def serving(self) -> Serving | None:
+        """How it runs models, if it is on this machine and has our environment; else not known.
+
+        Its API doesn't tell (0.34.4). A service of the system has an environment of its own.
+        """
+        return serving_of(self.env) if is_local(self.url) else None
 
 
 _NOT_IN_THERE = "OLLAMA_HOST has a user or a password in it, which would be shown and written down"
