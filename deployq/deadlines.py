@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+__all__ = ["in_background", "within"]
+
 T = TypeVar("T")
 
 

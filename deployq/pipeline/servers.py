@@ -14,11 +14,11 @@ from deployq.addresses import is_local, url_of
 from deployq.deadlines import in_background
 from deployq.errors import ConfigError, DeployqError
 from deployq.pipeline.access import access_to, default_access, warn_of_plain_http
-from deployq.pipeline.recovery import recover
+from deployq.pipeline.locks import recover
 from deployq.pipeline.session import Session
+from deployq.pipeline.site import Site
 from deployq.plugins import pick
 from deployq.plugins.waiting import waiting_for
-from deployq.records import dataclass
 from deployq.tags.access import Access
 from deployq.tags.server import FIRST_ANSWER_SECONDS, Server
 from deployq.types import Endpoint, PrivateRuntime, Runtime, StoringRuntime
@@ -31,19 +31,7 @@ UNNOTICED_SECONDS = 3.0
 START_SECONDS = 60.0
 """A server that deployq started itself may be slow on a busy machine."""
 
-
-@dataclass(frozen=True)
-class Site:
-    """One server that answers. `key` names it in the lockfile: a runtime, or the host's address."""
-
-    key: str
-    endpoint: Endpoint
-    server: Server
-
-    @property
-    def place(self) -> str:
-        """What tells this server from others on this machine: two folders are two servers."""
-        return self.key if "://" in self.key else f"{self.key} {self.endpoint.models_dir}"
+__all__ = ["Approach", "Site", "connect", "default_site", "host_site", "site_of"]
 
 
 @contextmanager
@@ -61,6 +49,8 @@ def default_site(session: Session, port: int = 0) -> Iterator[Site]:
     name = session.config.runtime.name
     runtime = pick(session.runtimes(), name, "runtime")
     with _started(session, runtime, port) as endpoint:
+        if endpoint.note:
+            session.talk(endpoint.note)
         key = endpoint.url if name == "ollama" else name
         # One that deployq starts asks nobody who they are.
         own = isinstance(runtime, PrivateRuntime)
@@ -134,7 +124,7 @@ def _site(
             version = server.ensure_supported()
         site = Site(key, replace(endpoint, version=version), server)
         with _waiting(session, f"{server.url} to tell what it holds", ""):
-            recover(session, site.place, key, server)
+            recover(session, site)
         yield site
 
 
@@ -163,7 +153,8 @@ class Approach(Generic[T]):
         then: Callable[[str | None, Site], T],
     ) -> None:
         self._session, self._stack, self._then = session, stack, then
-        self.pending = {host: in_background(partial(self._reach, host)) for host in hosts}
+        wanted = dict.fromkeys(hosts)
+        self.pending = {host: in_background(partial(self._reach, host)) for host in wanted}
         stack.callback(self._leave)
 
     def arrived(

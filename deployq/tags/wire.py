@@ -8,6 +8,7 @@ import os
 import ssl
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,17 @@ class Wire:
                 return response.status
 
         return within(timeout_seconds, status)
+
+    def clock(self, path: str, timeout_seconds: float) -> float:
+        """The time that the answer to a GET request carries, in seconds since 1970.
+
+        An answer without one is as old as it is here.
+        """
+        with self._open("GET", path, None, timeout_seconds) as response:
+            response.text()
+        with contextlib.suppress(ValueError):
+            return parsedate_to_datetime(response.date).timestamp()
+        return time.time()
 
     def post_file(self, path: str, file: Path, progress: Progress, timeout_seconds: float) -> None:
         """Upload a file as it is read; `timeout_seconds` is for the server to take or say a bit."""

@@ -60,6 +60,7 @@ from .machines import (
     Card as Card,
     Hardware as Hardware,
     Speed as Speed,
+    Serving as Serving,
     Target as Target,
 )
 from .measuring import (
@@ -123,6 +124,7 @@ from .protocols import (
     ReportFormat as ReportFormat,
     Runtime as Runtime,
     SpeedMeter as SpeedMeter,
+    ServingRuntime as ServingRuntime,
     StoringRuntime as StoringRuntime,
     Tracer as Tracer,
     no_progress as no_progress,
@@ -176,6 +178,7 @@ from .source import ModelInfo as ModelInfo, TensorInfo as TensorInfo
 from .together import Share as Share, TogetherPlan as TogetherPlan
 from .storage import (
     CachedArtifact as CachedArtifact,
+    HalfBuilt as HalfBuilt,
     Leftover as Leftover,
     LeftoverKind as LeftoverKind,
     Leftovers as Leftovers,

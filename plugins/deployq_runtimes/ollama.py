@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deployq import ConfigError, Endpoint, Health, ServerTimeout, ServerUnreachable
+from deployq import ConfigError, Endpoint, Health, ServerTimeout, ServerUnreachable, Serving
 from deployq.addresses import is_local, ollama_host_url
+from deployq.serving import serving_of
 from deployq_runtimes.probe import PROBE_SECONDS, probe
 
 _PACKAGED_MODELS = Path("/usr/share/ollama/.ollama/models")
@@ -63,6 +64,13 @@ class Ollama:
         if not found.is_there:
             raise ServerUnreachable(f"no Ollama answers at {self.url}", hint=_HINT)
         yield Endpoint(self.url, self.name, found.version or "", models_dir(self.url, self.env))
+
+    def serving(self) -> Serving | None:
+        """How it runs models, if it is on this machine and has our environment; else not known.
+
+        Its API doesn't tell (0.34.4). A service of the system has an environment of its own.
+        """
+        return serving_of(self.env) if is_local(self.url) else None
 
 
 def _late(url: str) -> str:
