@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
-__all__ = ["in_background", "within"]
+__all__ = ["in_background", "to_its_end", "within"]
 
 T = TypeVar("T")
 
@@ -40,3 +40,21 @@ def within(seconds: float, ask: Callable[[], T]) -> T:
         TimeoutError: it came too late; else whatever `ask` raises.
     """
     return in_background(ask).result(seconds)
+
+
+def to_its_end(change: Callable[[], T], grace_seconds: float) -> T:
+    """What a change gives; an interrupt meanwhile is raised once the change is done, or late.
+
+    Without it, what puts things back after an interrupt may be overtaken: the server still has the
+    request, and carries it out after it was asked how things are.
+
+    Args:
+        change: one request.
+        grace_seconds: how long an interrupt waits for it.
+    """
+    future = in_background(change)
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        wait([future], grace_seconds)
+        raise

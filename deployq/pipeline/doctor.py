@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -12,10 +13,11 @@ from typing import Protocol
 
 from deployq import __version__
 from deployq.addresses import is_local, is_plain_remote
+from deployq.deadlines import in_background
 from deployq.errors import DeployqError
 from deployq.pipeline.access import access_to, default_access
 from deployq.pipeline.session import Session
-from deployq.pipeline.stores import place_of
+from deployq.pipeline.stores import existing, place_of
 from deployq.records import dataclass
 from deployq.smoke import SmokeTest
 from deployq.tags.access import Access
@@ -200,13 +202,20 @@ def _get_ollama(env: Mapping[str, str]) -> str:
 
 
 def _servers(session: Session) -> Iterator[Finding]:
-    """The servers that targets name: does each answer, and can deployq work with it?"""
+    """The servers that targets name: does each answer, and can deployq work with it?
+
+    All are asked at once: one that hangs takes its ten seconds alone.
+    """
     hosts: dict[str, list[str]] = {}
     for name, target in session.config.targets.items():
         if target.host:
             hosts.setdefault(target.host, []).append(name)
+    asked = {
+        host: in_background(partial(_server, host, partial(access_to, session, host)))
+        for host in hosts
+    }
     for host, names in hosts.items():
-        health = _server(host, partial(access_to, session, host))
+        health = asked[host].result()
         what = f"{host} (target {', '.join(names)})"
         yield Finding(what, health.ok, health.detail, health.hint, group="servers")
 
@@ -244,6 +253,11 @@ def _disk(session: Session) -> Iterator[Finding]:
     folders: dict[int, list[tuple[str, Path]]] = {}
     for what, folder in _folders(session):
         folders.setdefault(place_of(folder).device, []).append((what, folder))
+    cache = existing(session.cache_dir)
+    if not (cache.is_dir() and os.access(cache, os.W_OK | os.X_OK)):
+        detail = f"{session.cache_dir} can't be written: artifacts and locks have no place"
+        hint = "set `cache` in deployq.toml, or DEPLOYQ_CACHE_DIR"
+        yield Finding("cache", False, detail, hint, needed=True, group="disk")
     for written in folders.values():
         free = place_of(written[0][1]).free_bytes
         what = ", ".join(what for what, _ in written)

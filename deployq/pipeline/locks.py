@@ -173,5 +173,8 @@ def _acquired(lock: FileLock, timeout_seconds: float) -> bool:
     except Timeout:
         return False
     except OSError as exc:
-        raise DiskError(f"cannot lock {lock.lock_file}: {exc.strerror or exc}") from exc
+        raise DiskError(
+            f"cannot lock {lock.lock_file}: {exc.strerror or exc}",
+            hint="set `cache` in deployq.toml, or DEPLOYQ_CACHE_DIR",
+        ) from exc
     return True

@@ -15,12 +15,15 @@ from typing import Any
 
 from deployq import tags
 from deployq.addresses import is_local, is_plain_remote, url_of
-from deployq.deadlines import within
+from deployq.deadlines import to_its_end, within
 from deployq.errors import ConfigError
 from deployq.tags.access import Access, environment_access
 from deployq.tags.refusal import Refusal, words_of
 from deployq.tags.transport import Direct, Response, Transport, timeouts_of
 from deployq.types import Progress
+
+GRACE_SECONDS = 5.0
+"""How long an interrupt waits for a change of a name that the server was asked for."""
 
 
 class Wire:
@@ -138,14 +141,14 @@ class Wire:
         )
 
     def copy(self, source: str, destination: str) -> None:
-        """Give a tag another name."""
+        """Give a tag another name; when an interrupt is raised, that is done."""
         with self._ollama() as client:
-            client.copy(source, destination)
+            to_its_end(lambda: client.copy(source, destination), GRACE_SECONDS)
 
     def delete(self, name: str) -> None:
-        """Remove a name."""
+        """Remove a name; when an interrupt is raised, that is done."""
         with self._ollama() as client:
-            client.delete(name)
+            to_its_end(lambda: client.delete(name), GRACE_SECONDS)
 
     def _ollama(self) -> Any:
         return tags.ollama_client(

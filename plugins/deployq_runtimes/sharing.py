@@ -93,7 +93,10 @@ def shared_server(folder: Path, launch: Launch, port: int = 0) -> Iterator[Endpo
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise DiskError(f"cannot make the folder {folder}: {exc.strerror}") from exc
+        raise DiskError(
+            f"cannot make the folder {folder}: {exc.strerror}",
+            hint="set `dir` under [runtime] in deployq.toml to a folder that can be written",
+        ) from exc
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(

@@ -117,6 +117,18 @@ def test_a_plan_asks_none(project: Project) -> None:
 # ---------------------------------------------------------------- several
 
 
+def test_doctor_asks_all_at_once(project: Project) -> None:
+    with contextlib.ExitStack() as stack:
+        hosts = {name: stack.enter_context(hanging("silent")) for name in ("a", "b", "c", "d")}
+        configured(project, **hosts)
+        started = time.monotonic()
+        ran = project.run("doctor", "--json", OLLAMA_HOST=hosts["a"])
+        assert time.monotonic() - started < SOON_SECONDS
+    for url in hosts.values():
+        (found,) = [f for f in ran.json["findings"] if f["what"].startswith(url)]
+        assert "did not answer within 10 s" in found["detail"]
+
+
 def configured(project: Project, **hosts: str) -> None:
     model = CONFIG.partition("[targets")[0].replace('["Q8_0", "Q4_K_M"]', '["Q8_0"]')
     targets = "".join(

@@ -21,7 +21,7 @@ import requests
 
 from tests.cli.conftest import CONFIG, Project
 from tests.cli.fatal_proxy import FatalProxy
-from tests.cli.mortal_servers import MortalEmbedded
+from tests.cli.mortal_servers import MortalEmbedded, MortalOllama, MortalServer
 from tests.fronts import front_of
 from tests.tiny import write_tiny_llama
 
@@ -178,10 +178,16 @@ class Bench:
 
 
 @pytest.fixture
-def bench(project: Project, tools_bin: Path, tmp_path: Path) -> Iterator[Bench]:
+def bench(
+    request: pytest.FixtureRequest, project: Project, tools_bin: Path, tmp_path: Path
+) -> Iterator[Bench]:
     assert tools_bin
-    server, proxy = MortalEmbedded(tmp_path / "server"), FatalProxy()
     (tmp_path / "server").mkdir()
+    server: MortalServer = MortalEmbedded(tmp_path / "server")
+    if getattr(request, "param", "") == "ollama":
+        binary = request.getfixturevalue("ollama_binary")
+        server = MortalOllama(binary, tmp_path / "server")
+    proxy = FatalProxy()
     proxy.server = server.start()
     proxy.listen()
     configure(project, proxy.url, "old")
@@ -203,7 +209,14 @@ def configure(project: Project, url: str, system: str) -> None:
     project.write("deployq.toml", text)
 
 
-@pytest.mark.tools
+@pytest.mark.parametrize(
+    "bench",
+    [
+        pytest.param("embedded", marks=pytest.mark.tools),
+        pytest.param("ollama", marks=[pytest.mark.tools, pytest.mark.ollama]),
+    ],
+    indirect=True,
+)
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP], ids=lambda sign: sign.name)
 def test_in_a_push(bench: Bench, sign: signal.Signals) -> None:
     """Before anything was done; while the tag is tried out; when one of two names is new."""

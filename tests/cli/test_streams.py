@@ -206,4 +206,14 @@ def test_a_push_without_a_home(project: Project, tools_bin: Path) -> None:
     ran = project.run("push", "tiny", "--quants", "Q8_0", HOME=nowhere, TMPDIR=nowhere)
     assert ran.code == 1
     assert nowhere in ran.err
+    assert "try: set `cache` in deployq.toml" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_doctor_sees_a_cache_that_can_t_be_written(project: Project) -> None:
+    project.write("deployq.toml", CONFIG.replace('cache = "cache"\n', ""))
+    ran = project.run("doctor", "--json", HOME=str(project.model / "home"))
+    assert ran.code == 1
+    (found,) = [finding for finding in ran.json["findings"] if finding["what"] == "cache"]
+    assert not found["ok"]
+    assert "DEPLOYQ_CACHE_DIR" in found["hint"]
