@@ -9,12 +9,16 @@ from deployq.errors import BackendError, SourceError
 from deployq.pipeline.session import Session
 from deployq.plan.memory import MemoryModel
 from deployq.plan.quants import own_size
-from deployq.types import Judge, Judged, Memory, ModelInfo, Plan, QuantSize
+from deployq.serving import DEFAULT_BATCH
+from deployq.types import Judge, Judged, Memory, ModelInfo, Plan, QuantSize, Serving
 
 Asked = Literal["nothing", "sizes", "all"]
 """What real tools are asked: nothing, the sizes of what will be built, or all that they know."""
 
-JUDGED_OUTPUTS = 512
+JUDGED = Serving(num_batch=DEFAULT_BATCH)
+"""What a judge is asked about: one sequence, passes as llama-fit-params has them by default."""
+
+JUDGED_OUTPUTS = DEFAULT_BATCH
 """Tokens whose logits llama-fit-params keeps; a server keeps one."""
 
 
@@ -91,11 +95,12 @@ def _memories(judges: Sequence[Judge], plan: Plan) -> Iterator[Judged]:
         if asked is None:
             continue
         memory, by = asked
-        own = model.predict(source, n_ctx, cache_type, n_outputs=JUDGED_OUTPUTS)
+        own = model.predict(source, n_ctx, cache_type, JUDGED, n_outputs=JUDGED_OUTPUTS)
         at = f"at {n_ctx}, {cache_type}"
         yield Judged(f"KV cache {at}", own.kv_cache_bytes, memory.kv_cache_bytes, by)
         yield Judged(
-            f"compute {at} (both for {JUDGED_OUTPUTS} outputs; a server has one)",
+            f"compute {at} (both for passes of {JUDGED.num_batch} tokens and as many outputs; a "
+            "server has one output, and larger passes at longer contexts)",
             own.compute_bytes,
             memory.compute_bytes,
             by,
