@@ -7,6 +7,7 @@ from .errors import (
     DeployqError as DeployqError,
     DiskError as DiskError,
     DoesNotFit as DoesNotFit,
+    EngineCrashed as EngineCrashed,
     LockfileError as LockfileError,
     ModelfileError as ModelfileError,
     PluginError as PluginError,

@@ -14,6 +14,7 @@
     ├── ServerError              5  the Ollama server
     │   ├── ServerUnreachable    5  nothing answers there
     │   ├── ServerRefused        5  it answered with an error
+    │   │   └── EngineCrashed    5  the llama-server behind it died
     │   └── ServerTimeout        5  it took the request and did not answer
     └── BackendError             6  a quantizer failed
         └── ToolMissing          6  a tool of llama.cpp that is not on this machine
@@ -102,6 +103,20 @@ class ServerRefused(ServerError):
     def __init__(self, message: str, *, status: int | None = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class EngineCrashed(ServerRefused):
+    """The llama-server behind an Ollama server died.
+
+    Args:
+        how: "crashed (segmentation fault) while loading": what follows is a tag's name.
+    """
+
+    def __init__(
+        self, message: str, *, how: str, status: int | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, status=status, hint=hint)
+        self.how = how
 
 
 class ServerTimeout(ServerError):

@@ -182,6 +182,9 @@ class TargetSettings:
         to.one_of(*get_args(MemoryKind)), "ram, vram or unified", sample='"ram"'
     )
     preset: str | None = option(to.text, "a well-known machine to start from", sample='"4090"')
+    cards: int | None = option(
+        to.whole, "so many such cards: memory, preset and reserve are those of one", sample="2"
+    )
     reserve: int | None = option(
         to.size, "what the system keeps of the memory for itself", sample='"5GB"'
     )

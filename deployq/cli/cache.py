@@ -7,7 +7,8 @@ import click
 from deployq import report
 from deployq.cli.shared import json_option, session_of, show_json
 from deployq.errors import ConfigError
-from deployq.pipeline.cache import cached_artifacts, remove_artifacts
+from deployq.pipeline.cache import cached_artifacts, half_built, remove_artifacts
+from deployq.types import HalfBuilt
 from deployq.units import format_bytes
 
 
@@ -47,11 +48,21 @@ def command(ctx: click.Context, verify: bool, remove: tuple[str, ...], as_json: 
                 session.talk(
                     f"{name} is damaged: {one.damaged}; a push that needs it makes it anew"
                 )
+        unfinished = half_built(session)
+        for half in unfinished:
+            session.talk(
+                f"{half.key[:12]} is half built, {format_bytes(half.n_bytes)}: {_whose(half)}"
+            )
     if as_json:
-        show_json(report.cache_document(found))
+        show_json(report.cache_document(found, unfinished))
     elif found:
         report.show(report.cache_table(found))
     ctx.exit(1 if verify and any(one.damaged for one in found) else 0)
+
+
+def _whose(half: HalfBuilt) -> str:
+    left = "a process that was killed left it; the next push removes it, or deployq prune"
+    return "it is being made now" if half.alive else left
 
 
 def _freed(n_bytes: int) -> str:

@@ -53,6 +53,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "prune",
         "Remove leftovers: staged tags, old generations, orphaned blobs, artifacts.",
     ),
+    "lock": ("lock", "Merge two branches' deployq.lock; a merge driver for git."),
     "cache": ("cache", "List the built artifacts; check or remove them."),
     "serve": ("serve", "Keep the configured server up in the foreground."),
     "profile": ("profile", "Show what memory this machine has, and the machines known by name."),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deployq import source as sources
 from deployq.artifacts.store import Inputs
-from deployq.artifacts.workshop import Draft, Workshop
+from deployq.artifacts.workshop import SCRATCH, Draft, Workshop
 from deployq.errors import ArtifactError, DiskError, SourceError, ToolMissing
 from deployq.pipeline.answerparity import check_answers
 from deployq.pipeline.conversion import (
@@ -262,7 +262,7 @@ def _job(origin: Origin, output: Path, scratch: Path) -> ConvertJob:
 @contextmanager
 def _scratch(session: Session, inputs: Inputs) -> Iterator[Path]:
     """A folder for what is needed in between; gone afterwards, and what a killed push left too."""
-    folder = (session.cache_dir / "scratch" / inputs.key).absolute()
+    folder = (session.cache_dir / SCRATCH / inputs.key).absolute()
     try:
         if folder.exists():  # the artifact's lock is ours: whoever wrote it is dead
             shutil.rmtree(folder)

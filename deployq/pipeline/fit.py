@@ -56,7 +56,7 @@ def expected_of(plan: TargetPlan) -> Expected | None:
     on_gpu = plan.target.kind == "vram" and plan.target.host is not None
     memory = chosen.memory
     return Expected(
-        memory.total_bytes,
+        memory.total_bytes - memory.unused_bytes,
         plan.target.n_ctx,
         on_gpu,
         memory.host_bytes,

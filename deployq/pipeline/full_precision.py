@@ -35,9 +35,9 @@ def staged_full_precision(session: Session, site: Site, subject: Subject) -> Ite
     modelfile = render_tag(session, subject.model, subject.info, FULL).modelfile
     # A name of its own: a push of the model clears away what is staged under the model's.
     name = TagName(f"diagnose.{subject.model.name}"[:80], FULL.lower())
-    entry = Entry(site.place, name.model, session.lockfile.absolute(), (), ())
-    journal, models_dir = journal_of(session), site.endpoint.models_dir
-    with alone(session, site.place, name.model):
+    lockfile, journal = session.lockfile.absolute(), journal_of(session)
+    with alone(session, site, name.model, "diagnose") as hold:
+        entry = Entry(hold.id, site.place, name.model, lockfile, (), ())
         journal.open(entry)
         clear_staging(site.server, name.model)
         staged = stage(
@@ -47,8 +47,9 @@ def staged_full_precision(session: Session, site: Site, subject: Subject) -> Ite
             modelfile,
             artifact,
             session.progress,
-            models_dir,
+            site.endpoint.models_dir,
             subject.info.parts,
+            owner=hold.id,
         )
         try:
             yield str(staged.staging)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deployq.errors import DeployqError, ServerError, ServerRefused
+from deployq.pipeline.damage import with_damage
 from deployq.pipeline.jobs import Job, Work, make_job
 from deployq.pipeline.ladder import widened, with_quants
 from deployq.pipeline.servers import Site
@@ -12,8 +13,8 @@ from deployq.pipeline.wanted import Wanted, wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
 from deployq.records import dataclass
 from deployq.tags.lockfile import changes
+from deployq.tags.markers import is_left_over
 from deployq.tags.names import alias
-from deployq.tags.records import staged_names
 from deployq.tags.versions import keeps_weights
 from deployq.types import TargetPlan
 
@@ -22,7 +23,7 @@ from deployq.types import TargetPlan
 class Order:
     """What one server shall get: the tags of its targets, and an alias for each target.
 
-    `is_tidy`: nothing of the model was left there under a staging name.
+    `is_tidy`: no push that ended left something of the model there.
     """
 
     site: Site
@@ -77,12 +78,20 @@ def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
         plan.target.name: wanted_alias(session, subject, plan.target, tags[plan.chosen or ""])
         for plan in plans
     }
+    wanted = [*tags.values(), *aliases.values()]
+    jobs = with_damage(
+        work,
+        site,
+        held,
+        [make_job(work, site, one, held) for one in wanted],
+        hash_weights=work.options.verify_weights,
+    )
     return Order(
         site=site,
         plans=tuple(plans),
-        tags=tuple(make_job(work, site, tag, held) for tag in tags.values()),
-        aliases={target: make_job(work, site, alias, held) for target, alias in aliases.items()},
-        is_tidy=not staged_names(held, work.prepared.model.name),
+        tags=tuple(jobs[: len(tags)]),
+        aliases=dict(zip(aliases, jobs[len(tags) :], strict=True)),
+        is_tidy=not is_left_over(site.server, held, work.prepared.model.name),
     )
 
 

@@ -12,28 +12,16 @@ from threading import Event
 from deployq.addresses import is_local, url_of
 from deployq.errors import ConfigError, DeployqError
 from deployq.pipeline.access import access_to, default_access, warn_of_plain_http
+from deployq.pipeline.locks import recover
 from deployq.pipeline.parallel import at_once
-from deployq.pipeline.recovery import recover
 from deployq.pipeline.session import Session
+from deployq.pipeline.site import Site
 from deployq.plugins import pick
-from deployq.records import dataclass
 from deployq.tags.access import Access
 from deployq.tags.server import Server
 from deployq.types import Endpoint, PrivateRuntime, Runtime, StoringRuntime
 
-
-@dataclass(frozen=True)
-class Site:
-    """One server that answers. `key` names it in the lockfile: a runtime, or the host's address."""
-
-    key: str
-    endpoint: Endpoint
-    server: Server
-
-    @property
-    def place(self) -> str:
-        """What tells this server from others on this machine: two folders are two servers."""
-        return self.key if "://" in self.key else f"{self.key} {self.endpoint.models_dir}"
+__all__ = ["Site", "connect", "default_site", "host_site", "site_of"]
 
 
 @contextmanager
@@ -51,6 +39,8 @@ def default_site(session: Session, port: int = 0) -> Iterator[Site]:
     name = session.config.runtime.name
     runtime = pick(session.runtimes(), name, "runtime")
     with _started(session, runtime, port) as endpoint:
+        if endpoint.note:
+            session.talk(endpoint.note)
         key = endpoint.url if name == "ollama" else name
         # One that deployq starts asks nobody who they are.
         own = isinstance(runtime, PrivateRuntime)
@@ -94,7 +84,7 @@ def _site(session: Session, key: str, endpoint: Endpoint, access: Access) -> Ite
         warn_of_plain_http(session, server.url)
         version = server.ensure_supported()
         site = Site(key, replace(endpoint, version=version), server)
-        recover(session, site.place, key, server)
+        recover(session, site)
         yield site
 
 

@@ -136,6 +136,7 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
     file_name = f"{work.prepared.model.name}-{artifact.quant}.gguf"
     parts = work.prepared.info.parts
     require_weights(job.name, job.rendered.modelfile, file_name, parts)
+    assert work.hold is not None, "the model is held while it is deployed"
     staged = stage(
         job.site.server,
         steps,
@@ -145,6 +146,7 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
         _renamed(work, job, bytes="upload", steps="create"),
         job.site.endpoint.models_dir,
         parts,
+        owner=work.hold.id,
     )
     stages.callback(discard, job.site.server, staged.staging)
     if work.options.locked:

@@ -10,7 +10,7 @@ from deployq.ggml import TYPES, padded, tensor_bytes
 from deployq.plan.cache import LayerCache, layer_caches
 from deployq.plan.figures import Figures
 from deployq.plan.memory import parse_cache_type
-from deployq.plan.offload import OUTPUT_FIRST, Lookups, lookups
+from deployq.plan.offload import OUTPUT_FIRST, lookups, skipped_bytes
 from deployq.plan.quants import tensor_types
 from deployq.records import dataclass
 from deployq.serving import DEFAULT_BATCH
@@ -49,7 +49,7 @@ def explain(plan: Plan, target: TargetPlan, quant: str) -> Explanation:
         file=tuple(_file(plan.source, candidate, groups)),
         kv_cache=tuple(_kv_cache(plan.source, target.target, candidate)),
         compute=tuple(_compute(plan.source, target.target, candidate)),
-        weights=tuple(_weights(plan.source, target.target, candidate, lookups(plan.source, types))),
+        weights=tuple(_weights(plan.source, target.target, candidate, types)),
     )
 
 
@@ -100,11 +100,14 @@ _F32, _F16 = 4, 2
 
 
 def _weights(
-    info: ModelInfo, target: Target, candidate: Candidate, found: Lookups
+    info: ModelInfo, target: Target, candidate: Candidate, types: Sequence[str]
 ) -> Iterator[Term]:
-    """The file without its header; on a card, without what is looked up in RAM."""
+    """The file without its header and what is skipped; on a card, without what stays in RAM."""
+    found = lookups(info, types)
     whole = candidate.size.file_bytes - info.header_bytes
     yield Term("weights", f"the file without its {info.header_bytes:,} bytes of header", whole)
+    if skipped := skipped_bytes(info, types):
+        yield Term("prediction", "layers for predicting further tokens: not loaded", -skipped)
     if info.projector_bytes:
         yield Term("projector", "the tensors of the projector beside it", info.projector_bytes)
     if target.kind == "vram" and found.ram_bytes:
@@ -157,14 +160,15 @@ def _cache_formula(kind: _Kind, layers: int, keys: str, values: str) -> str:
 
 def _compute(info: ModelInfo, target: Target, candidate: Candidate) -> Iterator[Term]:
     """The terms of `compute_bytes`; what is left beside mask and output is the widest moment."""
-    figures, serving = Figures(info), target.serving
-    n_batch = candidate.memory.n_batch or DEFAULT_BATCH
+    figures, serving, memory = Figures(info), target.serving, candidate.memory
+    n_batch = memory.n_batch or DEFAULT_BATCH
     caches = layer_caches(figures, target.n_ctx, n_batch)
     cells = {one.windowed: one.cells for one in caches if one.cells}
     number = _F16 if serving.flash_attention else _F32
     mask = number * n_batch * sum(cells.values())
     output = _F32 * serving.parallel * figures.vocabulary
-    moment = candidate.memory.compute_bytes - mask - output
+    single = (memory.compute_bytes - memory.unused_bytes) // memory.cards
+    moment = single - mask - output
     per_token = moment / (_F32 * n_batch)
     yield Term(
         "a layer's widest moment", f"{n_batch} tokens × {per_token:,.0f} numbers × 4 bytes", moment
@@ -174,6 +178,12 @@ def _compute(info: ModelInfo, target: Target, candidate: Candidate) -> Iterator[
         yield Term("attention mask", f"{n_batch} tokens × {counted} cells × {number} bytes", mask)
     rows = f"{_times(serving.parallel)}{figures.vocabulary:,} tokens of the vocabulary × 4 bytes"
     yield Term("output", rows, output)
+    if memory.cards > 1:
+        more = memory.cards - 1
+        yield Term("other cards", f"the same on {more} more", more * single)
+        yield Term(
+            "whole layers", "what cards keep empty, a layer isn't split", memory.unused_bytes
+        )
 
 
 def _times(sequences: int) -> str:

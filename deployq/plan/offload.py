@@ -17,6 +17,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from deployq.ggml import padded, tensor_bytes
+from deployq.plan.architectures import prediction_layers
 from deployq.plan.cache import layer_caches
 from deployq.plan.figures import Figures
 from deployq.plan.memory import parse_cache_type
@@ -89,22 +90,46 @@ def repacked_copy_bytes(info: ModelInfo, types: Sequence[str]) -> int:
     return lookups(info, types).second_copy_bytes
 
 
-def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
-    """Bytes of weights per layer that a card can take, in order; the output is the last.
-
-    What is looked up, and never goes there, is not in it; an embedding that is the output too is.
+def skipped_bytes(info: ModelInfo, types: Sequence[str]) -> int:
+    """Bytes of tensors that are in the file and not loaded: those of `prediction_layers`.
 
     Args:
         info: the model.
         types: the type of each of its tensors, in their order.
     """
-    tied = _tied(info)
+    skipped = prediction_layers(Figures(info))
+    if not skipped:
+        return 0
+    return sum(
+        padded(tensor_bytes(tensor.shape, kind))
+        for tensor, kind in zip(info.tensors, types, strict=True)
+        if layer_of(tensor.name) in skipped
+    )
+
+
+def layer_of(name: str) -> int | None:
+    """The layer that a tensor's name tells; None for one outside the layers."""
+    match = re.match(r"blk\.(\d+)\.", name)
+    return int(match[1]) if match else None
+
+
+def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
+    """Bytes of weights per layer that a card can take, in order; the output is the last.
+
+    What is looked up, and never goes there, is not in it; an embedding that is the output too is.
+    Layers that are not loaded count nothing, but they do count as layers.
+
+    Args:
+        info: the model.
+        types: the type of each of its tensors, in their order.
+    """
+    tied, skipped = _tied(info), prediction_layers(Figures(info))
     layers: dict[int, int] = {}
     output = 0
     for tensor, kind, role in zip(info.tensors, types, _outside(info.tensors), strict=True):
         n_bytes = padded(tensor_bytes(tensor.shape, kind))
-        if match := re.match(r"blk\.(\d+)\.", tensor.name):
-            layers[int(match[1])] = layers.get(int(match[1]), 0) + n_bytes
+        if (layer := layer_of(tensor.name)) is not None:
+            layers[layer] = layers.get(layer, 0) + (0 if layer in skipped else n_bytes)
         elif role in FIRST_LAYER:
             layers[0] = layers.get(0, 0) + n_bytes
         elif role not in LOOKED_UP or (tied and role == _EMBEDDING):
@@ -139,8 +164,8 @@ def offload(
     Args:
         layers: weights per layer, as `layer_bytes` gives them.
         kept: what each keeps, as `kept_bytes` gives it.
-        memory: of the whole model on the card.
-        target: the card.
+        memory: of the whole model on the card, or on all cards.
+        target: the card, or several: then `gpu_layers` counts those of all.
     """
     blocks = len(layers) - 1
     whole = [n + k for n, k in zip(layers, [*kept, *[0] * len(layers)], strict=False)]

@@ -8,7 +8,15 @@ from functools import cache, cached_property
 
 from deployq.errors import ConfigError, SourceError
 from deployq.plan.advice import Situation, advice, why_not, worth_sharing
-from deployq.plan.catalogue import CATALOGUE, CEILINGS, COMMON, best_first, exceeds
+from deployq.plan.cards import over_cards
+from deployq.plan.catalogue import (
+    CATALOGUE,
+    CEILINGS,
+    NATIVE_QUANTS,
+    best_first,
+    common_of,
+    exceeds,
+)
 from deployq.plan.disk import Place, ServerStore, disk_plan, shortage
 from deployq.plan.memory import CPU_FIGURES, ONE_REQUEST, cache_problem, upper_bound_reason
 from deployq.plan.offload import (
@@ -19,6 +27,7 @@ from deployq.plan.offload import (
     lookups,
     offload,
     repacked_copy_bytes,
+    skipped_bytes,
 )
 from deployq.plan.quants import tensor_types
 from deployq.plan.room import UNTRAINED_CONTEXT, MemoryOf, header_memory, largest_context
@@ -57,27 +66,50 @@ class _Planning:
     memory_on: Callable[[Target], MemoryOf]
     types_of: Callable[[str], Sequence[str]]
     lookups_of: Callable[[str], Lookups]
+    skipped_of: Callable[[str], int]
+    layers_of: Callable[[str], Sequence[int]]
+    kept_of: Callable[[Target, int], Sequence[int]]
     speed_of: SpeedOf
     imatrix: bool = False
 
     def memory_for(self, target: Target) -> MemoryOf:
         """A quant's memory on a target: of a card, what lies on it."""
         memory_of = self.memory_on(target)
+
+        def loaded(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
+            memory = memory_of(size, n_ctx, cache_type)
+            skipped = self.skipped_of(size.quant)
+            return replace(memory, weights_bytes=memory.weights_bytes - skipped)
+
+        def twice(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
+            return self.lookups_of(size.quant).twice(loaded(size, n_ctx, cache_type))
+
+        def on_cards(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
+            memory = self.lookups_of(size.quant).beside(loaded(size, n_ctx, cache_type))
+            if len(target.cards) < 2:
+                return memory
+            there = replace(target, n_ctx=n_ctx, cache_type=cache_type)
+            kept = self.kept_of(there, memory.n_batch or DEFAULT_BATCH)
+            return over_cards(self.layers_of(size.quant), kept, memory, target.cards)
+
         if target.kind == "vram":
-            return lambda size, n_ctx, cache_type: self.lookups_of(size.quant).beside(
-                memory_of(size, n_ctx, cache_type)
-            )
-        if target.kind == "ram" and self.info.architecture in OUTPUT_FIRST:
-            return lambda size, n_ctx, cache_type: self.lookups_of(size.quant).twice(
-                memory_of(size, n_ctx, cache_type)
-            )
-        return memory_of
+            return on_cards
+        output_first = target.kind == "ram" and self.info.architecture in OUTPUT_FIRST
+        return twice if output_first else loaded
 
     @cached_property
     def common(self) -> list[QuantSize]:
         """The catalogue's common quants, those left out that this source can't become."""
-        names = [name for name in COMMON if not exceeds(name, self.info.dtype)]
-        return [size for name in names if (size := self._size_or_none(name)) is not None]
+        names = common_of(self.info.dtype)
+        sizes = [size for name in names if (size := self._size_or_none(name)) is not None]
+        return [size for size in sizes if not self.outgrows(size)]
+
+    def outgrows(self, size: QuantSize) -> bool:
+        """Whether a quant is larger than the one that keeps the weights as they were trained."""
+        native = NATIVE_QUANTS.get(self.info.dtype)
+        if native is None or size.quant == native:
+            return False
+        return size.file_bytes >= self.size_of(native).file_bytes
 
     @cached_property
     def bound(self) -> str:
@@ -130,6 +162,9 @@ def make_plan(
         (lambda _: memory_of) if memory_of else header_memory(info),
         types_of,
         cache(lambda quant: lookups(info, types_of(quant))),
+        cache(lambda quant: skipped_bytes(info, types_of(quant))),
+        cache(lambda quant: layer_bytes(info, types_of(quant))),
+        cache(lambda target, n_batch: kept_bytes(info, target, n_batch)),
         estimator(info, types_of),
         imatrix,
     )
@@ -201,7 +236,8 @@ def _plan_target(planning: _Planning, target: Target) -> TargetPlan:
         return TargetPlan(target, candidates, None, why_not(situation), (), advised)
     fitting = tuple(c.quant for c in candidates if c.verdict != "no")
     build = fitting if target.quants else (chosen.quant,)
-    return TargetPlan(target, candidates, chosen.quant, _why(target, chosen), build, advised)
+    why = _why(target, chosen, planning.info.dtype)
+    return TargetPlan(target, candidates, chosen.quant, why, build, advised)
 
 
 def _asked(planning: _Planning, target: Target) -> list[QuantSize]:
@@ -219,7 +255,16 @@ def _asked(planning: _Planning, target: Target) -> list[QuantSize]:
                 f"{planning.info.dtype}",
                 hint=f"choose {planning.info.dtype} or smaller",
             )
-    return [planning.size_of(name) for name in dict.fromkeys(target.quants)]
+    sizes = [planning.size_of(name) for name in dict.fromkeys(target.quants)]
+    if larger := next((size for size in sizes if planning.outgrows(size)), None):
+        native = planning.size_of(NATIVE_QUANTS[planning.info.dtype])
+        raise ConfigError(
+            f"target {target.name!r}: {larger.quant} would be {format_bytes(larger.file_bytes)}; "
+            f"{native.quant}, in which the model was trained, is {format_bytes(native.file_bytes)} "
+            "and loses nothing",
+            hint=f"--quants {native.quant}",
+        )
+    return sizes
 
 
 def _weigh(planning: _Planning, target: Target, size: QuantSize) -> Candidate:
@@ -243,9 +288,9 @@ def _with_offload(planning: _Planning, situation: Situation) -> Situation:
     large = worth_sharing(situation)
     if large is None:
         return situation
-    info, target = planning.info, situation.target
-    layers = layer_bytes(info, planning.types_of(large.quant))
-    kept = kept_bytes(info, target, large.memory.n_batch or DEFAULT_BATCH)
+    target = situation.target
+    layers = planning.layers_of(large.quant)
+    kept = planning.kept_of(target, large.memory.n_batch or DEFAULT_BATCH)
     shared = replace(large, offload=offload(layers, kept, large.memory, target))
     candidates = tuple(shared if c is large else c for c in situation.candidates)
     return replace(situation, candidates=candidates)
@@ -264,6 +309,7 @@ def _reason(memory: Memory, budget: int, verdict: Fit) -> str:
         f"weights {format_bytes(memory.weights_bytes)}, "
         f"KV cache {format_bytes(memory.kv_cache_bytes)}, "
         f"compute {format_bytes(memory.compute_bytes)}"
+        + (f" on {memory.cards} cards" if memory.cards > 1 else "")
     )
     needs = f"needs {format_bytes(total)} ({parts})"
     if verdict == "no":
@@ -288,17 +334,38 @@ def _choose(target: Target, candidates: Sequence[Candidate]) -> Candidate | None
     ceiling = CATALOGUE[CEILINGS[target.goal]].rank
     below = [c for c in fitting if CATALOGUE[c.quant].rank <= ceiling]
     if below:
-        return below[0]
+        return undominated(below[0], candidates)
     return fitting[-1] if target.quants else None
 
 
-def _why(target: Target, chosen: Candidate) -> str:
+def undominated(candidate: Candidate, candidates: Sequence[Candidate]) -> Candidate:
+    """The best of the candidates that are no larger than this one: itself, as a rule.
+
+    Where rows aren't a multiple of 256, fallback types make some quants larger than better ones.
+    """
+    no_larger = [
+        c
+        for c in candidates
+        if c.size.file_bytes <= candidate.size.file_bytes
+        and c.memory.total_bytes <= candidate.memory.total_bytes
+    ]
+    return max(no_larger, key=lambda c: CATALOGUE[c.quant].rank)
+
+
+def _why(target: Target, chosen: Candidate, dtype: str) -> str:
     budget, total = format_bytes(target.budget_bytes), format_bytes(chosen.memory.total_bytes)
     tight = ", tightly" if chosen.verdict == "tight" else ""
-    fit = f"{total} of {budget} at a context of {target.n_ctx}"
+    fit = f"{total} of {budget} at a context of {target.n_ctx}{_spread(target, chosen.memory)}"
     if target.quants and not target.goal_given:
         return f"{chosen.quant} is the best of the quants asked for that fits{tight}: {fit}"
+    if chosen.quant == NATIVE_QUANTS.get(dtype):
+        return f"{chosen.quant} keeps the weights as they were trained, and it fits{tight}: {fit}"
     ceiling = CEILINGS[target.goal]
+    if CATALOGUE[chosen.quant].rank > CATALOGUE[ceiling].rank and not target.quants:
+        return (
+            f"the goal {target.goal!r} asks for {ceiling}; of this model {chosen.quant} is no "
+            f"larger and better, and it fits{tight}: {fit}"
+        )
     if chosen.quant == ceiling:
         return (
             f"{chosen.quant} is what the goal {target.goal!r} asks for, and it fits{tight}: {fit}"
@@ -307,6 +374,19 @@ def _why(target: Target, chosen: Candidate) -> str:
     return (
         f"the goal {target.goal!r} asks for {ceiling}; {chosen.quant} is the nearest {among}"
         f"that fits{tight}: {fit}"
+    )
+
+
+def _spread(target: Target, memory: Memory) -> str:
+    """How a model lies on several cards, and what that costs."""
+    if len(target.cards) < 2:
+        return ""
+    if memory.cards == 1:
+        return f"; one of the {len(target.cards)} cards holds it all"
+    each = (memory.compute_bytes - memory.unused_bytes) // memory.cards
+    return (
+        f"; {memory.cards} cards hold whole layers each: {format_bytes(each)} for computing is "
+        f"needed on every one, and {format_bytes(memory.unused_bytes)} stay empty"
     )
 
 

@@ -8,6 +8,7 @@ import os
 import ssl
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,17 @@ class Wire:
         timeouts = timeouts_of(self._connect_timeout_seconds, timeout_seconds)
         with self._transport.open("HEAD", path, None, timeouts) as response:
             return response.status
+
+    def clock(self, path: str, timeout_seconds: float) -> float:
+        """The time that the answer to a GET request carries, in seconds since 1970.
+
+        An answer without one is as old as it is here.
+        """
+        with self._open("GET", path, None, timeout_seconds) as response:
+            response.text()
+        with contextlib.suppress(ValueError):
+            return parsedate_to_datetime(response.date).timestamp()
+        return time.time()
 
     def post_file(self, path: str, file: Path, progress: Progress, timeout_seconds: float) -> None:
         """Upload a file as it is read; `timeout_seconds` is for the server to take or say a bit."""

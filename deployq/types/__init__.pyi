@@ -178,6 +178,7 @@ from .source import ModelInfo as ModelInfo, TensorInfo as TensorInfo
 from .together import Share as Share, TogetherPlan as TogetherPlan
 from .storage import (
     CachedArtifact as CachedArtifact,
+    HalfBuilt as HalfBuilt,
     Leftover as Leftover,
     LeftoverKind as LeftoverKind,
     Leftovers as Leftovers,

@@ -80,9 +80,10 @@ class Serving:
 class Target:
     """A named machine to deploy to, fully resolved: nothing left to default.
 
-    `reserve_bytes` is what the system keeps of `memory_bytes`. `goal_given` tells an asked-for
-    choice from a default one. `asked_ctx` is the context that was asked for, where it is more
-    than Ollama loads.
+    `reserve_bytes` is what the system keeps of `memory_bytes`. `cards` is what a model may have
+    of each of several cards; together that is the budget. `goal_given` and `quants_given` tell an
+    asked-for choice from a default one. `asked_ctx` is the context that was asked for, where it
+    is more than Ollama loads.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Target:
     host: str | None = None
     origin: str = ""
     bandwidth: Bandwidth | None = None
+    cards: tuple[int, ...] = ()
     serving: Serving = Serving()
     asked_ctx: int | None = None
 

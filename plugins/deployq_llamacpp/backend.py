@@ -17,9 +17,10 @@ from deployq import (
     ToolMissing,
     proc,
 )
+from deployq.llama_output import last_words
 from deployq.tools import Tool, require_tool
 from deployq_llamacpp.judge import LlamaCppJudge
-from deployq_llamacpp.output import last_words, parse_count, parse_types
+from deployq_llamacpp.output import parse_count, parse_types
 
 TOOL = "llama-quantize"
 # what the tool says -> what to do about it
@@ -57,7 +58,7 @@ class LlamaCppBackend:
                 )
         except BackendError as exc:
             return Health(False, detail=exc.message, hint=exc.hint)
-        return Health(True, version=tool.version, path=tool.path, detail=f"from {tool.origin}")
+        return tool.health()
 
     def quants(self) -> frozenset[str]:
         """The quants that this llama-quantize lists; none where there is no tool."""
@@ -95,11 +96,10 @@ class LlamaCppBackend:
     def _run(self, tool: Tool, job: QuantizeJob, progress: Progress) -> None:
         done = False
         try:
-            finished = proc.run(
-                _argv(tool, job),
+            finished = tool.run(
+                _arguments(job),
                 on_line=_watch(job, progress),
                 cwd=job.imatrix.parent if job.imatrix else None,
-                check=False,
             )
             if finished.returncode:
                 raise self._failure(job, finished)
@@ -120,14 +120,14 @@ class LlamaCppBackend:
         return BackendError(f"could not make {job.quant} of {job.source}: {how}", hint=hint)
 
 
-def _argv(tool: Tool, job: QuantizeJob) -> list[str | Path]:
+def _arguments(job: QuantizeJob) -> list[str | Path]:
     # absolute: a name that starts with a dash is no option
     files = [job.source.absolute(), job.output.absolute()]
     options = ["--allow-requantize"] if job.allow_requantize else []
     # by its name alone (the tool runs in its folder): the name goes into the output
     options += ["--imatrix", f"./{job.imatrix.name}"] if job.imatrix else []
     threads = [str(job.threads)] if job.threads else []
-    return [tool.path, *options, *files, job.quant, *threads]
+    return [*options, *files, job.quant, *threads]
 
 
 def _watch(job: QuantizeJob, progress: Progress) -> Callable[[str], None]:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from deployq import Health, Memory, QuantSize, proc
+from deployq import Health, Memory, QuantSize
 from deployq.ggml import GGUF_ALIGNMENT, TYPES, padded, tensor_bytes
-from deployq.tools import Tool, cache_home, find_tool
+from deployq.tools import Tool, cache_home, find_tool, tool_health
 from deployq_llamacpp.header import START_BYTES, Metadata, read_metadata
 from deployq_llamacpp.output import PlannedTensor, parse_fallbacks, parse_planned
 
@@ -42,9 +42,7 @@ class LlamaCppJudge:
         """Is there a llama-quantize that knows `--dry-run`?"""
         tool = self._tool("llama-quantize")
         if tool is None:
-            return Health(
-                False, detail="llama-quantize is not on this machine", hint="deployq tools install"
-            )
+            return tool_health("llama-quantize", self._env)
         if not tool.has_flag("--dry-run"):
             return Health(
                 False,
@@ -52,7 +50,7 @@ class LlamaCppJudge:
                 detail=f"{tool.path} does not know --dry-run: it is too old",
                 hint="deployq tools install",
             )
-        return Health(True, version=tool.version, path=tool.path, detail=f"from {tool.origin}")
+        return tool.health()
 
     def file_bytes(self, gguf: Path, quant: str) -> QuantSize | None:
         """Size of the file that `llama-quantize gguf OUT quant` writes, no importance matrix.
@@ -90,11 +88,8 @@ class LlamaCppJudge:
         if tool is None or not (tool.has_flag("--fit-print") or tool.has_flag("-fitp")):
             return None
         cache_k, _, cache_v = cache_type.partition("/")
-        finished = proc.run(
-            _fit_argv(tool, gguf, n_ctx, cache_k, cache_v or cache_k),
-            check=False,
-            timeout_seconds=ASK_SECONDS,
-        )
+        argv = _fit_arguments(tool, gguf, n_ctx, cache_k, cache_v or cache_k)
+        finished = tool.run(argv, timeout_seconds=ASK_SECONDS)
         return _parse_memory(finished.stdout.splitlines()) if not finished.returncode else None
 
     def _entry(self, metadata: Metadata, quant: str, tool: Tool) -> Path:
@@ -121,11 +116,8 @@ class LlamaCppJudge:
     def _ask(self, tool: Tool, gguf: Path, quant: str, metadata: Metadata) -> QuantSize | None:
         if not tool.has_flag("--dry-run"):
             return None
-        finished = proc.run(
-            [tool.path, "--dry-run", gguf.absolute(), quant],
-            check=False,
-            timeout_seconds=ASK_SECONDS,
-        )
+        argv: list[str | Path] = ["--dry-run", gguf.absolute(), quant]
+        finished = tool.run(argv, timeout_seconds=ASK_SECONDS)
         planned = [t for line in finished.stdout.splitlines() if (t := parse_planned(line))]
         if finished.returncode or not planned or any(t.type not in TYPES for t in planned):
             return None
@@ -155,8 +147,10 @@ def _elements(tensor: PlannedTensor) -> int:
     return count
 
 
-def _fit_argv(tool: Tool, gguf: Path, n_ctx: int, cache_k: str, cache_v: str) -> list[str | Path]:
-    argv: list[str | Path] = [tool.path, "-m", gguf.absolute(), "-c", str(n_ctx), "-ngl", "99"]
+def _fit_arguments(
+    tool: Tool, gguf: Path, n_ctx: int, cache_k: str, cache_v: str
+) -> list[str | Path]:
+    argv: list[str | Path] = ["-m", gguf.absolute(), "-c", str(n_ctx), "-ngl", "99"]
     argv += ["-np", "1", "-ctk", cache_k, "-ctv", cache_v, "-fa", "on", "-fitp", "on"]
     # by default the row leaves out the weights that get repacked for the CPU
     repack = ["--no-repack"] if tool.has_flag("--no-repack") else []

@@ -97,6 +97,51 @@ def test_several_cards_keep_what_is_in_use_and_a_drivers_share_each(
     assert target.reserve_bytes == 12 * GIB + 2 * 800_000_000
 
 
+@pytest.mark.parametrize("name", ["2x4090", "2x rtx-4090", "2X4090", "2×rtx4090"])
+def test_two_cards_by_their_preset_s_name(session_for: Open, name: str) -> None:
+    one, two = resolve(session_for(), "4090"), resolve(session_for(), name)
+    assert (two.name, two.kind) == (name, "vram")
+    assert two.memory_bytes == 2 * one.memory_bytes
+    assert two.cards == (one.budget_bytes, one.budget_bytes)
+    assert two.budget_bytes == sum(two.cards)
+    assert two.bandwidth == one.bandwidth
+    assert one.cards == ()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        'preset = "4090"\ncards = 2',
+        'preset = "2x4090"',
+        'memory = "24564MiB"\nkind = "vram"\ncards = 2',
+    ],
+)
+def test_two_cards_in_the_configuration(session_for: Open, settings: str) -> None:
+    target = resolve(session_for(f"[targets.box]\n{settings}\n"), "box")
+    assert target.memory_bytes == 2 * 24564 * MIB
+    assert target.cards == (24564 * MIB - 800_000_000,) * 2
+
+
+def test_a_reserve_is_that_of_each_card(session_for: Open) -> None:
+    config = '[targets.box]\npreset = "4090"\ncards = 3\nreserve = "2GiB"\n'
+    target = resolve(session_for(config), "box")
+    assert target.reserve_bytes == 6 * GIB
+    assert target.cards == (24564 * MIB - 2 * GIB,) * 3
+
+
+def test_no_cards_where_there_are_none(session_for: Open, cards: dict[str, object]) -> None:
+    mac, pc = 'preset = "m2-pro-32gb"', 'memory = "16GB"'
+    config = f"[targets.mac]\n{mac}\ncards = 2\n[targets.pc]\n{pc}\ncards = 2\n"
+    for name in ("mac", "pc"):
+        with pytest.raises(ConfigError, match=f"'{name}' says cards = 2, but .* has no cards"):
+            resolve(session_for(config), name)
+    many = session_for("[targets.laptop]\ncards = 2\n", cards)
+    with pytest.raises(ConfigError, match="has 2 already"):
+        resolve(many, "laptop")
+    with pytest.raises(ConfigError, match="no machine is known"):
+        resolve(session_for(), "2xm2-pro-32gb")
+
+
 def test_a_gpu_is_what_laptop_means(session_for: Open, cards: dict[str, object]) -> None:
     session = session_for(extra=cards)
     if any(

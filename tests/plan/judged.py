@@ -26,14 +26,18 @@ class Judged:
     memory: list[dict[str, Any]]
 
 
-def judged(name: str, folder: Path) -> Judged:
-    """A case; its header is written to `folder`, with a hole for the weights."""
+def judged(name: str, folder: Path, experts: str = "") -> Judged:
+    """A case; its header is written to `folder`, with a hole for the weights.
+
+    `experts` is the type that the experts have instead of their own.
+    """
     said = json.loads((FOLDER / f"{name}.json").read_text())
     shapes: dict[str, Shape] = {}
     types: dict[str, str] = {}
     for part, shape, kind, layers in said["tensors"]:
         for whole in _names(part, layers):
-            shapes[whole], types[whole] = tuple(shape), kind
+            own = experts if experts and part.endswith("_exps.weight") else kind
+            shapes[whole], types[whole] = tuple(shape), own
     file = write_sparse(
         folder / f"{name}.gguf", said["architecture"], said["keys"] | _vocabulary(), shapes, types
     )

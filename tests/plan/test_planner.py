@@ -18,7 +18,7 @@ from deployq.plan.disk import Place, ServerStore
 from deployq.plan.memory import predict
 from deployq.plan.planner import TIGHT_SHARE, judge, make_plan
 from deployq.plan.quants import own_size
-from deployq.source.inspect import inspect
+from deployq.source.inspect import inspect, require_full_precision
 from deployq.types import (
     Goal,
     Memory,
@@ -32,6 +32,7 @@ from deployq.types import (
 )
 from deployq.units import format_bytes
 from tests.plan.conftest import Oracle
+from tests.plan.judged import judged
 from tests.plan.loadable import write_loadable
 from tests.source.gguf_files import llama_keys, llama_tensors, write_llama, write_sparse
 
@@ -193,6 +194,57 @@ def test_why_says_what_was_wanted_and_what_it_became(llama: ModelInfo) -> None:
     assert (
         "asks for Q4_K_M; Q4_K_S is the nearest that fits, tightly: 5.5 GiB of 5.6 GiB" in smaller
     )
+
+
+def test_nothing_is_chosen_that_another_beats(tmp_path: Path) -> None:
+    """Nemotron 3's rows fall back: Q4_K_M takes more than Q5_K_S, which is better."""
+    info = judged("nemotron-3-nano", tmp_path).info
+    found = one(info, target(60))
+    sizes = {c.quant: c.size.file_bytes for c in found.candidates}
+    assert sizes["Q5_K_S"] <= sizes["Q4_K_M"]
+    assert found.chosen == "Q5_K_S"
+    assert "asks for Q4_K_M; of this model Q5_K_S is no larger and better" in found.why
+    assert one(info, target(60, "Q5_K_S", "Q4_K_M", goal="balanced")).chosen == "Q5_K_S"
+
+
+@pytest.mark.parametrize("name", ["nemotron-3-nano", "mamba2-370m", "rwkv7-1.5b", "gemma-3-1b"])
+@pytest.mark.parametrize("goal", GOALS)
+def test_no_choice_is_dominated(tmp_path: Path, name: str, goal: Goal) -> None:
+    info = judged(name, tmp_path).info
+    largest = own_size(info, "F16").file_bytes / GIB
+    for gib in (largest * share for share in (0.25, 0.3, 0.4, 1.5)):
+        found = one(info, target(gib, goal=goal, n_ctx=512))
+        chosen = next((c for c in found.candidates if c.quant == found.chosen), None)
+        for other in found.candidates if chosen else ():
+            assert chosen is not None
+            better = CATALOGUE[other.quant].rank > CATALOGUE[chosen.quant].rank
+            assert not better or other.size.file_bytes > chosen.size.file_bytes
+
+
+# ---------------------------------------------------------------- trained in MXFP4
+
+
+@pytest.fixture
+def gpt_oss(tmp_path: Path) -> ModelInfo:
+    """gpt-oss-20b as the converter writes it: experts in MXFP4, the rest in 16 bits."""
+    return judged("gpt-oss-20b", tmp_path, experts="MXFP4").info
+
+
+@pytest.mark.parametrize("goal", [None, *GOALS])
+def test_a_model_trained_in_mxfp4_stays_so(gpt_oss: ModelInfo, goal: Goal | None) -> None:
+    assert not gpt_oss.quantized
+    require_full_precision(gpt_oss, allow_requantize=False)
+    found = one(gpt_oss, target(40, goal=goal))
+    assert found.candidates[0].quant == found.chosen == "MXFP4_MOE"
+    native = found.candidates[0].size.file_bytes
+    assert all(c.size.file_bytes < native for c in found.candidates[1:])
+    assert "as they were trained" in found.why
+
+
+def test_larger_quants_of_a_model_trained_in_mxfp4_are_refused(gpt_oss: ModelInfo) -> None:
+    for quant, why in (("Q8_0", "Q8_0 holds more"), ("Q3_K_L", "Q3_K_L would be")):
+        with pytest.raises(ConfigError, match=why):
+            one(gpt_oss, target(40, quant))
 
 
 # ---------------------------------------------------------------- quants named

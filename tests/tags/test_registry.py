@@ -37,13 +37,14 @@ ALIAS = TagName("task-api", "laptop")
 FIRST = Modelfile("task-api-F16.gguf", {"num_ctx": 512}, system="first")
 SECOND = dataclasses.replace(FIRST, system="second")
 THIRD = dataclasses.replace(FIRST, system="third")
-STAGING = "deployq-staging/task-api:f16"
+OWNER = "3f2a9c1d"
+STAGING = f"deployq-staging/task-api:f16.{OWNER}"
 
 
 def staged(
     server: Server, artifact: Artifact, modelfile: Modelfile = FIRST, name: TagName = TAG
 ) -> Staged:
-    return stage(server, Steps(), name, modelfile, artifact)
+    return stage(server, Steps(), name, modelfile, artifact, owner=OWNER)
 
 
 def swaps_of(server: Server, *stages: Staged) -> list[Swap]:
@@ -70,7 +71,7 @@ def system(server: Server, name: TagName | str = TAG) -> str:
 
 def test_a_staged_tag_stands_under_a_name_of_its_own(server: Server, tiny: Artifact) -> None:
     told: list[StepResult] = []
-    ready = stage(server, Steps(told.append), TAG, FIRST, tiny)
+    ready = stage(server, Steps(told.append), TAG, FIRST, tiny, owner=OWNER)
     assert server.names() == [STAGING]
     assert (str(ready.staging), ready.name) == (STAGING, TAG)
     shown = server.show(STAGING)
@@ -89,7 +90,7 @@ def test_the_blob_goes_over_once(server: Server, tmp_path: Path) -> None:
     told: list[StepResult] = []
     steps = Steps(told.append)
     for modelfile in (FIRST, SECOND):
-        stage(server, steps, TAG, modelfile, fresh)
+        stage(server, steps, TAG, modelfile, fresh, owner=OWNER)
     uploads = [(step.status, step.bytes) for step in told if step.step == "upload"]
     assert uploads == [("done", fresh.file_bytes), ("reused", 0)]
 
@@ -98,7 +99,7 @@ def test_what_an_earlier_run_left_staged_is_taken_away(server: Server, tiny: Art
     staged(server, tiny)
     staged(server, tiny, name=TagName("task-api-2", "f16"))
     assert clear_staging(server, "Task-API") == [STAGING]
-    assert server.names() == ["deployq-staging/task-api-2:f16"]
+    assert server.names() == [f"deployq-staging/task-api-2:f16.{OWNER}"]
 
 
 def test_from_must_name_the_file_that_is_sent() -> None:
@@ -151,7 +152,7 @@ def test_what_is_kept_already_is_not_kept_twice(server: Server, tiny: Artifact) 
 def test_only_so_many_generations_stay(server: Server, tiny: Artifact) -> None:
     for modelfile in (FIRST, SECOND, THIRD, FIRST):
         put(server, tiny, modelfile)
-    assert forget(server, TAG, 1) == ["deployq-history/task-api:f16.2"]
+    assert forget(server, TAG, 1, lambda _: True) == ["deployq-history/task-api:f16.2"]
     assert system(server) == "first"
     kept = generations(server.tags(), TAG)
     # The first one is what the tag holds again: it costs nothing and keeps its number.
@@ -245,7 +246,7 @@ def test_a_server_that_refuses_to_stage_leaves_nothing(tiny: Artifact, path: str
         small.fail[path] = (500, {"error": "disk full"})
         told: list[StepResult] = []
         with pytest.raises(ServerRefused, match="disk full"):
-            stage(server, Steps(told.append), TAG, SECOND, tiny)
+            stage(server, Steps(told.append), TAG, SECOND, tiny, owner=OWNER)
         assert (told[-1].step, told[-1].status) == ("create", "failed")
         del small.fail[path]
         assert server.names() == ["task-api:f16"]
@@ -294,4 +295,4 @@ def test_the_calls_of_a_push_and_their_order(tiny: Artifact) -> None:
 def test_names_of_a_namespace_are_kept_apart() -> None:
     mine = TagName("task-api", "q8_0", "me")
     assert str(history_name(mine, 3)) == "deployq-history/me.task-api:q8_0.3"
-    assert str(staging_name(mine)) == "deployq-staging/me.task-api:q8_0"
+    assert str(staging_name(mine, OWNER)) == "deployq-staging/me.task-api:q8_0.3f2a9c1d"
