@@ -49,17 +49,25 @@ def find_damage(
     store = store_of(site.server, site.endpoint.models_dir, held)
     if store is not None:
         check = StoreCheck(store, session.digests, hash_weights, session.progress)
-        return {tag: check.damage(tag, hash_weights=tag in suspects) for tag in tags}
+        found = {tag: check.damage(tag, hash_weights=tag in suspects) for tag in tags}
+        if check.unread:
+            _tell_unread(session, site, f"{len(check.unread)} of its blobs belong to another user")
+        return found
     if hash_weights:
-        session.talk_once(
-            f"{site.endpoint.url}: its files are not on this machine, and Ollama's API gives no "
-            "digest of them: checked that every part is there and not cut, not every byte"
+        _tell_unread(
+            session, site, "Ollama's API gives no digest, and its files can't be read here"
         )
     looks = [partial(served_damage, site.server, tag, blobs) for tag, blobs in tags.items()]
-    found: list[tuple[Damage, ...]] = []
+    seen: list[tuple[Damage, ...]] = []
     for start in range(0, len(looks), _AT_ONCE):
-        found += at_once(looks[start : start + _AT_ONCE], Event())
-    return dict(zip(tags, found, strict=True))
+        seen += at_once(looks[start : start + _AT_ONCE], Event())
+    return dict(zip(tags, seen, strict=True))
+
+
+def _tell_unread(session: Session, site: Site, why: str) -> None:
+    session.talk_once(
+        f"{site.endpoint.url}: {why}: checked that every part is there and not cut, not every byte"
+    )
 
 
 def with_damage(
