@@ -21,6 +21,7 @@ from deployq.pipeline.conversion import (
 from deployq.pipeline.fetched import Reach
 from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
 from deployq.pipeline.matrices import header_bytes, uses_imatrix, with_imatrix
+from deployq.pipeline.preflight import require_sound
 from deployq.pipeline.resolve import (
     Model,
     Overrides,
@@ -85,6 +86,8 @@ def prepare(
     _tell_unmerged(session, origin)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
     prepared = planned(session, model, origin, info, resolved, judge)
+    if judge == "all" and info.format == "gguf":
+        require_sound(session, info, model.settings)
     if judge != "nothing":
         judged = judge_plan(session, prepared.plan, judge)
         warnings = (*prepared.plan.warnings, *differences(judged))

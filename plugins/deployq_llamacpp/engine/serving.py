@@ -15,6 +15,7 @@ import httpx
 
 from deployq import BackendError, proc
 from deployq.tools import require_tool
+from deployq_llamacpp.loading import rejected
 from deployq_llamacpp.output import last_words
 
 TOOL = "llama-server"
@@ -71,16 +72,24 @@ class Serving:
 
 @contextmanager
 def serving(
-    gguf: Path, n_ctx: int, folder: Path, env: Mapping[str, str], threads: int | None = None
+    gguf: Path,
+    n_ctx: int,
+    folder: Path,
+    env: Mapping[str, str],
+    threads: int | None = None,
+    *,
+    only_load: bool = False,
 ) -> Iterator[Serving]:
     """Load a file and serve it on a free port of this machine.
 
     Args:
         folder: where the log goes.
+        only_load: nothing will be asked: weights are mapped, and left on the disk.
 
     Raises:
         ToolMissing: there is no llama-server.
-        BackendError: the model could not be loaded.
+        ModelRejected: llama.cpp refuses the file.
+        BackendError: the model could not be loaded for another reason.
     """
     tool = require_tool(TOOL, env)
     port, log = _free_port(), folder / f"{TOOL}.log"
@@ -88,15 +97,16 @@ def serving(
     argv += ["--port", str(port), "-c", str(n_ctx), "-np", "1", "--no-webui", "--offline"]
     argv += ["--log-verbosity", "4", "--no-log-prefix", "--no-log-timestamps"]
     argv += ["-t", str(threads)] if threads else []
+    argv += ["-ngl", "0", "--no-warmup"] if only_load else []
     with log.open("wb") as output:
         started = time.monotonic()
         with proc.spawn(argv, stdout=output) as child:
             up = Serving(f"http://127.0.0.1:{port}", 0.0, log, gguf.name)
-            seconds = _wait(child, up, started)
+            seconds = _wait(child, up, started, gguf)
             yield Serving(up.url, seconds, log, gguf.name)
 
 
-def _wait(child: proc.Child, up: Serving, started: float) -> float:
+def _wait(child: proc.Child, up: Serving, started: float, gguf: Path) -> float:
     with httpx.Client(trust_env=False, timeout=5) as client:
         while time.monotonic() - started < LOAD_SECONDS:
             if child.poll() is not None:
@@ -104,7 +114,10 @@ def _wait(child: proc.Child, up: Serving, started: float) -> float:
             if _healthy(client, up.url):
                 return time.monotonic() - started
             time.sleep(_POLL_SECONDS)
-    raise BackendError(f"llama-server could not load {up.name}:\n{up.last_words()}")
+    said = up.last_words()
+    raise rejected(gguf, said, TOOL) or BackendError(
+        f"llama-server could not load {up.name}:\n{said}"
+    )
 
 
 def _healthy(client: httpx.Client, url: str) -> bool:
