@@ -17,8 +17,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from deployq.digests import sha256_bytes
-from deployq.errors import DiskError
-from deployq.pipeline.recovery import finish_left, models_left
+from deployq.errors import DiskError, ServerError
+from deployq.pipeline.recovery import entry_of, finish_left, journal_of, models_left
 from deployq.pipeline.session import Session
 from deployq.pipeline.site import Site
 from deployq.tags.hold import Hold
@@ -79,7 +79,7 @@ def alone_now(session: Session, site: Site, model: str, doing: str) -> Iterator[
 
 
 @contextmanager
-def announced(site: Site, model: str, doing: str) -> Iterator[Hold]:
+def announced(session: Session, site: Site, model: str, doing: str) -> Iterator[Hold]:
     """A marker beside those of others: nobody is kept out, but what is staged is seen to be in use.
 
     Raises:
@@ -87,11 +87,11 @@ def announced(site: Site, model: str, doing: str) -> Iterator[Hold]:
     """
     hold = _hold(site, model, doing)
     try:
-        hold.up()
+        _up(session, site, hold)
         hold.keep()
         yield hold
     finally:
-        hold.lower()
+        _down(session, site, hold)
 
 
 def recover(session: Session, site: Site) -> None:
@@ -101,9 +101,13 @@ def recover(session: Session, site: Site) -> None:
         ServerError: it can't be put right now; the next command tries again.
         LockfileError: the lockfile can't tell whether the promotion was done.
     """
-    for model in models_left(session, site):
-        with alone_now(session, site, model, "repair"):
-            pass  # it is the first thing that is done there
+    for model, half_changed in models_left(session, site).items():
+        try:
+            with alone_now(session, site, model, "repair"):
+                pass  # it is the first thing that is done there
+        except ServerError:
+            if half_changed:  # what was only staged can wait
+                raise
 
 
 # ---------------------------------------------------------------- the marker
@@ -117,14 +121,14 @@ def _raised(
     others = hold.others()
     if not others:
         try:
-            hold.up()
+            _up(session, site, hold)
             others = hold.others() or _later(hold)
         except BaseException:
-            hold.lower()
+            _down(session, site, hold)
             raise
         if not others:
             return hold
-        hold.lower()
+        _down(session, site, hold)
     if tell:
         session.talk_once(_waiting(site, model, others[0]))
     return None
@@ -142,7 +146,18 @@ def _kept(session: Session, site: Site, hold: Hold) -> Iterator[None]:
         finish_left(session, site, hold)
         yield
     finally:
-        hold.lower()
+        _down(session, site, hold)
+
+
+def _up(session: Session, site: Site, hold: Hold) -> None:
+    journal_of(session).open(entry_of(session, site, hold))
+    hold.up()
+
+
+def _down(session: Session, site: Site, hold: Hold) -> None:
+    """Take away what is on the server for a while; where it can't be, the journal remembers it."""
+    if hold.lower():
+        journal_of(session).close(entry_of(session, site, hold))
 
 
 def _hold(site: Site, model: str, doing: str) -> Hold:

@@ -209,7 +209,7 @@ def restore(server: Server, swaps: Sequence[Swap]) -> Restored:
     back = [swap for swap in ours if swap not in lost]
     for swap in back:
         if swap.before is None:
-            _take_away(server, swap, held)
+            take_away(server, swap.name, held)
         else:
             server.copy(str(swap.backup), str(swap.name))
     _require(server, {swap.name: swap.before for swap in back if swap.before})
@@ -283,17 +283,24 @@ def _digest(held: Sequence[TagRecord], name: TagName) -> str | None:
     return found.digest if found else None
 
 
-def _take_away(server: Server, swap: Swap, held: Sequence[TagRecord]) -> None:
-    """Remove a name that did not exist before."""
+def take_away(server: Server, name: TagName, held: Sequence[TagRecord]) -> None:
+    """Remove a name, if it is there, also one whose manifest was cut short when the server died.
+
+    Args:
+        held: tags that the server has.
+
+    Raises:
+        ServerError: it can't be done now.
+    """
     try:
-        server.delete(str(swap.name))
+        server.delete(str(name))
     except ServerRefused as exc:
-        if exc.status == 404 or not held:
+        whole = [record for record in held if not name.same(record.name)]
+        if exc.status == HTTPStatus.NOT_FOUND or not whole:
             return
         # A manifest that was cut short can't be deleted, only written over: by anything.
-        source = find_tag(held, swap.source) or held[0]
-        server.copy(source.name, str(swap.name))
-        server.delete(str(swap.name))
+        server.copy(whole[0].name, str(name))
+        server.delete(str(name))
 
 
 # ---------------------------------------------------------------- take away
