@@ -207,14 +207,15 @@ def restore(server: Server, swaps: Sequence[Swap]) -> Restored:
     ours = [swap for swap in wrong if swap not in left]
     lost = [swap for swap in ours if swap.before not in (None, _digest(held, swap.backup))]
     back = [swap for swap in ours if swap not in lost]
-    for swap in back:
-        if swap.before is None:
+    for swap in swaps:
+        unlisted = swap.before is None and _digest(held, swap.name) is None  # or cut short
+        if unlisted or (swap in back and swap.before is None):
             take_away(server, swap.name, held)
-        else:
+        elif swap in back:
             server.copy(str(swap.backup), str(swap.name))
     _require(server, {swap.name: swap.before for swap in back if swap.before})
     return Restored(
-        tuple(str(swap.name) for swap in back if _digest(held, swap.name) or swap.before),
+        tuple(str(swap.name) for swap in back),
         {str(swap.name): str(swap.backup) for swap in lost},
         {str(swap.name): _digest(held, swap.name) or "" for swap in left},
     )
