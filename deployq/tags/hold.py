@@ -12,6 +12,7 @@ from deployq.errors import ServerError
 from deployq.tags.journal import Swap
 from deployq.tags.markers import HEARTBEAT_SECONDS, Marker, Seen, find_markers, raise_marker
 from deployq.tags.records import TagRecord, find_tag
+from deployq.tags.registry import take_away
 from deployq.tags.server import Server
 
 # Somebody who raises a marker and sees ours takes theirs down within a moment.
@@ -32,6 +33,8 @@ class Hold:
         self._marker = marker
         self._guard = threading.Lock()
         self._down = threading.Event()
+        # What is on the server only while this process works: its marker, and what it staged.
+        self.passing = [marker.name]
 
     @property
     def id(self) -> str:
@@ -58,13 +61,19 @@ class Hold:
         """The markers of the same model that other processes have up, and are alive."""
         return [seen for seen in self._all(self._server.tags()) if seen.is_alive]
 
-    def lower(self) -> None:
-        """Take the marker down; one that says which names are half changed stays."""
+    def lower(self) -> bool:
+        """Take down the marker, and what else is left; gives whether nothing is left.
+
+        A marker that says which names are half changed stays, and what they are copied from.
+        """
         self._down.set()
-        with self._guard:
+        with self._guard, suppress(ServerError):
             if not self._marker.swaps:
-                with suppress(ServerError):
-                    self._server.delete(str(self._marker.name))
+                held = self._server.tags()
+                for name in reversed(self.passing):
+                    take_away(self._server, name, held)
+                return True
+        return False
 
     # ------------------------------------------------------------ while names are changed
 
@@ -87,15 +96,20 @@ class Hold:
                 raise
             self._marker = marker
 
-    def end(self) -> None:
+    def end(self, *, done: bool) -> None:
         """Say that no name is half changed any more.
+
+        Args:
+            done: all of them were changed, else none. That none was, is seen from the names: it is
+                said with the next sign of life, as a server with a full disk would cut the marker.
 
         Raises:
             ServerError: it can't be said now; whoever comes next finds that it is so.
         """
         with self._guard:
             self._marker = replace(self._marker, swaps=())
-            raise_marker(self._server, self._marker)
+            if done:
+                raise_marker(self._server, self._marker)
 
     def _require_up(self) -> None:
         held = self._server.tags()

@@ -78,6 +78,10 @@ class Seen:
             return False
         return self.marker is None or not has_ended(self.marker.holder)
 
+    @property
+    def marker_name(self) -> TagName:
+        return TagName.parse(self.record.name)
+
     def __str__(self) -> str:
         return str(self.marker) if self.marker else f"the process behind {self.record.name}"
 
