@@ -13,6 +13,7 @@ from deployq import pipeline
 from deployq import source as sources
 from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError, SourceError
+from deployq.files import is_there
 from deployq.pipeline.fetched import Fetched, Reach
 from deployq.pipeline.preflight import allowed_checks, stops
 from deployq.pipeline.resolve import Model
@@ -92,7 +93,7 @@ def find_origin(session: Session, model: Model, reach: Reach = "local") -> Origi
     """
     fetched = _fetched(session, model.source, reach)
     place = fetched.path
-    if not place.exists():
+    if not is_there(place):
         raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
     found = find_source(place)
     if found.kind == "adapter":

@@ -50,8 +50,11 @@ def change_names(
         try:
             restored = restore(site.server, swaps)
         except ServerError:  # then marker and journal stay, and the next command does it
-            _tell_of_the_next(exc, entry)
+            _tell_of_the_next(session, exc, entry)
         else:
+            if not isinstance(exc, DeployqError):  # whose message goes without saying so
+                none = f"none of {names(swaps)} had been changed"
+                session.talk(f"put back as before: {', '.join(restored.names) or none}")
             tell_of_others(session, restored, hold.model)
             _close(session, site, hold, done=False)
         raise
@@ -110,9 +113,12 @@ def _recorded(
     )
 
 
-def _tell_of_the_next(exc: BaseException, entry: Entry) -> None:
+def _tell_of_the_next(session: Session, exc: BaseException, entry: Entry) -> None:
+    hint = (
+        f"{names(entry.swaps)} may be half changed: once the server is back, the next command "
+        f"puts them back as they were; then go on with deployq push {entry.model}"
+    )
     if isinstance(exc, DeployqError):
-        exc.hint = (
-            f"{names(entry.swaps)} may be half changed: once the server is back, the next command "
-            f"puts them back as they were; then go on with deployq push {entry.model}"
-        )
+        exc.hint = hint
+    else:
+        session.talk(hint)
