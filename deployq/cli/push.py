@@ -15,6 +15,7 @@ from deployq.cli.shared import (
     ci_options,
     imatrix_option,
     json_option,
+    parallel_option,
     quants_option,
     require_one_form,
     runtime_option,
@@ -37,11 +38,17 @@ from deployq.plan.quants import parse_quants
 @targets_option
 @quants_option
 @imatrix_option
+@parallel_option
 @click.option("--backend", metavar="NAME", help="What quantizes; default: any that can.")
 @runtime_option
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--allow-requantize", is_flag=True, help="Take a source that is quantized already.")
 @click.option("--locked", is_flag=True, help="Make exactly what deployq.lock says, or fail.")
+@click.option(
+    "--verify-weights",
+    is_flag=True,
+    help="Hash the weights of unchanged tags, too, where the server's files are on this machine.",
+)
 @click.option(
     "--require-fit", is_flag=True, help="Fail where a loaded tag takes more than planned."
 )
@@ -65,11 +72,13 @@ def command(
     targets: tuple[str, ...],
     quants: tuple[str, ...],
     imatrix: str | None,
+    parallel: int | None,
     backend: str | None,
     runtime: str | None,
     dry_run: bool,
     allow_requantize: bool,
     locked: bool,
+    verify_weights: bool,
     require_fit: bool,
     require_parity: bool,
     jobs: int,
@@ -96,6 +105,7 @@ def command(
     overrides = Overrides(
         quants=parse_quants(",".join(quants)) if quants else (),
         imatrix=imatrix,
+        parallel=parallel,
         base=Path(base).expanduser() if base else None,
         allow=allow,
         locked=locked,
@@ -116,7 +126,8 @@ def command(
         _announce(session, prepared, yes or as_json, ctx.obj["quiet"])
         tags = session.config.tags
         fit, parity = require_fit or tags.require_fit, require_parity or tags.require_parity
-        pushed = push(session, prepared, Options(jobs, allow_requantize, locked, fit, parity))
+        options = Options(jobs, allow_requantize, locked, fit, parity, verify_weights)
+        pushed = push(session, prepared, options)
     if junit:
         report.write_text(junit, report.push_junit(pushed))
     if as_json:

@@ -12,21 +12,24 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from deployq.errors import DeployqError, ServerError
+from deployq.pipeline.damage import with_damage
 from deployq.pipeline.escalation import Gate, Settled
 from deployq.pipeline.fit import expected_of
 from deployq.pipeline.jobs import Built, Job, Work, failed_report, lock_entry, make_job
 from deployq.pipeline.locks import alone
 from deployq.pipeline.measuring import Measuring
+from deployq.pipeline.mending import take_off
 from deployq.pipeline.orders import Order
 from deployq.pipeline.servers import Site
 from deployq.pipeline.transaction import change_names, forget_oldest
 from deployq.pipeline.trial import Trial, try_out
+from deployq.tags.damage import Damage, remembered_damage
 from deployq.tags.journal import Swap
 from deployq.tags.lockfile import Lockfile
 from deployq.tags.names import alias, quant_tag
 from deployq.tags.registry import clear_staging, swap_of
 from deployq.tags.steps import Steps
-from deployq.types import StepStatus, TagReport, TargetReport
+from deployq.types import Artifact, StepStatus, TagReport, TargetReport
 
 T = TypeVar("T")
 
@@ -41,6 +44,7 @@ def carry_out(work: Work, order: Order, built: Built) -> list[TargetReport]:
     with alone(work.session, order.site, model, "push") as hold, ExitStack() as stages:
         work, order = _afresh(replace(work, hold=hold), order)
         clear_staging(order.site.server, model)
+        take_off(work.session, order.site, model, _damaged(work, order, built))
         gate = _gate(work, order, built, stages)
         settled = [gate.settle(plan) for plan in order.plans]
         aliases = dict(_aliases(gate, order, settled))
@@ -57,11 +61,35 @@ def _afresh(work: Work, order: Order) -> tuple[Work, Order]:
     def again(job: Job) -> Job:
         return make_job(work, job.site, job.wanted, held)
 
+    jobs = with_damage(work, order.site, held, [again(job) for job in order.jobs])
+    n_tags = len(order.tags)
     return work, replace(
         order,
-        tags=tuple(map(again, order.tags)),
-        aliases={target: again(job) for target, job in order.aliases.items()},
+        tags=tuple(jobs[:n_tags]),
+        aliases=dict(zip(order.aliases, jobs[n_tags:], strict=True)),
     )
+
+
+def _damaged(work: Work, order: Order, built: Built) -> dict[str, tuple[Damage, ...]]:
+    """By tag, what is damaged on the server, where there is an artifact to mend it with."""
+    return {
+        job.tag: job.damage or tuple(_remembered(work, job, built.artifacts[job.rendered.quant]))
+        for job in order.jobs
+        if job.why and job.rendered.quant in built.artifacts
+    }
+
+
+def _remembered(work: Work, job: Job, artifact: Artifact) -> Iterator[Damage]:
+    """What is known of the weights of a tag that is pushed for another reason.
+
+    Servers before Ollama 0.34.1 write the file anew: their blob is that of the lockfile.
+    """
+    folder, entry = job.site.endpoint.models_dir, work.lock.find(job.tag, job.site.key)
+    if folder is None:
+        return
+    same = entry is not None and entry.artifact_key == artifact.key
+    for digest in {artifact.digest, *([entry.blob_digest] if entry is not None and same else ())}:
+        yield from remembered_damage(folder / "blobs", work.session.digests, digest)
 
 
 def _gate(work: Work, order: Order, built: Built, stages: ExitStack) -> Gate:
@@ -187,9 +215,11 @@ def _gave_way(one: Settled, by_tag: Mapping[str, TagReport]) -> Iterator[TagRepo
 
 
 def _first_failure(failed: Sequence[TagReport]) -> Failure:
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     first = failed[0]
-    return Failure(f"{first.tag}: {first.reason}{more}", first.hint, first.exit_code)
+    alike = [report.tag for report in failed if report.reason == first.reason]
+    others = len(failed) - len(alike)
+    more = f" (and {others} more)" if others else ""
+    return Failure(f"{', '.join(alike)}: {first.reason}{more}", first.hint, first.exit_code)
 
 
 class Failure(NamedTuple):

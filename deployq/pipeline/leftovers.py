@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from deployq.artifacts.record import RECORD
 from deployq.artifacts.store import ArtifactStore
+from deployq.artifacts.workshop import Workshop
 from deployq.errors import ConfigError
 from deployq.pipeline.matrices import FILE as MATRIX
 from deployq.pipeline.projects import is_mine, lock_entries
@@ -92,6 +93,7 @@ def find_leftovers(
         items += _artifacts(search)
         items += _matrices(search)
         items += _texts(search)
+    items += _half_built(search)
     return Leftovers(tuple(items), tuple(search.notes))
 
 
@@ -260,6 +262,16 @@ def _artifacts(search: _Search) -> Iterator[Leftover]:
             why += "; a server's store still has the same file"
         size = freed.freed_bytes + freed.linked_bytes
         yield Leftover("artifact", folder.name, size, freed.freed_bytes, why, path=artifact.path)
+
+
+def _half_built(search: _Search) -> Iterator[Leftover]:
+    """What killed processes left of artifacts: their lock is free, whatever the folder's age."""
+    for half in Workshop(search.session.cache_dir).half_built():
+        if not half.alive:
+            why = "a process was killed while it made this"
+            yield Leftover(
+                "half-built artifact", half.key, half.n_bytes, half.n_bytes, why, path=half.folder
+            )
 
 
 def _matrices(search: _Search) -> Iterator[Leftover]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deployq.errors import DeployqError, ServerError, ServerRefused
+from deployq.pipeline.damage import with_damage
 from deployq.pipeline.jobs import Job, Work, make_job
 from deployq.pipeline.ladder import widened, with_quants
 from deployq.pipeline.servers import Site
@@ -77,11 +78,19 @@ def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
         plan.target.name: wanted_alias(session, subject, plan.target, tags[plan.chosen or ""])
         for plan in plans
     }
+    wanted = [*tags.values(), *aliases.values()]
+    jobs = with_damage(
+        work,
+        site,
+        held,
+        [make_job(work, site, one, held) for one in wanted],
+        hash_weights=work.options.verify_weights,
+    )
     return Order(
         site=site,
         plans=tuple(plans),
-        tags=tuple(make_job(work, site, tag, held) for tag in tags.values()),
-        aliases={target: make_job(work, site, alias, held) for target, alias in aliases.items()},
+        tags=tuple(jobs[: len(tags)]),
+        aliases=dict(zip(aliases, jobs[len(tags) :], strict=True)),
         is_tidy=not is_left_over(site.server, held, work.prepared.model.name),
     )
 

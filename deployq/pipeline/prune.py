@@ -38,6 +38,8 @@ def prune(session: Session, site: Site | None, items: Iterable[Leftover]) -> Ite
 def _remove(session: Session, site: Site | None, item: Leftover) -> int:
     if item.kind == "artifact":
         return Workshop(session.cache_dir).remove(item.name)
+    if item.kind == "half-built artifact":
+        return _clear(session, item)
     if item.kind in ("importance matrix", "text"):
         assert item.path is not None, "it is a file"
         item.path.unlink()
@@ -48,6 +50,14 @@ def _remove(session: Session, site: Site | None, item: Leftover) -> int:
     if item.kind == "earlier generation":
         return _remove_generation(session, site, item)
     return _remove_file(site, item)
+
+
+def _clear(session: Session, item: Leftover) -> int:
+    assert item.path is not None, "it is a folder"
+    gone = Workshop(session.cache_dir).clear_half_built(item.path)
+    if not gone and item.path.exists():
+        raise DiskError("somebody makes it now")
+    return sum(half.n_bytes for half in gone)
 
 
 def _remove_staged(site: Site, item: Leftover) -> int:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 from deployq import pipeline
-from deployq.addresses import url_of
+from deployq.addresses import canonical_url
 from deployq.errors import ConfigError, DeployqError, DoesNotFit
+from deployq.pipeline.cache import clear_half_built
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.jobs import (
     Built,
@@ -22,6 +23,7 @@ from deployq.pipeline.jobs import (
 from deployq.pipeline.locked import require_locked
 from deployq.pipeline.orders import Order, make_orders
 from deployq.pipeline.parallel import at_once, stopping
+from deployq.pipeline.preflight import require_sound
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest, with_parts
 from deployq.pipeline.projects import remember_project
 from deployq.pipeline.render import render_tag
@@ -48,11 +50,13 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
         DeployqError: what concerns every target.
     """
     started, clock = datetime.now(UTC), time.monotonic()
+    clear_half_built(session)
     if prepared.info.format != "gguf":
         if session.config.plugins.backend:  # what was asked for by name; a conversion takes minutes
             _require_makers(session, prepared)
         prepared = pipeline.made_ready(session, prepared)
     else:
+        require_sound(session, prepared.info, prepared.model.settings)
         prepared = with_parts(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)
@@ -118,7 +122,7 @@ def _require_names(prepared: Prepared) -> None:
                 f"target {name!r}: its alias would be the tag of the quant {name.upper()}",
                 hint="give the target another name in deployq.toml",
             )
-        other = seen.setdefault((host and url_of(host), name.lower()), name)
+        other = seen.setdefault((host and canonical_url(host), name.lower()), name)
         if other != name:
             raise ConfigError(
                 f"targets {other!r} and {name!r} want one alias: a server ignores letter case",
@@ -161,8 +165,8 @@ def _carried_out(work: Work, orders: Mapping[str | None, Order]) -> list[TargetR
     if all(has_nothing_to_do(work, order) for order in orders.values()):
         return [report for order in orders.values() for report in unchanged_targets(work, order)]
     pipeline.require_room(work, {host: order.tags for host, order in orders.items()})
-    wanted = [job.rendered.quant for order in orders.values() for job in order.jobs if job.why]
-    return _deploy_all(work, list(orders.values()), pipeline.build_all(work, wanted))
+    jobs = [job for order in orders.values() for job in order.jobs]
+    return _deploy_all(work, list(orders.values()), pipeline.build_all(work, jobs))
 
 
 def _deploy_all(work: Work, orders: Sequence[Order], built: Built) -> list[TargetReport]:

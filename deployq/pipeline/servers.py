@@ -39,6 +39,8 @@ def default_site(session: Session, port: int = 0) -> Iterator[Site]:
     name = session.config.runtime.name
     runtime = pick(session.runtimes(), name, "runtime")
     with _started(session, runtime, port) as endpoint:
+        if endpoint.note:
+            session.talk(endpoint.note)
         key = endpoint.url if name == "ollama" else name
         # One that deployq starts asks nobody who they are.
         own = isinstance(runtime, PrivateRuntime)

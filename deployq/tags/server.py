@@ -123,10 +123,18 @@ class Server:
             models = expect(self._ask("GET", "/api/ps"), "models", list)
             return [records.loaded(model) for model in models]
 
-    def show(self, name: str) -> Shown:
-        """What the server knows of a tag."""
+    def show(self, name: str, *, fresh: bool = False) -> Shown:
+        """What the server knows of a tag.
+
+        Args:
+            fresh: read from its files now; a plain answer may come from the server's memory. What
+                the request's option says is then part of the answer's `modelfile`.
+        """
+        body: dict[str, Any] = {"model": name}
+        if fresh:  # any option keeps Ollama from its cache (server/model_show_cache.go)
+            body["options"] = {"seed": 0}
         with self._mapped(f"show {name}"):
-            return records.shown(self._ask("POST", "/api/show", {"model": name}))
+            return records.shown(self._ask("POST", "/api/show", body))
 
     # ------------------------------------------------------------ changing what it holds
 

@@ -8,6 +8,8 @@ import ssl
 import urllib.error
 import urllib.request
 
+from deployq.addresses import is_local
+
 _ALLOWED = ("http://", "https://")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -19,7 +21,7 @@ def version_at(url: str, timeout_seconds: float) -> str | None:
     """
     if not url.startswith(_ALLOWED):
         return None
-    opener = _DIRECT if _on_this_machine(url) else urllib.request.build_opener()
+    opener = _DIRECT if is_local(url) else urllib.request.build_opener()
     try:
         with opener.open(f"{url.rstrip('/')}/api/version", timeout=timeout_seconds) as answer:
             content = json.loads(answer.read())
@@ -36,7 +38,7 @@ def answers_at(url: str, timeout_seconds: float) -> bool:
     """
     if not url.startswith(_ALLOWED):
         return False
-    opener = _DIRECT if _on_this_machine(url) else urllib.request.build_opener()
+    opener = _DIRECT if is_local(url) else urllib.request.build_opener()
     try:
         opener.open(f"{url.rstrip('/')}/api/version", timeout=timeout_seconds).close()
     except urllib.error.HTTPError:
@@ -46,7 +48,3 @@ def answers_at(url: str, timeout_seconds: float) -> bool:
     except (OSError, ValueError, http.client.HTTPException):
         return False
     return True
-
-
-def _on_this_machine(url: str) -> bool:
-    return url.split("://", 1)[1].startswith(("127.", "localhost", "[::1]"))
