@@ -26,9 +26,6 @@ from deployq.tags.hold import Hold
 from deployq.tags.holders import this_process
 from deployq.tags.markers import EXPIRES_SECONDS, Marker, Seen, new_id
 
-# Ollama writes a manifest in place, so a marker that is just written again is not listed for an
-# instant. Two looks, this far apart, don't both fall into such an instant.
-_LOOK_AGAIN_SECONDS = 0.05
 _WAIT_SECONDS = 0.5
 
 
@@ -89,7 +86,8 @@ def announced(session: Session, site: Site, model: str, doing: str) -> Iterator[
     """
     hold = _hold(site, model, doing)
     try:
-        _up(session, site, hold)
+        journal_of(session).open(entry_of(session, site, hold))
+        hold.up(entered=True)
         hold.keep()
         yield hold
     finally:
@@ -137,13 +135,21 @@ class _Waiting:
 def _raised(
     session: Session, site: Site, model: str, doing: str, *, tell: bool = True
 ) -> Hold | None:
-    """A marker that is up, if no other process has one up; else None."""
+    """A marker that is up, if no other process has one up; else None.
+
+    Ollama writes a manifest in place, so a marker that is just being written again is not listed
+    for an instant. It is looked for three times; not all of them fall into such an instant.
+    """
     hold = _hold(site, model, doing)
     others = hold.others()
     if not others:
         try:
-            _up(session, site, hold)
-            others = hold.others() or _later(hold)
+            journal_of(session).open(entry_of(session, site, hold))
+            hold.up(entered=False)
+            others = hold.others()
+            if not others:
+                hold.up(entered=True)
+                others = hold.others(entered=True)
         except BaseException:
             _down(session, site, hold)
             raise
@@ -155,11 +161,6 @@ def _raised(
     return None
 
 
-def _later(hold: Hold) -> list[Seen]:
-    time.sleep(_LOOK_AGAIN_SECONDS)
-    return hold.others()
-
-
 @contextmanager
 def _kept(session: Session, site: Site, hold: Hold) -> Iterator[None]:
     try:
@@ -168,11 +169,6 @@ def _kept(session: Session, site: Site, hold: Hold) -> Iterator[None]:
         yield
     finally:
         _down(session, site, hold)
-
-
-def _up(session: Session, site: Site, hold: Hold) -> None:
-    journal_of(session).open(entry_of(session, site, hold))
-    hold.up()
 
 
 def _down(session: Session, site: Site, hold: Hold) -> None:

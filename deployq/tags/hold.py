@@ -15,8 +15,8 @@ from deployq.tags.records import TagRecord, find_tag
 from deployq.tags.registry import take_away
 from deployq.tags.server import Server
 
-# Somebody who raises a marker and sees ours takes theirs down within a moment.
-_MOMENT_SECONDS = 3.0
+# Who enters and sees that somebody is in takes their marker down within a moment.
+_MOMENT_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
 
 
@@ -45,21 +45,27 @@ class Hold:
     def model(self) -> str:
         return self._marker.model
 
-    def up(self) -> None:
-        """Raise the marker.
+    def up(self, *, entered: bool) -> None:
+        """Raise the marker, as one that asks or as one that has entered.
 
         Raises:
             ServerError: the server does not take it.
         """
+        self._marker = replace(self._marker, entered=entered)
         raise_marker(self._server, self._marker)
 
     def keep(self) -> None:
         """Write it again and again, from now until `lower`."""
         threading.Thread(target=self._beat, name=f"marker {self.id}", daemon=True).start()
 
-    def others(self) -> list[Seen]:
-        """The markers of the same model that other processes have up, and are alive."""
-        return [seen for seen in self._all(self._server.tags()) if seen.is_alive]
+    def others(self, *, entered: bool = False) -> list[Seen]:
+        """The markers of the same model that other processes have up, and are alive.
+
+        Args:
+            entered: only of those that have entered.
+        """
+        found = [seen for seen in self._all(self._server.tags()) if seen.is_alive]
+        return [seen for seen in found if seen.has_entered or not entered]
 
     def lower(self) -> bool:
         """Take down the marker, and what else is left; gives whether nothing is left.
@@ -119,7 +125,7 @@ class Hold:
 
     def _require_alone(self) -> None:
         deadline = time.monotonic() + _MOMENT_SECONDS
-        while others := self.others():
+        while others := self.others(entered=True):
             if time.monotonic() > deadline:
                 raise self._lost(others)
             time.sleep(_LOOK_SECONDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from deployq.errors import ServerError
@@ -26,7 +28,7 @@ def marker(holder: Holder = ELSEWHERE, model: str = "task-api") -> Marker:
 
 def held(server: Server) -> Hold:
     hold = Hold(server, marker(this_process()))
-    hold.up()
+    hold.up(entered=True)
     return hold
 
 
@@ -104,6 +106,13 @@ def test_of_two_that_are_up_none_changes_anything(server: Server) -> None:
     with pytest.raises(ServerError, match="No tag of task-api was changed"):
         hold.begin([SWAP])
     assert [seen.id for seen in find_markers(server, server.tags())] == [other.id]
+
+
+def test_who_only_asks_keeps_nobody_from_going_on(server: Server) -> None:
+    hold = held(server)
+    raise_marker(server, replace(marker(), entered=False))
+    assert len(hold.others()) == 1
+    hold.begin([SWAP])
 
 
 def marker_of(server: Server) -> TagName:
