@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,10 @@ class Child(subprocess.Popen[bytes]):
     """A running program; `timed_out` once it was ended for taking too long."""
 
     timed_out = False
+
+
+_started: weakref.WeakSet[Child] = weakref.WeakSet()
+"""What `start` started; those that ended are among them."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,7 @@ def start(
         ToolMissing: there is no such program, or it can't be executed.
     """
     try:
-        return Child(
+        child = Child(
             list(argv),
             cwd=cwd,
             env={**os.environ, **env} if env else None,
@@ -184,6 +189,8 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        _started.add(child)
+        return child
     except OSError as exc:
         why = exc.strerror if exc.filename in (None, argv[0]) else f"{exc.strerror}: {exc.filename}"
         raise ToolMissing(f"cannot run {argv[0]}: {why}", hint="deployq doctor") from exc
@@ -205,6 +212,13 @@ def stop(child: subprocess.Popen[bytes], grace_seconds: float = GRACE_SECONDS) -
         _signal_group(child, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(grace_seconds)
+
+
+def stop_all() -> None:
+    """End every child that still runs: threads that wait for one don't see an interrupt."""
+    for child in list(_started):
+        if child.poll() is None:
+            stop(child)
 
 
 def _signal_group(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:

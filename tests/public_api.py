@@ -25,6 +25,7 @@ MODULES = (
     "deployq.tools",
     "deployq.ggml",
     "deployq.addresses",
+    "deployq.deadlines",
 )
 _PLAIN = (str, int, float, bool, tuple, type(None))
 

@@ -50,6 +50,7 @@ LAYERS = (
     ("llama_server", "smoke_model"),
     (
         "addresses",
+        "deadlines",
         "digests",
         "entrypoints",
         "files",
@@ -66,6 +67,7 @@ LAYERS = (
 PUBLIC = {
     "deployq",
     "deployq.addresses",
+    "deployq.deadlines",
     "deployq.ggml",
     "deployq.llama_output",
     "deployq.llama_server",

@@ -21,6 +21,7 @@ from deployq.pipeline.session import Session
 from deployq.tags.damage import Damage, StoreCheck, served_damage
 from deployq.tags.freed import store_of
 from deployq.tags.records import TagRecord
+from deployq.tags.versions import keeps_weights
 
 # Requests at a time to one server: each makes it read a header of some megabytes.
 _AT_ONCE = 4
@@ -46,6 +47,8 @@ def find_damage(
     Raises:
         ServerError: the server can't be asked.
     """
+    if not tags:
+        return {}
     store = store_of(site.server, site.endpoint.models_dir, held)
     if store is not None:
         check = StoreCheck(store, session.digests, hash_weights, session.progress)
@@ -83,7 +86,10 @@ def with_damage(
     Raises:
         ServerError: the server can't be asked.
     """
-    session, parts = work.session, tuple(p.artifact.digest for p in work.prepared.info.parts)
+    session = work.session
+    parts: tuple[str, ...] = ()
+    if keeps_weights(site.endpoint.version):  # else they may be there under another digest
+        parts = tuple(part.artifact.digest for part in work.prepared.info.parts)
     artifacts = {job.tag: _artifact_damage(session, job) for job in jobs}
     tags = {
         job.tag: (entry.blob_digest, *parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from deployq.errors import BackendError, SourceError
+from deployq.errors import BackendError, ModelRejected, SourceError
 from deployq.pipeline.session import Session
 from deployq.plan.memory import MemoryModel
 from deployq.plan.quants import own_size
@@ -28,11 +28,17 @@ def able_judges(session: Session) -> list[Judge]:
 
 
 def ask_size(judges: Sequence[Judge], info: ModelInfo, quant: str) -> QuantSize | None:
-    """The first judge's answer; None where no tool could say (deployq's own rules can)."""
+    """The first judge's answer; None where no tool could say (deployq's own rules can).
+
+    Raises:
+        SourceError: a tool read the file, and refuses it.
+    """
     for judge in judges:
         try:
             if (size := judge.file_bytes(info.files[0], quant)) is not None:
                 return size
+        except ModelRejected as exc:
+            raise SourceError(exc.message, hint=exc.hint) from exc
         except BackendError:
             continue
     return None
@@ -114,6 +120,8 @@ def _ask_memory(
         try:
             if memory := judge.memory(info.files[0], n_ctx, cache_type):
                 return memory, "llama-fit-params" if judge.name == "llama-quantize" else judge.name
+        except ModelRejected as exc:
+            raise SourceError(exc.message, hint=exc.hint) from exc
         except BackendError:
             continue
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deployq.errors import DeployqError, ServerError, ServerRefused
+from deployq.errors import ServerRefused
 from deployq.pipeline.damage import with_damage
 from deployq.pipeline.jobs import Job, Work, make_job
 from deployq.pipeline.ladder import widened, with_quants
@@ -37,20 +37,6 @@ class Order:
         return (*self.tags, *self.aliases.values())
 
 
-def make_orders(
-    work: Work, plans: Sequence[TargetPlan], sites: Mapping[str | None, Site]
-) -> tuple[dict[str | None, Order], dict[str | None, DeployqError]]:
-    """Every server's order; and why there is none, where a server went away or takes none."""
-    orders: dict[str | None, Order] = {}
-    lost: dict[str | None, DeployqError] = {}
-    for host, site in sites.items():
-        try:
-            orders[host] = _order(work, site, [p for p in plans if p.target.host == host])
-        except ServerError as exc:
-            lost[host] = exc
-    return orders, lost
-
-
 def _require_adapters(work: Work, site: Site) -> None:
     """Since Ollama 0.34.1 an adapter can't be attached any more.
 
@@ -67,8 +53,12 @@ def _require_adapters(work: Work, site: Site) -> None:
         )
 
 
-def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
-    """What one server shall get: each quant tag once, and an alias for each target."""
+def make_order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
+    """What one server shall get: each quant tag once, and an alias for each target.
+
+    Raises:
+        ServerError: it went away, or takes none.
+    """
     _require_adapters(work, site)
     held, session, subject = site.server.tags(), work.session, work.subject
     plans = [as_settled(work, site, plan) for plan in plans]

@@ -26,6 +26,7 @@ from deployq.errors import (
 )
 from deployq.smoke import names_amx
 from deployq.tags.refusal import Refusal, words_of
+from deployq.tags.transport import Timeouts
 
 # All that the libraries raise, and what a client does on an answer of the wrong shape.
 FOREIGN = (
@@ -94,8 +95,15 @@ _WORDS = {
 }
 
 
-def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> ServerError:
-    """The error of ours that a foreign one stands for, with the server's own words."""
+def translate(exc: Exception, url: str, what: str, limits: Timeouts) -> ServerError:
+    """The error of ours that a foreign one stands for, with the server's own words.
+
+    Args:
+        exc: what was raised.
+        url: the server's.
+        what: what it was asked to do.
+        limits: those that it was asked with.
+    """
     if isinstance(exc, ollama.ResponseError):
         exc = Refusal(exc.error, exc.status_code if exc.status_code > 0 else None)
     if isinstance(exc, Refusal):
@@ -112,13 +120,13 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
         return _not_trusted(tls, url, what)
     if isinstance(exc, _NO_SERVER) or type(exc) is ConnectionError:
         return ServerUnreachable(
-            f"no Ollama server answers at {url}, asked to {what}: {_cause(exc)}",
+            f"no Ollama server answers at {url}, asked to {what}: {_why_none(exc, limits)}",
             hint="start one with `ollama serve`, or see `deployq doctor`",
         )
     if isinstance(exc, _TOO_LATE):
         return ServerTimeout(
-            f"{url} took the request to {what} and did not answer within {timeout_seconds:g} s",
-            hint="`ollama ps` there shows whether it still works; restart it if it hangs",
+            f"{url}, asked to {what}, did not answer within {limits['read']:g} s",
+            hint="does it still work? `ollama ps` there shows it; restart it if it hangs",
         )
     if isinstance(exc, _NONSENSE) and not isinstance(exc, OSError):
         return ServerError(
@@ -129,6 +137,13 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
         f"{url} went away while asked to {what}: {_cause(exc)}",
         hint="start it again if it ended (its own log says why), then repeat the command",
     )
+
+
+def _why_none(exc: Exception, limits: Timeouts) -> str:
+    """Why there is no connection; one that nobody takes or refuses has no words of its own."""
+    if isinstance(exc, httpcore.ConnectTimeout | httpx.ConnectTimeout | requests.ConnectTimeout):
+        return f"no connection within {limits['connect']:g} s"
+    return _cause(exc)
 
 
 def _crashed(

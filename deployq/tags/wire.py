@@ -15,6 +15,7 @@ from typing import Any
 
 from deployq import tags
 from deployq.addresses import is_local, is_plain_remote, url_of
+from deployq.deadlines import within
 from deployq.errors import ConfigError
 from deployq.tags.access import Access, environment_access
 from deployq.tags.refusal import Refusal, words_of
@@ -84,6 +85,11 @@ class Wire:
                 f"it is no JSON: {words_of(content.decode(errors='replace'))}"
             ) from exc
 
+    def ask(self, path: str, timeout_seconds: float, body: Mapping[str, Any] | None = None) -> Any:
+        """What `path` says, in `timeout_seconds` whatever holds it up; it must change nothing."""
+        method = "GET" if body is None else "POST"
+        return within(timeout_seconds, lambda: self.call(method, path, body, timeout_seconds))
+
     def lines(
         self, method: str, path: str, body: Mapping[str, Any], timeout_seconds: float
     ) -> Generator[dict[str, Any]]:
@@ -100,10 +106,14 @@ class Wire:
                 yield line
 
     def head(self, path: str, timeout_seconds: float) -> int:
-        """The status that a HEAD request gets."""
+        """The status that a HEAD request gets, in `timeout_seconds` whatever holds it up."""
         timeouts = timeouts_of(self._connect_timeout_seconds, timeout_seconds)
-        with self._transport.open("HEAD", path, None, timeouts) as response:
-            return response.status
+
+        def status() -> int:
+            with self._transport.open("HEAD", path, None, timeouts) as response:
+                return response.status
+
+        return within(timeout_seconds, status)
 
     def clock(self, path: str, timeout_seconds: float) -> float:
         """The time that the answer to a GET request carries, in seconds since 1970.
@@ -162,7 +172,8 @@ class Wire:
         try:
             yield
         except tags.FOREIGN as exc:  # looked up, and so imported, only if something was raised
-            error = tags.translate(exc, self.url, what, timeout_seconds)
+            limits = timeouts_of(self._connect_timeout_seconds, timeout_seconds)
+            error = tags.translate(exc, self.url, what, limits)
             error.message = self.access.hide(error.message)
             error.args = (error.message,)
             raise error from exc

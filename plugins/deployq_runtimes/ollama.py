@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deployq import ConfigError, Endpoint, Health, ServerUnreachable, Serving
+from deployq import ConfigError, Endpoint, Health, ServerTimeout, ServerUnreachable, Serving
 from deployq.addresses import is_local, ollama_host_url
 from deployq.serving import serving_of
-from deployq_runtimes.probe import answers_at, version_at
+from deployq_runtimes.probe import PROBE_SECONDS, probe
 
 _PACKAGED_MODELS = Path("/usr/share/ollama/.ollama/models")
 
@@ -30,12 +30,15 @@ class Ollama:
         """Does it answer?"""
         if self._has_secret:
             return Health(False, detail=_NOT_IN_THERE, hint=_WITHOUT)
-        version = version_at(self.url)
-        if version is None and answers_at(self.url):
+        try:
+            found = probe(self.url)
+        except TimeoutError:
+            return Health(False, detail=_late(self.url), hint=_HINT)
+        if found.version is not None:
+            return Health(True, version=found.version, detail=self.url)
+        if found.is_there:
             return Health(False, detail=f"{self.url} does not tell its version", hint=_KEY_HINT)
-        if version is None:
-            return Health(False, detail=f"nothing answers at {self.url}", hint=_HINT)
-        return Health(True, version=version, detail=self.url)
+        return Health(False, detail=f"nothing answers at {self.url}", hint=_HINT)
 
     def models_dir(self, folder: Path) -> Path | None:  # noqa: ARG002
         """Where it keeps its models, if that is on this machine; `folder` is not needed."""
@@ -49,14 +52,18 @@ class Ollama:
 
         Raises:
             ServerUnreachable: nothing answers.
+            ServerTimeout: what is there does not answer.
             ConfigError: OLLAMA_HOST has a secret in it.
         """
         if self._has_secret:
             raise ConfigError(_NOT_IN_THERE, hint=_WITHOUT)
-        version = version_at(self.url)
-        if version is None and not answers_at(self.url):
+        try:
+            found = probe(self.url)
+        except TimeoutError as exc:
+            raise ServerTimeout(_late(self.url), hint=_HINT) from exc
+        if not found.is_there:
             raise ServerUnreachable(f"no Ollama answers at {self.url}", hint=_HINT)
-        yield Endpoint(self.url, self.name, version or "", models_dir(self.url, self.env))
+        yield Endpoint(self.url, self.name, found.version or "", models_dir(self.url, self.env))
 
     def serving(self) -> Serving | None:
         """How it runs models, if it is on this machine and has our environment; else not known.
@@ -64,6 +71,10 @@ class Ollama:
         Its API doesn't tell (0.34.4). A service of the system has an environment of its own.
         """
         return serving_of(self.env) if is_local(self.url) else None
+
+
+def _late(url: str) -> str:
+    return f"{url} did not answer within {PROBE_SECONDS:g} s"
 
 
 _NOT_IN_THERE = "OLLAMA_HOST has a user or a password in it, which would be shown and written down"
