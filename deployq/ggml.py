@@ -45,6 +45,9 @@ _TABLE = (
     ("NVFP4", 40, 64, 36), ("Q1_0", 41, 128, 18), ("Q2_0", 42, 64, 18),
 )  # fmt: skip
 
+NATIVE_TYPES = frozenset({"MXFP4"})
+"""Quantized types that models are trained in (gpt-oss): such tensors have lost nothing."""
+
 TYPES = {name: TensorType(name, *numbers) for name, *numbers in _TABLE}
 TYPES_BY_ID = {kind.id: kind for kind in TYPES.values()}
 

@@ -182,12 +182,26 @@ class TargetSettings:
         to.one_of(*get_args(MemoryKind)), "ram, vram or unified", sample='"ram"'
     )
     preset: str | None = option(to.text, "a well-known machine to start from", sample='"4090"')
+    cards: int | None = option(
+        to.whole, "so many such cards: memory, preset and reserve are those of one", sample="2"
+    )
     reserve: int | None = option(
         to.size, "what the system keeps of the memory for itself", sample='"5GB"'
     )
     context: int | None = option(to.whole, "context in tokens", sample="4096")
     cache_type: str | None = option(
         to.cache_type, "type of the KV cache, or key/value", sample='"f16"'
+    )
+    parallel: int | None = option(
+        to.whole,
+        "requests that its server answers at a time (OLLAMA_NUM_PARALLEL), each with a context of "
+        "its own",
+        sample="4",
+    )
+    flash_attention: bool | None = option(
+        to.yes_or_no,
+        "false: its server runs without (OLLAMA_FLASH_ATTENTION=0), which takes more memory",
+        sample="true",
     )
     host: str | None = option(
         to.address,

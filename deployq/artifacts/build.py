@@ -11,6 +11,7 @@ from pathlib import Path
 from deployq.artifacts.store import Inputs
 from deployq.artifacts.workshop import Draft, Workshop
 from deployq.errors import ArtifactError, DeployqError, DiskError, ToolMissing
+from deployq.ggml import NATIVE_TYPES
 from deployq.records import dataclass
 from deployq.types import (
     Artifact,
@@ -146,7 +147,8 @@ def _job(draft: Draft, work: Work) -> QuantizeJob:
         quant=draft.inputs.quant,
         output=draft.path,
         threads=work.threads,
-        allow_requantize=work.allow_requantize,
+        # Weights that were trained in a quantized type are taken from it without a loss.
+        allow_requantize=work.allow_requantize or work.info.dtype in NATIVE_TYPES,
         imatrix=imatrix.path if imatrix else None,
         made_from=work.info.made_from,
     )

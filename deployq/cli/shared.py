@@ -14,6 +14,7 @@ import click
 
 from deployq import report
 from deployq.cli.completing import quant_names, runtime_names, target_names
+from deployq.cli.streams import is_unicode
 from deployq.config import Config, load_config, with_option
 from deployq.errors import ConfigError
 from deployq.pipeline.session import Session, open_session
@@ -98,6 +99,16 @@ def quants_option(function: F) -> F:
     )(function)
 
 
+def parallel_option(function: F) -> F:
+    """Add `--parallel`."""
+    return click.option(
+        "--parallel",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Requests that the server answers at a time (OLLAMA_NUM_PARALLEL).",
+    )(function)
+
+
 def imatrix_option(function: F) -> F:
     """Add `--imatrix`."""
     return click.option(
@@ -164,4 +175,4 @@ def ask_person(question: str) -> bool:
 
 def show_json(document: Mapping[str, Any]) -> None:
     """Data for programs, on stdout."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(document, indent=2, ensure_ascii=not is_unicode(sys.stdout)))

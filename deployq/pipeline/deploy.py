@@ -21,13 +21,13 @@ from deployq.pipeline.measuring import Measuring
 from deployq.pipeline.mending import take_off
 from deployq.pipeline.orders import Order
 from deployq.pipeline.servers import Site
-from deployq.pipeline.transaction import change_names
+from deployq.pipeline.transaction import change_names, forget_oldest
 from deployq.pipeline.trial import Trial, try_out
 from deployq.tags.damage import Damage
 from deployq.tags.journal import Swap
 from deployq.tags.lockfile import Lockfile
 from deployq.tags.names import alias, quant_tag
-from deployq.tags.registry import clear_staging, forget, swap_of
+from deployq.tags.registry import clear_staging, swap_of
 from deployq.tags.steps import Steps
 from deployq.types import StepStatus, TagReport, TargetReport
 
@@ -41,8 +41,8 @@ def carry_out(work: Work, order: Order, built: Built) -> list[TargetReport]:
         DeployqError: what concerns the whole server; every tag there is as it was.
     """
     model = work.prepared.model.name
-    with alone(work.session, order.site.place, model), ExitStack() as stages:
-        work, order = _afresh(work, order)
+    with alone(work.session, order.site, model, "push") as hold, ExitStack() as stages:
+        work, order = _afresh(replace(work, hold=hold), order)
         clear_staging(order.site.server, model)
         take_off(work.session, order.site, model, _damaged(order, built))
         gate = _gate(work, order, built, stages)
@@ -130,9 +130,8 @@ def _promoted(work: Work, site: Site, ready: Sequence[Trial]) -> dict[str, TagRe
             _transaction(work, site, ready)
     except DeployqError as exc:
         return {trial.job.tag: failed_report(work, trial.job, exc) for trial in ready}
-    for trial in ready:
-        with suppress(ServerError):  # it is done; what is too old goes with the next push
-            forget(site.server, trial.job.name, work.session.config.tags.keep)
+    with suppress(ServerError):  # it is done; what is too old goes with the next push
+        forget_oldest(work.session, site, work.lock, [trial.job.name for trial in ready])
     return {
         trial.job.tag: replace(trial.report, steps=(*trial.report.steps, *steps.done))
         for trial in ready
@@ -142,7 +141,8 @@ def _promoted(work: Work, site: Site, ready: Sequence[Trial]) -> dict[str, TagRe
 def _transaction(work: Work, site: Site, ready: Sequence[Trial]) -> None:
     locked = [lock_entry(t.job, t.report, t.artifact) for t in ready if t.artifact]
     swaps = tuple(_swaps(site, ready))
-    change_names(work.session, site, work.prepared.model.name, swaps, locked)
+    assert work.hold is not None, "the model is held while it is deployed"
+    change_names(work.session, site, work.hold, swaps, locked)
 
 
 def _swaps(site: Site, ready: Sequence[Trial]) -> Iterator[Swap]:
@@ -198,9 +198,11 @@ def _gave_way(one: Settled, by_tag: Mapping[str, TagReport]) -> Iterator[TagRepo
 
 
 def _first_failure(failed: Sequence[TagReport]) -> Failure:
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     first = failed[0]
-    return Failure(f"{first.tag}: {first.reason}{more}", first.hint, first.exit_code)
+    alike = [report.tag for report in failed if report.reason == first.reason]
+    others = len(failed) - len(alike)
+    more = f" (and {others} more)" if others else ""
+    return Failure(f"{', '.join(alike)}: {first.reason}{more}", first.hint, first.exit_code)
 
 
 class Failure(NamedTuple):

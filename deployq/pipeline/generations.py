@@ -11,7 +11,7 @@ from deployq.pipeline.damage import find_damage
 from deployq.pipeline.locks import alone
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
-from deployq.pipeline.transaction import change_names
+from deployq.pipeline.transaction import change_names, forget_oldest
 from deployq.records import dataclass
 from deployq.tags.history import generations, number_of, parse_generation
 from deployq.tags.journal import Swap
@@ -19,7 +19,7 @@ from deployq.tags.lockfile import LockEntry, Lockfile
 from deployq.tags.modelfile import in_parts
 from deployq.tags.names import TagName, history_name
 from deployq.tags.records import Shown, TagRecord, find_tag
-from deployq.tags.registry import forget, swap_of
+from deployq.tags.registry import swap_of
 from deployq.types import Generation, TagDifference
 
 _FROM = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{12})[0-9a-f]*\s*$", re.MULTILINE)
@@ -95,19 +95,12 @@ def rollback(
         raise ConfigError(
             f"tags of several models: {', '.join(sorted(models))}", hint="one rollback for each"
         )
-    with alone(session, site.place, tags[0].model):
+    with alone(session, site, tags[0].model, "rollback") as hold:
         found = [_step_back(session, site, tag, to) for tag in tags]
         lock, swaps = Lockfile.load(session.lockfile), tuple(swap for swap, _ in found)
         known = (lock.generation(str(swap.name), site.key, swap.after) for swap in swaps)
-        change_names(
-            session,
-            site,
-            tags[0].model,
-            swaps,
-            [entry for entry in known if entry is not None],
-        )
-        for tag in tags:
-            forget(site.server, tag, session.config.tags.keep)
+        change_names(session, site, hold, swaps, [entry for entry in known if entry is not None])
+        forget_oldest(session, site, lock, tags)
     return [back for _, back in found]
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployq import __version__
-from deployq.errors import DeployqError
+from deployq.errors import DeployqError, EngineCrashed
 from deployq.pipeline.prepare import Prepared
 from deployq.pipeline.render import Rendered
 from deployq.pipeline.servers import Site
@@ -17,6 +17,7 @@ from deployq.pipeline.wanted import Subject, Wanted
 from deployq.proof.suites import Suite
 from deployq.records import dataclass
 from deployq.tags.damage import Damage
+from deployq.tags.hold import Hold
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName
 from deployq.tags.records import TagRecord, find_tag
@@ -45,7 +46,8 @@ class Options:
 class Work:
     """What stays the same over one push; `tell` hears of every step that ends.
 
-    `several`: there is more than one server, so progress says which.
+    `several`: there is more than one server, so progress says which. `hold` is of the model on the
+    server that is being served.
     """
 
     session: Session
@@ -57,6 +59,7 @@ class Work:
     run_dir: Path
     tell: Callable[[StepResult], None]
     several: bool = False
+    hold: Hold | None = None
 
     @property
     def subject(self) -> Subject:
@@ -142,13 +145,17 @@ def unchanged_report(work: Work, job: Job) -> TagReport:
 
 def failed_report(work: Work, job: Job, error: DeployqError) -> TagReport:
     """The report of a tag that could not be made; whatever had that name is as it was."""
+    reason = error.message
+    if isinstance(error, EngineCrashed):
+        # without its name: what crashes with one tag crashes with the next, and is told once
+        reason = f"llama-server {error.how} it"
     return TagReport(
         tag=job.tag,
         quant=job.rendered.quant,
         status="failed",
         file_bytes=work.prepared.size_of(job.rendered.quant).file_bytes,
         n_ctx=job.rendered.n_ctx,
-        reason=error.message,
+        reason=reason,
         hint=error.hint,
         exit_code=error.exit_code,
         alias_of=job.alias_of,

@@ -10,6 +10,7 @@ from pathlib import Path
 from deployq.addresses import url_of
 from deployq.config import Config
 from deployq.errors import ConfigError
+from deployq.files import is_there
 from deployq.pipeline.machine import (
     Measured,
     bandwidth_of,
@@ -18,15 +19,16 @@ from deployq.pipeline.machine import (
     stored_bandwidth,
 )
 from deployq.pipeline.session import Session
-from deployq.plan.budgets import reserve_of
+from deployq.plan.budgets import card_budgets, reserve_of, several
 from deployq.records import dataclass
 from deployq.setting_values import NAMED_SOURCES, nearest
 from deployq.settings import ModelSettings, TargetSettings
-from deployq.types import Goal, Hardware, MemoryKind, Profiler, Target
+from deployq.types import Goal, Hardware, MemoryKind, Profiler, Serving, ServingRuntime, Target
 from deployq.units import format_bytes
 
 THIS_MACHINE = ("laptop", "local", "this")
 DEFAULT_CONTEXT = 4096
+SEVERAL_CARDS = re.compile(r"([1-9]\d?) ?[x×] ?(.+)")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Overrides:
     goal: Goal | None = None
     n_ctx: int | None = None
     cache_type: str | None = None
+    parallel: int | None = None
     memory_bytes: int | None = None
     kind: MemoryKind | None = None
     imatrix: str | None = None
@@ -88,7 +91,7 @@ def resolve_model(config: Config, name: str) -> Model:
     if name.startswith(NAMED_SOURCES):
         return Model(model_name(Path(_bare(name))), Path(name), ModelSettings())
     path = Path(name).expanduser()
-    if not path.exists():
+    if not is_there(path):
         known = nearest(name, config.models) if config.models else ""
         raise ConfigError(
             f"there is no model {name!r}: neither in {_shown(config)} nor as a file{known}",
@@ -129,7 +132,9 @@ def resolve_targets(
     if not names:
         made_up = overrides.memory_bytes is not None
         names = ("machine",) if made_up else tuple(session.config.targets) or THIS_MACHINE[:1]
-    known = _Known(session.config, session.profilers(), stored_bandwidth(session))
+    runtime = session.runtimes().get(session.config.runtime.name)
+    serving = runtime.serving() if isinstance(runtime, ServingRuntime) else None
+    known = _Known(session.config, session.profilers(), stored_bandwidth(session), serving)
     return tuple(
         _target(known, name, model, overrides, n_ctx_train) for name in dict.fromkeys(names)
     )
@@ -137,11 +142,15 @@ def resolve_targets(
 
 @dataclass(frozen=True)
 class _Known:
-    """What says which machine a name means, and what was measured of this one."""
+    """What says which machine a name means, and what is known of this one.
+
+    `measured` is its bandwidth, `serving` how the default server runs models.
+    """
 
     config: Config
     profilers: Mapping[str, Profiler]
     measured: Measured | None
+    serving: Serving | None
 
     def is_this_machine(self, name: str) -> bool:
         return name in THIS_MACHINE or name in self.profilers
@@ -156,7 +165,7 @@ def _target(
     here = known.is_this_machine(settings.preset or name)
     quants = overrides.quants or settings.quants or model.settings.quants
     goal = overrides.goal or settings.goal or model.settings.goal
-    return Target(
+    target = Target(
         name=name,
         kind=hardware.kind,
         memory_bytes=hardware.memory_bytes,
@@ -169,22 +178,62 @@ def _target(
         host=url_of(settings.host) if settings.host else None,
         origin=hardware.source,
         bandwidth=bandwidth_of(hardware, known.measured if here else None),
+        cards=card_budgets(hardware, settings.reserve),
+        serving=_serving(known, settings, model, overrides),
     )
+    return target.within(n_ctx_train)
+
+
+def _serving(
+    known: _Known, settings: TargetSettings, model: Model, overrides: Overrides
+) -> Serving:
+    """How the target's server runs the model: as said, else as the default server is known to."""
+    serving = (None if settings.host else known.serving) or Serving()
+    if parallel := overrides.parallel or settings.parallel:
+        serving = replace(serving, parallel=parallel, parallel_by="given")
+    if settings.flash_attention is not None:
+        serving = replace(serving, flash_attention=settings.flash_attention)
+    num_batch = {**model.settings.parameters, **settings.parameters}.get("num_batch")
+    if isinstance(num_batch, int) and num_batch > 0:
+        serving = replace(serving, num_batch=num_batch)
+    return serving
 
 
 def _hardware(
     known: _Known, name: str, settings: TargetSettings | None, overrides: Overrides
 ) -> Hardware:
-    """What the named machine has: what was said of it wins over the preset or the profiler."""
+    """What the named machine has, with as many cards as its settings say.
+
+    Raises:
+        ConfigError: nobody knows its memory, or it can't have several cards.
+    """
+    count = (settings and settings.cards) or 1
+    machine = _one_machine(known, name, settings, overrides)
+    if count > 1 and (machine.kind != "vram" or len(machine.cards) > 1):
+        is_what = f"{machine.name} has {len(machine.cards)} already"
+        if machine.kind != "vram":
+            is_what = f"{machine.name} is of the kind {machine.kind!r}, which has no cards"
+        raise ConfigError(
+            f"target {name!r} says cards = {count}, but {is_what}",
+            hint=f'cards goes with one card: preset = "4090", or memory and kind = "vram", under '
+            f"[targets.{name}]",
+        )
+    return several(machine, count)
+
+
+def _one_machine(
+    known: _Known, name: str, settings: TargetSettings | None, overrides: Overrides
+) -> Hardware:
+    """The named machine: what was said of it wins over the preset or the profiler."""
     memory = _stated_memory(name, settings, overrides)
     kind = overrides.kind or (settings and settings.kind) or None
     found = _known_hardware((settings and settings.preset) or name, known.profilers)
     if memory is not None:
         return _stated(name, memory, kind, found)
     if found is not None:
-        return (
-            found if kind in (None, found.kind) else replace(found, kind=kind, reserve_bytes=None)
-        )
+        if kind in (None, found.kind):
+            return found
+        return replace(found, kind=kind, reserve_bytes=None, cards=())
     if settings is None:
         names = [*known.config.targets, *preset_names(known.profilers), *THIS_MACHINE]
         raise ConfigError(
@@ -238,23 +287,34 @@ def _reserve(name: str, settings: TargetSettings, hardware: Hardware) -> int:
     """
     if settings.reserve is None:
         return reserve_of(hardware)
-    if settings.reserve >= hardware.memory_bytes:
+    budgets = card_budgets(hardware, settings.reserve)
+    reserve = hardware.memory_bytes - sum(budgets) if budgets else settings.reserve
+    if reserve >= hardware.memory_bytes:
         raise ConfigError(
-            f"target {name!r} keeps {format_bytes(settings.reserve)} of its "
+            f"target {name!r} keeps {format_bytes(reserve)} of its "
             f"{format_bytes(hardware.memory_bytes)} for itself: nothing is left for a model",
             hint=f"write a smaller reserve under [targets.{name}]",
         )
-    return settings.reserve
+    return reserve
 
 
 def _known_hardware(name: str, profilers: Mapping[str, Profiler]) -> Hardware | None:
-    """A preset of that name, this machine if it is called so, or what one profiler finds."""
-    for profiler in profilers.values():
-        if preset := profiler.presets().get(name.lower()):
-            return preset
+    """A preset of that name, this machine if it is called so, or what one profiler finds.
+
+    "2x4090" are two cards of the preset "4090".
+    """
+    if preset := _preset(name.lower(), profilers):
+        return preset
+    if (parts := SEVERAL_CARDS.fullmatch(name.lower())) and (card := _preset(parts[2], profilers)):
+        return several(card, int(parts[1])) if card.kind == "vram" else None
     if name in THIS_MACHINE:
         return main_hardware(detect(profilers.values()))
     return profilers[name].detect() if name in profilers else None
+
+
+def _preset(name: str, profilers: Mapping[str, Profiler]) -> Hardware | None:
+    presets = (profiler.presets().get(name) for profiler in profilers.values())
+    return next((preset for preset in presets if preset is not None), None)
 
 
 def preset_names(profilers: Mapping[str, Profiler]) -> list[str]:

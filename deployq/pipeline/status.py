@@ -47,13 +47,13 @@ def status(
     lock = Lockfile.load(session.lockfile)
     entries = [e for _, e in sorted(lock.entries.items()) if _asked_for(e.tag, names)]
     subjects = {} if servers_only else _subjects(session, {entry.model for entry in entries})
+    by_host = sorted(entries, key=lambda entry: entry.host)
+    groups = {key: list(of) for key, of in groupby(by_host, key=lambda entry: entry.host)}
     with ExitStack() as stack:
-        found: list[TagStatus] = []
-        by_host = sorted(entries, key=lambda entry: entry.host)
-        for key, group in groupby(by_host, key=lambda entry: entry.host):
-            search = _Search(session, lock, names, subjects, hash_weights)
-            found += _on_server(search, stack, key, list(group))
-    return found
+        sites = _sites(session, stack, groups)
+        search = _Search(session, lock, names, subjects, hash_weights)
+        found = [_on_server(search, sites[key], of) for key, of in groups.items()]
+    return [status for statuses in found for status in statuses]
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,8 @@ def _asked_for(tag: str, names: Sequence[str]) -> bool:
 # ---------------------------------------------------------------- the servers
 
 
-def _on_server(
-    search: _Search, stack: ExitStack, key: str, entries: Sequence[LockEntry]
-) -> list[TagStatus]:
+def _on_server(search: _Search, site: Site | str, entries: Sequence[LockEntry]) -> list[TagStatus]:
     session = search.session
-    site = _site(session, stack, key)
     if isinstance(site, str):
         return [_status(entry, "unreachable", [site]) for entry in entries]
     try:
@@ -98,13 +95,17 @@ def _on_server(
     return [*found, *_strangers(search, site, held, entries)]
 
 
-def _site(session: Session, stack: ExitStack, key: str) -> Site | str:
-    """The server that the lockfile calls `key`, or why it can't be asked."""
-    host = key if "://" in key else None
-    if host is None and session.config.runtime.name != key:
-        return f"it was pushed to the runtime {key}; this is {session.config.runtime.name}"
-    sites, lost = connect(session, [host], stack)
-    return sites[host] if host in sites else lost[host].message
+def _sites(session: Session, stack: ExitStack, keys: Iterable[str]) -> dict[str, Site | str]:
+    """The servers that the lockfile calls so, or why they can't be asked; all are asked at once."""
+    mine = session.config.runtime.name
+    found: dict[str, Site | str] = {
+        key: f"it was pushed to the runtime {key}; this is {mine}" for key in keys
+    }
+    hosts = {key: key if "://" in key else None for key in found if "://" in key or key == mine}
+    sites, lost = connect(session, hosts.values(), stack)
+    for key, host in hosts.items():
+        found[key] = sites[host] if host in sites else lost[host].message
+    return found
 
 
 def _compared(

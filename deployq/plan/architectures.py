@@ -104,6 +104,9 @@ PLAIN = frozenset(
 )  # fmt: skip
 """Attention over all tokens in every layer, keys and values."""
 
+DRAFTS = frozenset({"dflash", "eagle3", "gemma4-assistant"})
+"""Small models that predict for a large one."""
+
 KNOWN = (
     PLAIN | WINDOWS.keys() | RECURRENT | HYBRID_BY_HEADS | HYBRID_BY_INTERVAL.keys()
     | HYBRID_BY_FF | ALL_OF_BOTH | NO_CACHE | LATENT
@@ -176,6 +179,18 @@ def attends(figures: Figures, n: int) -> bool:
     if n >= figures.layers:  # prediction layers are kept by these alone
         return name in HYBRID_BY_HEADS
     return not recurrent(figures, n)
+
+
+def prediction_layers(figures: Figures) -> range:
+    """Layers for predicting further tokens (MTP), which llama.cpp leaves in the file.
+
+    Its loaders skip all tensors of layers behind the `n_layer()` that an answer goes through,
+    unless drafting was asked for (b11434: `load_mtp`, `TENSOR_SKIP` in src/models/*.cpp); Ollama
+    asks for it only where `draft_num_predict` is set. Models that are nothing but such layers
+    are drafts of others, and loaded whole.
+    """
+    whole = figures.architecture in DRAFTS or not figures.layers
+    return range(0) if whole else range(figures.layers, figures.blocks)
 
 
 def sharing_from(figures: Figures) -> int:

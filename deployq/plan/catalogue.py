@@ -102,6 +102,9 @@ COMMON = (
 """The candidates where nobody named any: K-quants, which every runtime has and none of which
 needs an importance matrix."""
 
+NATIVE_QUANTS: Mapping[str, str] = {"MXFP4": "MXFP4_MOE"}
+"""Tensor types that models are trained in -> the quant that keeps them."""
+
 CEILINGS: Mapping[Goal, str] = {
     "balanced": "Q4_K_M",
     "quality": "Q6_K",
@@ -146,6 +149,16 @@ def parse_quants(text: str) -> tuple[str, ...]:
 def best_first(names: tuple[str, ...]) -> tuple[str, ...]:
     """Quants by falling quality."""
     return tuple(sorted(names, key=lambda name: -CATALOGUE[name].rank))
+
+
+def common_of(dtype: str) -> tuple[str, ...]:
+    """The common quants that a source of this tensor type can become, best first.
+
+    A model that was trained in MXFP4 (gpt-oss) is as good as ever in MXFP4_MOE, which leaves its
+    experts as they are; anything with more bits only takes more room.
+    """
+    own = (NATIVE_QUANTS[dtype],) if dtype in NATIVE_QUANTS else ()
+    return (*own, *(name for name in COMMON if not exceeds(name, dtype)))
 
 
 def exceeds(quant: str, dtype: str) -> bool:

@@ -7,17 +7,18 @@ their published shapes. docs/guide.md shows the result and says where the two pa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from deployq.ggml import padded
 from deployq.plan.budgets import default_reserve
 from deployq.plan.catalogue import CEILINGS
-from deployq.plan.memory import predict
-from deployq.plan.planner import judge
+from deployq.plan.disk import Place
+from deployq.plan.planner import make_plan
 from deployq.plan.quants import own_size
 from deployq.records import dataclass
 from deployq.types import (
-    Candidate,
     Fit,
     Goal,
     Guide,
@@ -26,6 +27,7 @@ from deployq.types import (
     GuideSize,
     MemoryKind,
     ModelInfo,
+    Target,
     TensorInfo,
 )
 from deployq.units import format_bytes
@@ -250,13 +252,13 @@ def _cell(
     models: Mapping[str, ModelInfo], kind: MemoryKind, machine: _Machine, row: _Row
 ) -> GuideFit:
     model, quant, n_ctx, claim = row
-    info = models[model]
-    size = own_size(info, quant)
-    memory = predict(info, size, n_ctx)
-    budget = machine.memory_bytes - default_reserve(kind, machine.memory_bytes)
-    candidate = Candidate(size, memory, judge(memory.total_bytes, budget), "")
-    fit = GuideFit(machine.name, model, claim, candidate, n_ctx, budget)
-    return GuideFit(machine.name, model, claim, candidate, n_ctx, budget, _why(fit))
+    info, memory_bytes = models[model], machine.memory_bytes
+    reserve = default_reserve(kind, memory_bytes)
+    target = Target(machine.name, kind, memory_bytes, reserve, n_ctx, quants=(quant,))
+    plan = make_plan(model, info, [target], partial(own_size, info), artifacts=Place(0))
+    (candidate,) = plan.targets[0].candidates
+    fit = GuideFit(machine.name, model, claim, candidate, n_ctx, target.budget_bytes)
+    return replace(fit, why=_why(fit))
 
 
 def _why(fit: GuideFit) -> str:

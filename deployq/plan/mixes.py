@@ -22,6 +22,8 @@ _ROLES = (
     ("ffn_down", "ffn_down"),
 )  # fmt: skip
 
+_NEVER_BELOW_Q8 = {"glm5-next": ("attn_q_a", "attn_q_b", "nextn.eh_proj")}
+
 _IQ12 = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
 _IQ2_LARGE = frozenset({"IQ2_S", "IQ2_M"})
 _FEW_BITS_FOR_8_EXPERTS = frozenset(
@@ -91,8 +93,10 @@ _WITH_IMATRIX = {
 _Rule = Callable[[Place], str]
 
 
-def role_of(name: str) -> str:
+def role_of(name: str, architecture: str) -> str:
     """What a tensor is for, by its name; attention's values and what holds them count as one."""
+    if any(part in name for part in _NEVER_BELOW_Q8.get(architecture, ())):
+        return "never_below_q8"
     if name == "output.weight":
         return "output"
     if name in ("token_embd.weight", "per_layer_token_embd.weight"):
@@ -105,6 +109,11 @@ def role_of(name: str) -> str:
 
 def _mxfp4(p: Place) -> str:
     return "MXFP4" if p.depth > 1 else "Q8_0"
+
+
+def _mxfp4_rest(p: Place) -> str:
+    """Whatever has several matrices counts as experts, but bailingmoe3's latent attention."""
+    return "Q8_0" if p.model.architecture == "bailingmoe3" else _mxfp4(p)
 
 
 def _output(p: Place) -> str:
@@ -250,7 +259,12 @@ _LOW_RULES: Mapping[str, _Rule] = {
     "ffn_down": _low_ffn_down,
     "rest": _base,
 }
-_MXFP4_RULES: Mapping[str, _Rule] = {"rest": _mxfp4}
+_MXFP4_RULES: Mapping[str, _Rule] = {
+    "ffn_up": _mxfp4,
+    "ffn_gate": _mxfp4,
+    "ffn_down": _mxfp4,
+    "rest": _mxfp4_rest,
+}
 
 
 class Seat(NamedTuple):
@@ -286,6 +300,8 @@ def _stretch(i: int, n: int) -> Hashable:
 def wanted_type(model: Model, seat: Seat) -> str:
     """The type that the mix wants for a tensor, whether or not its rows allow it."""
     row, depth = seat.shape[0], seat.shape[2] if len(seat.shape) > 2 else 1
+    if seat.role == "never_below_q8":
+        return "Q8_0"
     if seat.role == "output" or (seat.role == "token_embd" and model.tied):
         return _output(Place(model, 0, 0, row, depth))
     low = model.quant in _IQ12

@@ -17,10 +17,12 @@ from functools import lru_cache
 from itertools import accumulate
 
 from deployq.ggml import padded, tensor_bytes
+from deployq.plan.architectures import prediction_layers
 from deployq.plan.cache import layer_caches
 from deployq.plan.figures import Figures
 from deployq.plan.memory import parse_cache_type
 from deployq.records import dataclass
+from deployq.serving import DEFAULT_BATCH
 from deployq.types import Memory, ModelInfo, Offload, Target, TensorInfo
 
 RAM_BYTES_PER_SECOND = 50e9
@@ -28,6 +30,13 @@ RAM_BYTES_PER_SECOND = 50e9
 is not described by its target."""
 
 _EMBEDDING = "token_embd"
+OUTPUT_FIRST = frozenset({"gemma3n", "gemma4"})
+"""Architectures whose loader makes the output before the embedding that it is a copy of, and so
+has both, in RAM too (src/models/gemma4.cpp); all others find the embedding and share it."""
+
+REPACKED = frozenset({"Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL", "IQ4_XS"})
+"""Types that builds for ARM (ggml/src/ggml-cpu/repack.cpp) or with AMX (amx/common.h) repack."""
+
 LOOKED_UP = frozenset({_EMBEDDING, "position_embd", "token_types", "per_layer_token_embd"})
 """Tensors of llama.cpp's input layer."""
 
@@ -47,6 +56,10 @@ class Lookups:
         weights = memory.weights_bytes - self.ram_bytes + self.second_copy_bytes
         return replace(memory, weights_bytes=weights, host_bytes=self.ram_bytes)
 
+    def twice(self, memory: Memory) -> Memory:
+        """The memory of a model in RAM whose loader makes a copy of the embedding."""
+        return replace(memory, weights_bytes=memory.weights_bytes + self.second_copy_bytes)
+
 
 def lookups(info: ModelInfo, types: Sequence[str]) -> Lookups:
     """What a card doesn't get, and what it gets a copy of.
@@ -63,22 +76,60 @@ def lookups(info: ModelInfo, types: Sequence[str]) -> Lookups:
     return Lookups(sum(found.values()), found.get(_EMBEDDING, 0) if _tied(info) else 0)
 
 
-def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
-    """Bytes of weights per layer that a card can take, in order; the output is the last.
+def repacked_copy_bytes(info: ModelInfo, types: Sequence[str]) -> int:
+    """Bytes of the second copy of an embedding that llama.cpp keeps in RAM on some processors.
 
-    What is looked up, and never goes there, is not in it; an embedding that is the output too is.
+    Where its build repacks weights of that type for the processor, the output gets a buffer of its
+    own, in which the embedding isn't found. 0 for models that have both in any case, or an output
+    apart. On x86 without AMX no type that an output gets is repacked.
+    """
+    embedding = next((t for t, role in zip(types, _outside(info.tensors), strict=True)
+                      if role == _EMBEDDING), "")  # fmt: skip
+    if info.architecture in OUTPUT_FIRST or embedding not in REPACKED:
+        return 0
+    return lookups(info, types).second_copy_bytes
+
+
+def skipped_bytes(info: ModelInfo, types: Sequence[str]) -> int:
+    """Bytes of tensors that are in the file and not loaded: those of `prediction_layers`.
 
     Args:
         info: the model.
         types: the type of each of its tensors, in their order.
     """
-    tied = _tied(info)
+    skipped = prediction_layers(Figures(info))
+    if not skipped:
+        return 0
+    return sum(
+        padded(tensor_bytes(tensor.shape, kind))
+        for tensor, kind in zip(info.tensors, types, strict=True)
+        if layer_of(tensor.name) in skipped
+    )
+
+
+def layer_of(name: str) -> int | None:
+    """The layer that a tensor's name tells; None for one outside the layers."""
+    match = re.match(r"blk\.(\d+)\.", name)
+    return int(match[1]) if match else None
+
+
+def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
+    """Bytes of weights per layer that a card can take, in order; the output is the last.
+
+    What is looked up, and never goes there, is not in it; an embedding that is the output too is.
+    Layers that are not loaded count nothing, but they do count as layers.
+
+    Args:
+        info: the model.
+        types: the type of each of its tensors, in their order.
+    """
+    tied, skipped = _tied(info), prediction_layers(Figures(info))
     layers: dict[int, int] = {}
     output = 0
     for tensor, kind, role in zip(info.tensors, types, _outside(info.tensors), strict=True):
         n_bytes = padded(tensor_bytes(tensor.shape, kind))
-        if match := re.match(r"blk\.(\d+)\.", tensor.name):
-            layers[int(match[1])] = layers.get(int(match[1]), 0) + n_bytes
+        if (layer := layer_of(tensor.name)) is not None:
+            layers[layer] = layers.get(layer, 0) + (0 if layer in skipped else n_bytes)
         elif role in FIRST_LAYER:
             layers[0] = layers.get(0, 0) + n_bytes
         elif role not in LOOKED_UP or (tied and role == _EMBEDDING):
@@ -86,12 +137,12 @@ def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
     return [*(layers[n] for n in sorted(layers)), output]
 
 
-def kept_bytes(info: ModelInfo, n_ctx: int, cache_type: str) -> list[int]:
+def kept_bytes(info: ModelInfo, target: Target, n_batch: int = DEFAULT_BATCH) -> list[int]:
     """Bytes that each layer keeps from token to token; they lie where the layer lies."""
-    keys, values = parse_cache_type(cache_type)
+    keys, values = parse_cache_type(target.cache_type)
     kept = [0] * Figures(info).blocks
-    for one in layer_caches(Figures(info), n_ctx):
-        kept[one.layer] += one.bytes(keys, values)
+    for one in layer_caches(Figures(info), target.n_ctx, n_batch):
+        kept[one.layer] += target.serving.parallel * one.bytes(keys, values)
     return kept
 
 
@@ -113,8 +164,8 @@ def offload(
     Args:
         layers: weights per layer, as `layer_bytes` gives them.
         kept: what each keeps, as `kept_bytes` gives it.
-        memory: of the whole model on the card.
-        target: the card.
+        memory: of the whole model on the card, or on all cards.
+        target: the card, or several: then `gpu_layers` counts those of all.
     """
     blocks = len(layers) - 1
     whole = [n + k for n, k in zip(layers, [*kept, *[0] * len(layers)], strict=False)]

@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 from deployq.errors import SourceError
 from deployq.ggml import TYPES, padded, tensor_bytes
+from deployq.plan.architectures import repeats
 from deployq.plan.catalogue import CATALOGUE, Quant, parse_quant, parse_quants
+from deployq.plan.figures import Figures
 from deployq.plan.mixes import Model, Seat, kind_of, role_of, wanted_type
 from deployq.types import ModelInfo, QuantSize, TensorInfo
 
@@ -34,6 +36,14 @@ _KEPT = (
     "mm.a.code_embd",
 )  # fmt: skip
 _KEPT_NAMES = ("position_embd.weight", "token_types.weight")
+_KEPT_BY_ARCHITECTURE = {
+    "glm5-next": (
+        "hc_", "indexer.attn_q_b", "indexer.attn_k", "indexer.proj", "indexer_compressor_gate",
+        "indexer_compressor_ape", "ssm_f_a.weight", "ssm_f_b.weight", "ssm_g_a.weight",
+        "ssm_g_b.weight", "ssm_beta.weight", "attn_kv_a_mqa.weight", "attn_k_b.weight",
+        "attn_v_b.weight",
+    ),
+}  # fmt: skip
 
 _FALLBACKS = {
     **dict.fromkeys(
@@ -58,7 +68,7 @@ def own_size(info: ModelInfo, quant: str, imatrix_bytes: int = 0) -> QuantSize:
     Raises:
         SourceError: the model's shapes don't allow this quant.
     """
-    layout = _layout(info.tensors, _layers(info))
+    layout = _layout(info.tensors, info.architecture, _counted_layers(info))
     header = padded(info.header_bytes - info.header_padding + imatrix_bytes)
     data, file, fallbacks = layout.kept_bytes, header + layout.kept_file_bytes, 0
     for kind, type_name, fell_back in _types(info, quant, layout, imatrix_bytes > 0):
@@ -78,7 +88,7 @@ def tensor_types(
         SourceError: a tensor's rows fit neither the quant nor a fallback.
     """
     chosen, fallbacks = [tensor.type for tensor in info.tensors], 0
-    layout = _layout(info.tensors, _layers(info))
+    layout = _layout(info.tensors, info.architecture, _counted_layers(info))
     for kind, type_name, fell_back in _types(info, quant, layout, imatrix):
         for n in kind.tensors:
             chosen[n] = type_name
@@ -104,16 +114,16 @@ class _Layout(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _layout(tensors: tuple[TensorInfo, ...], n_layer: int) -> _Layout:
+def _layout(tensors: tuple[TensorInfo, ...], architecture: str, n_layer: int) -> _Layout:
     order = sorted((_layer(t), t.name.encode(), n) for n, t in enumerate(tensors))
-    roles = [role_of(tensor.name) for tensor in tensors]
+    roles = [role_of(tensor.name, architecture) for tensor in tensors]
     n_attn_v = roles.count("attn_v")
     kinds: dict[Hashable, _Kind] = {}
     seen: Counter[str] = Counter()
     kept: list[int] = []
     for layer, _, n in order:
         tensor, role = tensors[n], roles[n]
-        if not _quantizable(tensor):
+        if not _quantizable(tensor, architecture):
             kept.append(tensor_bytes(tensor.shape, tensor.type))
             continue
         seat = Seat(role, seen[role], layer, tensor.shape)
@@ -143,6 +153,15 @@ def _layers(info: ModelInfo) -> int:
     return _number(info, "block_count") or 0
 
 
+def _counted_layers(info: ModelInfo) -> int:
+    """Layers as the rules count them: each loop's anew, and Granite's router as one more.
+
+    llama.cpp's `n_layer_all` after an architecture's own changes (`load_arch_hparams`).
+    """
+    router = 1 if info.architecture == "graniteswitch" else 0
+    return _layers(info) * repeats(Figures(info)) + router
+
+
 def _model(info: ModelInfo, quant: str, layout: _Layout, imatrix: bool) -> Model:
     arch, n_layer = info.architecture, _layers(info)
     n_head = _number(info, "attention.head_count") or 0
@@ -152,7 +171,7 @@ def _model(info: ModelInfo, quant: str, layout: _Layout, imatrix: bool) -> Model
     return Model(
         quant=quant,
         architecture=arch,
-        n_layer=n_layer,
+        n_layer=_counted_layers(info),
         n_expert=_number(info, "expert_count") or 0,
         n_gqa=n_head // n_head_kv if n_head_kv else 0,
         is_70b=large,
@@ -178,13 +197,13 @@ def _layer(tensor: TensorInfo) -> int:
     return int(match[1]) if match else -1
 
 
-def _quantizable(tensor: TensorInfo) -> bool:
+def _quantizable(tensor: TensorInfo, architecture: str) -> bool:
     """Two or more dimensions, a weight, and none of those that stay as they are."""
-    name = tensor.name
+    name, kept = tensor.name, (*_KEPT, *_KEPT_BY_ARCHITECTURE.get(architecture, ()))
     has_rows = any(extent > 1 for extent in tensor.shape[1:])
     if not has_rows or not name.endswith("weight") or name in _KEPT_NAMES:
         return False
-    return not any(part in name for part in _KEPT)
+    return not any(part in name for part in kept)
 
 
 def _for_row(info: ModelInfo, quant: str, kind: _Kind, wanted: str) -> str:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from deployq.ggml import tensor_bytes
+from deployq.plan.architectures import prediction_layers
+from deployq.plan.figures import Figures
+from deployq.plan.offload import layer_of
 from deployq.plan.quants import tensor_types
 from deployq.types import (
     BandwidthSource,
@@ -65,8 +68,8 @@ def estimator(info: ModelInfo, types_of: Callable[[str], Sequence[str]] | None =
 def bytes_per_token(info: ModelInfo, types: Sequence[str]) -> int:
     """Bytes of weights that generating one token reads.
 
-    All of them, but of an embedding that isn't the output too only one row, and of the experts
-    only those that are used.
+    All of them, but of an embedding that isn't the output too only one row, of the experts only
+    those that are used, and of layers for predicting further tokens nothing.
 
     Args:
         info: the model.
@@ -75,9 +78,11 @@ def bytes_per_token(info: ModelInfo, types: Sequence[str]) -> int:
     tied = "output.weight" not in {tensor.name for tensor in info.tensors}
     used, count = _number(info, "expert_used_count"), _number(info, "expert_count")
     active = min(used / count, 1.0) if count else 1.0
+    skipped = prediction_layers(Figures(info))
     return sum(
         _read(tensor, tensor_bytes(tensor.shape, kind), tied, active)
         for tensor, kind in zip(info.tensors, types, strict=True)
+        if not skipped or layer_of(tensor.name) not in skipped
     )
 
 

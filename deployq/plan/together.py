@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from deployq.plan.catalogue import CATALOGUE, CEILINGS
-from deployq.plan.planner import judge
+from deployq.plan.planner import judge, undominated
 from deployq.records import dataclass
 from deployq.types import Candidate, Plan, Share, Target, TargetPlan, TogetherPlan
 from deployq.units import format_bytes
@@ -55,7 +55,7 @@ def _allowed(plan: TargetPlan, ranked: Sequence[Candidate]) -> list[Candidate]:
         return list(ranked)
     ceiling = CATALOGUE[CEILINGS[plan.target.goal]].rank
     below = [c for c in ranked if CATALOGUE[c.quant].rank <= ceiling]
-    return below or list(ranked[-1:])
+    return list(dict.fromkeys(undominated(c, ranked) for c in below)) or list(ranked[-1:])
 
 
 def _target(target: Target, models: Sequence[_Model]) -> TogetherPlan:

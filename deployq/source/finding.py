@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deployq.errors import DeployqError, SourceError
-from deployq.ggml import TYPES
+from deployq.ggml import NATIVE_TYPES, TYPES
 from deployq.records import dataclass
 from deployq.source.gguf import read_header
 
@@ -252,7 +252,8 @@ def _gguf_packed(file: Path) -> str:
         kinds = {tensor.type for tensor in read_header(file).tensors}
     except DeployqError:
         return "damaged"
-    return ", ".join(sorted(k for k in kinds if TYPES[k].quantized)[:2])
+    lossy = (k for k in kinds if TYPES[k].quantized and k not in NATIVE_TYPES)
+    return ", ".join(sorted(lossy)[:2])
 
 
 def _changed(files: Iterable[Path]) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deployq import source
 from deployq.errors import ConfigError, SourceError
-from deployq.ggml import GGUF_ALIGNMENT, TYPES, padded
+from deployq.ggml import GGUF_ALIGNMENT, NATIVE_TYPES, TYPES, padded
 from deployq.source.gguf import Header, read_header
 from deployq.source.projector import projector_bytes, projector_note, projector_of
 from deployq.types import ModelInfo, TensorInfo
@@ -67,7 +68,7 @@ def require_full_precision(info: ModelInfo, allow_requantize: bool, label: str =
         SourceError: it is quantized and `allow_requantize` is off.
     """
     if info.quantized and not allow_requantize:
-        kinds = Counter(t.type for t in info.tensors if TYPES[t.type].quantized)
+        kinds = Counter(t.type for t in info.tensors if lossy(t.type))
         original = "a full-precision tag (F16, BF16, F32)" if label.startswith("ollama:") else ""
         raise SourceError(
             f"{label or info.path}: is quantized already "
@@ -75,6 +76,11 @@ def require_full_precision(info: ModelInfo, allow_requantize: bool, label: str =
             "quantizing it again loses more than quantizing its F16 original",
             hint=f"give {original or 'the F16, BF16 or F32 GGUF'}, or add --allow-requantize",
         )
+
+
+def lossy(type_name: str) -> bool:
+    """Whether weights of this type are no longer what the model was trained with."""
+    return TYPES[type_name].quantized and type_name not in NATIVE_TYPES
 
 
 def _gguf_in(folder: Path) -> Path:
@@ -162,6 +168,13 @@ def _check_parts(headers: Sequence[Header]) -> None:
 
 def _model_info(headers: Sequence[Header]) -> ModelInfo:
     first = headers[0]
+    if first.big_endian != (sys.byteorder == "big"):
+        raise SourceError(
+            f"{first.path}: is of the other byte order, for other processors than this one: "
+            "llama.cpp does not load it here",
+            hint="convert the model again here, or turn the file: python -m "
+            "gguf.scripts.gguf_convert_endian FILE native",
+        )
     architecture = _architecture(first)
     tensors = tuple(tensor for header in headers for tensor in header.tensors)
     if not tensors:
@@ -176,7 +189,7 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
         architecture=architecture,
         name=str(first.metadata.get("general.name") or first.path.stem),
         dtype=_main_type(tensors),
-        quantized=any(TYPES[tensor.type].quantized for tensor in tensors),
+        quantized=any(lossy(tensor.type) for tensor in tensors),
         n_params=sum(tensor.n_elements for tensor in tensors),
         n_ctx_train=n_ctx_train if isinstance(n_ctx_train, int) else None,
         header_bytes=padded(header, GGUF_ALIGNMENT),

@@ -9,10 +9,13 @@ from .answers import (
 from .artifacts import (
     Artifact as Artifact,
     ConvertJob as ConvertJob,
+    Failed as Failed,
     Finding as Finding,
     MadeFrom as MadeFrom,
+    NotRun as NotRun,
     Part as Part,
     QuantizeJob as QuantizeJob,
+    Remark as Remark,
     SourceCheck as SourceCheck,
 )
 from .base import (
@@ -60,6 +63,7 @@ from .machines import (
     Card as Card,
     Hardware as Hardware,
     Speed as Speed,
+    Serving as Serving,
     Target as Target,
 )
 from .measuring import (
@@ -106,6 +110,7 @@ from .protocols import (
     Backend as Backend,
     Calibrator as Calibrator,
     CheckingConverter as CheckingConverter,
+    CheckingJudge as CheckingJudge,
     CheckType as CheckType,
     ComparingMeter as ComparingMeter,
     Completer as Completer,
@@ -123,6 +128,7 @@ from .protocols import (
     ReportFormat as ReportFormat,
     Runtime as Runtime,
     SpeedMeter as SpeedMeter,
+    ServingRuntime as ServingRuntime,
     StoringRuntime as StoringRuntime,
     Tracer as Tracer,
     no_progress as no_progress,

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deployq.types.answers import Completion, Endpoint, Health, Measurement
-    from deployq.types.artifacts import ConvertJob, QuantizeJob, SourceCheck
+    from deployq.types.artifacts import ConvertJob, Finding, QuantizeJob, SourceCheck
     from deployq.types.base import Json
-    from deployq.types.machines import Hardware
+    from deployq.types.machines import Hardware, Serving
     from deployq.types.measuring import Comparison, MeterText, SpeedOptions, Speeds, TextOptions
     from deployq.types.plan import Memory, QuantSize
     from deployq.types.quality import Piece
@@ -103,6 +103,21 @@ class Judge(Protocol):
     def health(self) -> Health: ...
     def file_bytes(self, gguf: Path, quant: str) -> QuantSize | None: ...
     def memory(self, gguf: Path, n_ctx: int, cache_type: str) -> Memory | None: ...
+
+
+@runtime_checkable
+class CheckingJudge(Protocol):
+    """A judge that can also have the engine load a file as far as its weights.
+
+    `check` gives `Failed` where the engine refuses the file, and `NotRun` where it can't be asked.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def file_bytes(self, gguf: Path, quant: str) -> QuantSize | None: ...
+    def memory(self, gguf: Path, n_ctx: int, cache_type: str) -> Memory | None: ...
+    def check(self, gguf: Path) -> Sequence[Finding]: ...
 
 
 @runtime_checkable
@@ -280,6 +295,17 @@ class StoringRuntime(Protocol):
     def health(self) -> Health: ...
     def start(self, folder: Path) -> AbstractContextManager[Endpoint]: ...
     def models_dir(self, folder: Path) -> Path | None: ...
+
+
+@runtime_checkable
+class ServingRuntime(Protocol):
+    """A runtime that knows how its server runs models, before it is up; None: not known."""
+
+    name: str
+
+    def health(self) -> Health: ...
+    def start(self, folder: Path) -> AbstractContextManager[Endpoint]: ...
+    def serving(self) -> Serving | None: ...
 
 
 class RawModel(Protocol):

@@ -43,7 +43,7 @@ def test_help_imports_next_to_nothing(tmp_path: Path, option: str) -> None:
     own = {name for name in modules if name.startswith("deployq")}
     assert own == {
         "deployq", "deployq.cli", "deployq.cli.main", "deployq.cli.complain",
-        "deployq.entrypoints", "deployq.errors",
+        "deployq.cli.signals", "deployq.cli.streams", "deployq.entrypoints", "deployq.errors",
     }  # fmt: skip
 
 

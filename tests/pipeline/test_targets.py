@@ -14,7 +14,7 @@ from deployq.errors import ConfigError
 from deployq.pipeline.resolve import Model, Overrides, resolve_targets
 from deployq.pipeline.session import Session
 from deployq.settings import ModelSettings
-from deployq.types import Target
+from deployq.types import Serving, Target
 
 Open = Callable[..., Session]
 GB, GIB, MIB = 10**9, 1 << 30, 1 << 20
@@ -97,6 +97,51 @@ def test_several_cards_keep_what_is_in_use_and_a_drivers_share_each(
     assert target.reserve_bytes == 12 * GIB + 2 * 800_000_000
 
 
+@pytest.mark.parametrize("name", ["2x4090", "2x rtx-4090", "2X4090", "2×rtx4090"])
+def test_two_cards_by_their_preset_s_name(session_for: Open, name: str) -> None:
+    one, two = resolve(session_for(), "4090"), resolve(session_for(), name)
+    assert (two.name, two.kind) == (name, "vram")
+    assert two.memory_bytes == 2 * one.memory_bytes
+    assert two.cards == (one.budget_bytes, one.budget_bytes)
+    assert two.budget_bytes == sum(two.cards)
+    assert two.bandwidth == one.bandwidth
+    assert one.cards == ()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        'preset = "4090"\ncards = 2',
+        'preset = "2x4090"',
+        'memory = "24564MiB"\nkind = "vram"\ncards = 2',
+    ],
+)
+def test_two_cards_in_the_configuration(session_for: Open, settings: str) -> None:
+    target = resolve(session_for(f"[targets.box]\n{settings}\n"), "box")
+    assert target.memory_bytes == 2 * 24564 * MIB
+    assert target.cards == (24564 * MIB - 800_000_000,) * 2
+
+
+def test_a_reserve_is_that_of_each_card(session_for: Open) -> None:
+    config = '[targets.box]\npreset = "4090"\ncards = 3\nreserve = "2GiB"\n'
+    target = resolve(session_for(config), "box")
+    assert target.reserve_bytes == 6 * GIB
+    assert target.cards == (24564 * MIB - 2 * GIB,) * 3
+
+
+def test_no_cards_where_there_are_none(session_for: Open, cards: dict[str, object]) -> None:
+    mac, pc = 'preset = "m2-pro-32gb"', 'memory = "16GB"'
+    config = f"[targets.mac]\n{mac}\ncards = 2\n[targets.pc]\n{pc}\ncards = 2\n"
+    for name in ("mac", "pc"):
+        with pytest.raises(ConfigError, match=f"'{name}' says cards = 2, but .* has no cards"):
+            resolve(session_for(config), name)
+    many = session_for("[targets.laptop]\ncards = 2\n", cards)
+    with pytest.raises(ConfigError, match="has 2 already"):
+        resolve(many, "laptop")
+    with pytest.raises(ConfigError, match="no machine is known"):
+        resolve(session_for(), "2xm2-pro-32gb")
+
+
 def test_a_gpu_is_what_laptop_means(session_for: Open, cards: dict[str, object]) -> None:
     session = session_for(extra=cards)
     if any(
@@ -166,3 +211,39 @@ def test_a_reserve_that_leaves_nothing(session_for: Open) -> None:
     session = session_for('[targets.box]\nmemory = "8GB"\nreserve = "8GB"')
     with pytest.raises(ConfigError, match="nothing is left"):
         resolve(session, "box")
+
+
+# ---------------------------------------------------------------- how the server runs models
+
+
+def test_how_a_server_runs_models(session_for: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line, the target, the default server's variables; of another one nothing."""
+    monkeypatch.setenv("OLLAMA_NUM_PARALLEL", "2")
+    monkeypatch.setenv("OLLAMA_FLASH_ATTENTION", "0")
+    text = """
+        [targets.here]
+        preset = "4090"
+        [targets.told]
+        preset = "4090"
+        parallel = 3
+        flash_attention = true
+        parameters = { num_batch = 256 }
+        [targets.far]
+        preset = "4090"
+        host = "http://far.example:11434"
+    """
+    session = session_for(f'runtime.name = "managed"\n{text}')
+    known = {name: resolve(session, name).serving for name in ("here", "told", "far")}
+    assert known == {
+        "here": Serving(2, "OLLAMA_NUM_PARALLEL", flash_attention=False),
+        "told": Serving(3, "given", num_batch=256),
+        "far": Serving(),
+    }
+    assert resolve(session, "told", parallel=5).serving.parallel == 5
+    embedded = session_for(f'runtime.name = "embedded"\n{text}')
+    assert resolve(embedded, "here").serving == Serving(1, "embedded")
+
+
+def test_no_larger_context_than_the_trained_one(session_for: Open) -> None:
+    target = resolve(session_for(), "4090", n_ctx=10000)
+    assert (target.n_ctx, target.asked_ctx) == (8192, 10000)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deployq.serving import DEFAULT_BATCH
 from deployq.source.inspect import inspect
-from deployq.types import ModelInfo
+from deployq.types import ModelInfo, Serving
 from tests.plan.models import VOCAB
 from tests.source.gguf_files import Shape, Value, write_sparse
 
@@ -25,19 +26,32 @@ class Judged:
     memory: list[dict[str, Any]]
 
 
-def judged(name: str, folder: Path) -> Judged:
-    """A case; its header is written to `folder`, with a hole for the weights."""
+def judged(name: str, folder: Path, experts: str = "") -> Judged:
+    """A case; its header is written to `folder`, with a hole for the weights.
+
+    `experts` is the type that the experts have instead of their own.
+    """
     said = json.loads((FOLDER / f"{name}.json").read_text())
     shapes: dict[str, Shape] = {}
     types: dict[str, str] = {}
     for part, shape, kind, layers in said["tensors"]:
         for whole in _names(part, layers):
-            shapes[whole], types[whole] = tuple(shape), kind
+            own = experts if experts and part.endswith("_exps.weight") else kind
+            shapes[whole], types[whole] = tuple(shape), own
     file = write_sparse(
         folder / f"{name}.gguf", said["architecture"], said["keys"] | _vocabulary(), shapes, types
     )
     sizes = {quant: (size, fallbacks) for quant, (size, fallbacks) in said["sizes"].items()}
     return Judged(inspect(file), sizes, said["memory"])
+
+
+def serving_of(said: dict[str, Any]) -> Serving:
+    """What the tools were asked of sequences, batch and flash attention."""
+    return Serving(
+        parallel=said["n_seq"],
+        num_batch=said.get("n_batch", DEFAULT_BATCH),
+        flash_attention=said.get("flash_attention", True),
+    )
 
 
 def _vocabulary() -> dict[str, Value]:

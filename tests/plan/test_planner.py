@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,10 +18,22 @@ from deployq.plan.disk import Place, ServerStore
 from deployq.plan.memory import predict
 from deployq.plan.planner import TIGHT_SHARE, judge, make_plan
 from deployq.plan.quants import own_size
-from deployq.source.inspect import inspect
-from deployq.types import Goal, Memory, ModelInfo, Plan, QuantSize, Target, TargetPlan
+from deployq.source.inspect import inspect, require_full_precision
+from deployq.types import (
+    Goal,
+    Memory,
+    MemoryKind,
+    ModelInfo,
+    Plan,
+    QuantSize,
+    Serving,
+    Target,
+    TargetPlan,
+)
 from deployq.units import format_bytes
 from tests.plan.conftest import Oracle
+from tests.plan.judged import judged
+from tests.plan.loadable import write_loadable
 from tests.source.gguf_files import llama_keys, llama_tensors, write_llama, write_sparse
 
 GIB = 1 << 30
@@ -45,6 +58,7 @@ def target(
         reserve_bytes=0,
         n_ctx=n_ctx,
         cache_type=cache_type,
+        serving=Serving(num_batch=512),
         goal=goal or "balanced",
         goal_given=goal is not None,
         quants=quants,
@@ -182,6 +196,57 @@ def test_why_says_what_was_wanted_and_what_it_became(llama: ModelInfo) -> None:
     )
 
 
+def test_nothing_is_chosen_that_another_beats(tmp_path: Path) -> None:
+    """Nemotron 3's rows fall back: Q4_K_M takes more than Q5_K_S, which is better."""
+    info = judged("nemotron-3-nano", tmp_path).info
+    found = one(info, target(60))
+    sizes = {c.quant: c.size.file_bytes for c in found.candidates}
+    assert sizes["Q5_K_S"] <= sizes["Q4_K_M"]
+    assert found.chosen == "Q5_K_S"
+    assert "asks for Q4_K_M; of this model Q5_K_S is no larger and better" in found.why
+    assert one(info, target(60, "Q5_K_S", "Q4_K_M", goal="balanced")).chosen == "Q5_K_S"
+
+
+@pytest.mark.parametrize("name", ["nemotron-3-nano", "mamba2-370m", "rwkv7-1.5b", "gemma-3-1b"])
+@pytest.mark.parametrize("goal", GOALS)
+def test_no_choice_is_dominated(tmp_path: Path, name: str, goal: Goal) -> None:
+    info = judged(name, tmp_path).info
+    largest = own_size(info, "F16").file_bytes / GIB
+    for gib in (largest * share for share in (0.25, 0.3, 0.4, 1.5)):
+        found = one(info, target(gib, goal=goal, n_ctx=512))
+        chosen = next((c for c in found.candidates if c.quant == found.chosen), None)
+        for other in found.candidates if chosen else ():
+            assert chosen is not None
+            better = CATALOGUE[other.quant].rank > CATALOGUE[chosen.quant].rank
+            assert not better or other.size.file_bytes > chosen.size.file_bytes
+
+
+# ---------------------------------------------------------------- trained in MXFP4
+
+
+@pytest.fixture
+def gpt_oss(tmp_path: Path) -> ModelInfo:
+    """gpt-oss-20b as the converter writes it: experts in MXFP4, the rest in 16 bits."""
+    return judged("gpt-oss-20b", tmp_path, experts="MXFP4").info
+
+
+@pytest.mark.parametrize("goal", [None, *GOALS])
+def test_a_model_trained_in_mxfp4_stays_so(gpt_oss: ModelInfo, goal: Goal | None) -> None:
+    assert not gpt_oss.quantized
+    require_full_precision(gpt_oss, allow_requantize=False)
+    found = one(gpt_oss, target(40, goal=goal))
+    assert found.candidates[0].quant == found.chosen == "MXFP4_MOE"
+    native = found.candidates[0].size.file_bytes
+    assert all(c.size.file_bytes < native for c in found.candidates[1:])
+    assert "as they were trained" in found.why
+
+
+def test_larger_quants_of_a_model_trained_in_mxfp4_are_refused(gpt_oss: ModelInfo) -> None:
+    for quant, why in (("Q8_0", "Q8_0 holds more"), ("Q3_K_L", "Q3_K_L would be")):
+        with pytest.raises(ConfigError, match=why):
+            one(gpt_oss, target(40, quant))
+
+
 # ---------------------------------------------------------------- quants named
 
 
@@ -278,9 +343,61 @@ def test_no_memory_at_all(llama: ModelInfo) -> None:
 
 
 def test_a_context_beyond_training_is_warned_about(llama: ModelInfo) -> None:
-    (warning,) = plan(llama, target(24, n_ctx=16384)).warnings
-    assert "16384 is more than the 8192" in warning
+    found = plan(llama, target(24, n_ctx=16384))
+    (warning,) = found.warnings
+    assert "loads the model with a context of 8192, not 16384" in warning
+    (planned,) = found.targets
+    assert planned.target.n_ctx == 8192
+    assert planned.candidates == plan(llama, target(24)).targets[0].candidates
     assert not plan(llama, target(24, n_ctx=8192)).warnings
+
+
+def test_what_ollama_serves_one_request_at_a_time(tmp_path: Path, llama: ModelInfo) -> None:
+    four = replace(target(24, n_ctx=2048), serving=Serving(parallel=4))
+    found = plan(inspect(write_loadable(tmp_path, "lfm2")), four)
+    assert found.targets[0].target.serving.parallel == 1
+    (warning,) = (text for text in found.warnings if "one request at a time" in text)
+    assert "'lfm2'" in warning
+    found = plan(llama, four)
+    assert found.targets[0].target.serving.parallel == 4
+    assert not found.warnings
+
+
+@pytest.mark.parametrize(
+    ("kind", "gib", "n_batch"), [("vram", 6, 512), ("vram", 12, 1024), ("ram", 6, 1024)]
+)
+def test_a_card_needs_room_for_a_larger_batch(
+    llama: ModelInfo, kind: MemoryKind, gib: float, n_batch: int
+) -> None:
+    box = replace(target(gib, "Q4_K_M"), kind=kind, serving=Serving())
+    (candidate,) = one(llama, box).candidates
+    assert candidate.memory.n_batch == n_batch
+
+
+def test_a_second_copy_on_some_processors_is_said(
+    oracle: Callable[[str], Oracle], llama: ModelInfo
+) -> None:
+    """Of an embedding that is the output too, in a type that is repacked; planned it is not."""
+    small = oracle("smollm2-135m").info
+
+    def said(info: ModelInfo, box: Target) -> list[str]:
+        return [note for note in plan(info, box).notes if "lies in RAM twice there" in note]
+
+    (note,) = said(small, target(24, "Q8_0"))
+    assert format_bytes(49152 * 576 * 34 // 32) in note
+    assert not said(small, target(24, "F16"))
+    assert not said(small, replace(target(24, "Q8_0"), kind="vram"))
+    assert not said(llama, target(24, "Q8_0"))
+
+
+def test_memory_without_flash_attention(llama: ModelInfo) -> None:
+    """32 heads, 8192 cells, 1024 tokens, scores in F32: a GiB more."""
+    box = replace(target(24, "Q4_K_M"), serving=Serving())
+    without = replace(box, serving=Serving(flash_attention=False))
+    (usual,), (scored,) = (one(llama, asked).candidates for asked in (box, without))
+    assert scored.memory.compute_bytes / usual.memory.compute_bytes > 4
+    assert scored.memory.compute_bytes > 32 * 8192 * 1024 * 4
+    assert scored.memory.kv_cache_bytes == usual.memory.kv_cache_bytes
 
 
 def test_fallbacks_that_undo_a_quant_are_warned_about(oracle: Callable[[str], Oracle]) -> None:

@@ -201,12 +201,14 @@ SHAPE = st.lists(st.integers(1, 40), min_size=1, max_size=2).map(lambda s: (256 
 
 @given(
     quant=NAMES,
-    role=st.sampled_from(sorted({role for _, role in _ROLES} | {"output", "token_embd", "other"})),
+    role=st.sampled_from(
+        sorted({role for _, role in _ROLES} | {"output", "token_embd", "other", "never_below_q8"})
+    ),
     n=st.integers(0, 200),
     i=st.integers(0, 200),
     j=st.integers(0, 200),
     experts=st.sampled_from([0, 1, 4, 8, 64]),
-    architecture=st.sampled_from(["llama", "falcon"]),
+    architecture=st.sampled_from(["llama", "falcon", "bailingmoe3", "glm5-next"]),
 )
 def test_tensors_of_one_kind_get_one_type(
     quant: str, role: str, n: int, i: int, j: int, experts: int, architecture: str
