@@ -23,13 +23,13 @@ from deployq.pipeline.orders import Order
 from deployq.pipeline.servers import Site
 from deployq.pipeline.transaction import change_names, forget_oldest
 from deployq.pipeline.trial import Trial, try_out
-from deployq.tags.damage import Damage, remembered_damage
+from deployq.tags.damage import Damage
 from deployq.tags.journal import Swap
 from deployq.tags.lockfile import Lockfile
 from deployq.tags.names import alias, quant_tag
 from deployq.tags.registry import clear_staging, swap_of
 from deployq.tags.steps import Steps
-from deployq.types import Artifact, StepStatus, TagReport, TargetReport
+from deployq.types import StepStatus, TagReport, TargetReport
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def carry_out(work: Work, order: Order, built: Built) -> list[TargetReport]:
     with alone(work.session, order.site, model, "push") as hold, ExitStack() as stages:
         work, order = _afresh(replace(work, hold=hold), order)
         clear_staging(order.site.server, model)
-        take_off(work.session, order.site, model, _damaged(work, order, built))
+        take_off(work.session, order.site, model, _damaged(order, built))
         gate = _gate(work, order, built, stages)
         settled = [gate.settle(plan) for plan in order.plans]
         aliases = dict(_aliases(gate, order, settled))
@@ -70,26 +70,9 @@ def _afresh(work: Work, order: Order) -> tuple[Work, Order]:
     )
 
 
-def _damaged(work: Work, order: Order, built: Built) -> dict[str, tuple[Damage, ...]]:
+def _damaged(order: Order, built: Built) -> dict[str, tuple[Damage, ...]]:
     """By tag, what is damaged on the server, where there is an artifact to mend it with."""
-    return {
-        job.tag: job.damage or tuple(_remembered(work, job, built.artifacts[job.rendered.quant]))
-        for job in order.jobs
-        if job.why and job.rendered.quant in built.artifacts
-    }
-
-
-def _remembered(work: Work, job: Job, artifact: Artifact) -> Iterator[Damage]:
-    """What is known of the weights of a tag that is pushed for another reason.
-
-    Servers before Ollama 0.34.1 write the file anew: their blob is that of the lockfile.
-    """
-    folder, entry = job.site.endpoint.models_dir, work.lock.find(job.tag, job.site.key)
-    if folder is None:
-        return
-    same = entry is not None and entry.artifact_key == artifact.key
-    for digest in {artifact.digest, *([entry.blob_digest] if entry is not None and same else ())}:
-        yield from remembered_damage(folder / "blobs", work.session.digests, digest)
+    return {job.tag: job.damage for job in order.jobs if job.rendered.quant in built.artifacts}
 
 
 def _gate(work: Work, order: Order, built: Built, stages: ExitStack) -> Gate:
