@@ -17,6 +17,7 @@
     │   │   └── EngineCrashed    5  the llama-server behind it died
     │   └── ServerTimeout        5  it took the request and did not answer
     └── BackendError             6  a quantizer failed
+        ├── ModelRejected        6  llama.cpp read a model file and says what is wrong with it
         └── ToolMissing          6  a tool of llama.cpp that is not on this machine
 
 A message names the object and the cause; `hint` is the next command to type.
@@ -127,6 +128,10 @@ class BackendError(DeployqError):
     """A quantizer failed."""
 
     exit_code = 6
+
+
+class ModelRejected(BackendError):
+    """llama.cpp read a model file and says what is wrong with it: the file is at fault, no tool."""
 
 
 class ToolMissing(BackendError):

@@ -25,6 +25,14 @@ _BUFFER = r"(\w+):\s+(\S+)\s+(model|KV|compute|output|RS)\s+buffer size\s*=\s*([
 MIB = 1 << 20
 
 
+class NotLoaded(BackendError):
+    """llama-server ended before it served a file; `said` are its last words."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(f"{message}:\n{said}")
+        self.said = said
+
+
 @dataclass(frozen=True)
 class Serving:
     """A server that answers; `load_seconds` from its start until then."""
@@ -81,6 +89,7 @@ def serving(
     env: Mapping[str, str] | None = None,
     threads: int | None = None,
     load_seconds: float = LOAD_SECONDS,
+    only_load: bool = False,
 ) -> Iterator[Serving]:
     """Load a file and serve it on a free port of this machine.
 
@@ -89,16 +98,19 @@ def serving(
         folder: where the log goes.
         env: variables laid over this process's own.
         load_seconds: how long loading may take.
+        only_load: nothing will be asked: weights are mapped, and left on the disk.
 
     Raises:
         ToolMissing: it can't be executed.
-        BackendError: the model could not be loaded; how the server ended, and its last words.
+        NotLoaded: how the server ended, and its last words.
+        BackendError: it took too long.
     """
     port, log = _free_port(), folder / "llama-server.log"
     argv = [str(server), "--model", str(gguf.absolute()), "--host", "127.0.0.1"]
     argv += ["--port", str(port), "-c", str(n_ctx), "-np", "1", "--no-webui", "--offline"]
     argv += ["--log-verbosity", "4", "--no-log-prefix", "--no-log-timestamps"]
     argv += ["-t", str(threads)] if threads else []
+    argv += ["-ngl", "0", "--no-warmup"] if only_load else []
     with log.open("wb") as output:
         started = time.monotonic()
         with proc.spawn(argv, env=env, stdout=output) as child:
@@ -122,7 +134,7 @@ def _wait(up: Serving, started: float, limit_seconds: float) -> float:
     how = f"could not load {up.name}"
     if code < 0 or proc.crash_of(code):
         how = f"{proc.describe_exit(code)} while loading {up.name}"
-    raise BackendError(f"llama-server {how}:\n{up.last_words()}")
+    raise NotLoaded(f"llama-server {how}", up.last_words())
 
 
 def _healthy(client: httpx.Client, url: str) -> bool:

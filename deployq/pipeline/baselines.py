@@ -9,6 +9,7 @@ from deployq.errors import ConfigError, DeployqError, ServerError, ServerRefused
 from deployq.pipeline.building import artifact_of
 from deployq.pipeline.locks import announced
 from deployq.pipeline.prompts import settle
+from deployq.pipeline.recovery import note_staging
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
@@ -187,7 +188,8 @@ def staged_quant(session: Session, site: Site, subject: Subject, quant: str) -> 
     rendered = render_tag(session, subject.model, subject.info, quant)
     # A name of its own: a push of the model clears what is staged under the model's.
     name = TagName(f"measure.{subject.model.name}"[:80], quant.lower())
-    with announced(site, name.model, "measurement") as hold:
+    with announced(session, site, name.model, "measurement") as hold:
+        note_staging(session, site, hold, name)
         staged = stage(
             site.server,
             Steps(),

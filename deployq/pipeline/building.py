@@ -10,6 +10,7 @@ from deployq.errors import DeployqError
 from deployq.pipeline.importance import ensure_imatrix
 from deployq.pipeline.jobs import Built, Job, Work
 from deployq.pipeline.matrices import uses_imatrix
+from deployq.pipeline.preflight import require_sound
 from deployq.pipeline.prepare import Prepared, choose_backend, sizer
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
@@ -126,6 +127,7 @@ def _made(
 ) -> list[Artifact]:
     if not quants:
         return []
+    require_sound(session, info, model.settings)
     made = build(
         Workshop(session.cache_dir),
         session.backends(),

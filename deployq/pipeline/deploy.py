@@ -72,11 +72,7 @@ def _afresh(work: Work, order: Order) -> tuple[Work, Order]:
 
 def _damaged(order: Order, built: Built) -> dict[str, tuple[Damage, ...]]:
     """By tag, what is damaged on the server, where there is an artifact to mend it with."""
-    return {
-        job.tag: job.damage
-        for job in order.jobs
-        if job.damage and job.rendered.quant in built.artifacts
-    }
+    return {job.tag: job.damage for job in order.jobs if job.rendered.quant in built.artifacts}
 
 
 def _gate(work: Work, order: Order, built: Built, stages: ExitStack) -> Gate:

@@ -6,7 +6,8 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from deployq.errors import ConfigError, ModelfileError
+from deployq.errors import ConfigError, ModelfileError, ServerError
+from deployq.pipeline.damage import find_damage
 from deployq.pipeline.locks import alone
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
@@ -115,9 +116,26 @@ def _step_back(
         raise ConfigError(f"{tag} has {what} on {site.endpoint.url}", hint=f"deployq history {tag}")
     if wanted[0].current:
         raise ConfigError(f"{tag} holds generation {to} already", hint=f"deployq history {tag}")
-    source = history_name(tag, wanted[0].number)
-    swap = swap_of(site.server.tags(), tag, source, wanted[0].manifest_digest)
+    source, held = history_name(tag, wanted[0].number), site.server.tags()
+    _require_served(session, site, held, source, wanted[0].blob_digest)
+    swap = swap_of(held, tag, source, wanted[0].manifest_digest)
     return swap, RolledBack(str(tag), current.number if current else None, wanted[0].number)
+
+
+def _require_served(
+    session: Session, site: Site, held: Sequence[TagRecord], source: TagName, blob: str | None
+) -> None:
+    """Make sure that the server can serve a generation before a tag gets its content.
+
+    Raises:
+        ServerError: a part of it is damaged.
+    """
+    found = find_damage(session, site, held, {str(source): (blob,) if blob else ()})
+    if damage := found[str(source)]:
+        raise ServerError(
+            f"{source} on {site.endpoint.url} can't be served: {damage[0].message}",
+            hint=f"deployq push {source.model} makes what deployq.toml says now",
+        )
 
 
 # ---------------------------------------------------------------- diff

@@ -16,19 +16,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from deployq.addresses import short_address
 from deployq.digests import sha256_bytes
-from deployq.errors import DiskError
-from deployq.pipeline.recovery import finish_left, models_left
+from deployq.errors import DiskError, ServerError
+from deployq.pipeline.recovery import entry_of, finish_left, journal_of, models_left
 from deployq.pipeline.session import Session
 from deployq.pipeline.site import Site
 from deployq.tags.hold import Hold
 from deployq.tags.holders import this_process
 from deployq.tags.markers import EXPIRES_SECONDS, Marker, Seen, new_id
 
-# Ollama writes a manifest in place, so a marker that is just written again is not listed for an
-# instant. Two looks, this far apart, don't both fall into such an instant.
-_LOOK_AGAIN_SECONDS = 0.05
-_WAIT_SECONDS = 0.5  # and up to a second more: two that wait must not stay in step
+_WAIT_SECONDS = 0.5
 
 
 @contextmanager
@@ -45,15 +43,16 @@ def alone(session: Session, site: Site, model: str, doing: str) -> Iterator[Hold
         DiskError: the lock's file can't be written.
         ServerError: the server does not take the marker.
     """
-    lock = _lock(session, site, model)
-    if not _acquired(lock, 1):
-        session.talk(f"waiting for another deployq that changes the tags of {model}")
-        _acquired(lock, -1)
+    lock, waiting = _lock(session, site, model), _Waiting(session, site, model)
+    while not _acquired(lock, 1):
+        session.talk_once(f"waiting for another deployq that changes the tags of {model}")
+        waiting.go_on()
     try:
-        hold = _raised(session, site, model, doing)
-        while hold is None:
+        while (hold := _raised(session, site, model, doing)) is None:
+            # At random, as two that wait must not stay in step.
             time.sleep(_WAIT_SECONDS + secrets.randbelow(1000) / 1000)
-            hold = _raised(session, site, model, doing)
+            waiting.go_on()
+        waiting.end()
         with _kept(session, site, hold):
             yield hold
     finally:
@@ -79,7 +78,7 @@ def alone_now(session: Session, site: Site, model: str, doing: str) -> Iterator[
 
 
 @contextmanager
-def announced(site: Site, model: str, doing: str) -> Iterator[Hold]:
+def announced(session: Session, site: Site, model: str, doing: str) -> Iterator[Hold]:
     """A marker beside those of others: nobody is kept out, but what is staged is seen to be in use.
 
     Raises:
@@ -87,11 +86,12 @@ def announced(site: Site, model: str, doing: str) -> Iterator[Hold]:
     """
     hold = _hold(site, model, doing)
     try:
-        hold.up()
+        journal_of(session).open(entry_of(session, site, hold))
+        hold.up(entered=True)
         hold.keep()
         yield hold
     finally:
-        hold.lower()
+        _down(session, site, hold)
 
 
 def recover(session: Session, site: Site) -> None:
@@ -101,9 +101,32 @@ def recover(session: Session, site: Site) -> None:
         ServerError: it can't be put right now; the next command tries again.
         LockfileError: the lockfile can't tell whether the promotion was done.
     """
-    for model in models_left(session, site):
-        with alone_now(session, site, model, "repair"):
-            pass  # it is the first thing that is done there
+    for model, half_changed in models_left(session, site).items():
+        try:
+            with alone_now(session, site, model, "repair"):
+                pass  # it is the first thing that is done there
+        except ServerError:
+            if half_changed:  # what was only staged can wait
+                raise
+
+
+class _Waiting:
+    """Says how long it takes; to be told so is also how Ctrl-C reaches a server's thread."""
+
+    def __init__(self, session: Session, site: Site, model: str) -> None:
+        self._progress = session.progress
+        self._task = f"wait for {model} on {short_address(site.endpoint.url)}"
+        self._since = time.monotonic()
+        self._waited = False
+
+    def go_on(self) -> None:
+        self._waited = True
+        self._progress(self._task, time.monotonic() - self._since, None, "seconds")
+
+    def end(self) -> None:
+        if self._waited:
+            seconds = time.monotonic() - self._since
+            self._progress(self._task, seconds, seconds, "seconds")
 
 
 # ---------------------------------------------------------------- the marker
@@ -112,27 +135,30 @@ def recover(session: Session, site: Site) -> None:
 def _raised(
     session: Session, site: Site, model: str, doing: str, *, tell: bool = True
 ) -> Hold | None:
-    """A marker that is up, if no other process has one up; else None."""
+    """A marker that is up, if no other process has one up; else None.
+
+    Ollama writes a manifest in place, so a marker that is just being written again is not listed
+    for an instant. It is looked for three times; not all of them fall into such an instant.
+    """
     hold = _hold(site, model, doing)
     others = hold.others()
     if not others:
         try:
-            hold.up()
-            others = hold.others() or _later(hold)
+            journal_of(session).open(entry_of(session, site, hold))
+            hold.up(entered=False)
+            others = hold.others()
+            if not others:
+                hold.up(entered=True)
+                others = hold.others(entered=True)
         except BaseException:
-            hold.lower()
+            _down(session, site, hold)
             raise
         if not others:
             return hold
-        hold.lower()
+        _down(session, site, hold)
     if tell:
         session.talk_once(_waiting(site, model, others[0]))
     return None
-
-
-def _later(hold: Hold) -> list[Seen]:
-    time.sleep(_LOOK_AGAIN_SECONDS)
-    return hold.others()
 
 
 @contextmanager
@@ -142,7 +168,13 @@ def _kept(session: Session, site: Site, hold: Hold) -> Iterator[None]:
         finish_left(session, site, hold)
         yield
     finally:
-        hold.lower()
+        _down(session, site, hold)
+
+
+def _down(session: Session, site: Site, hold: Hold) -> None:
+    """Take away what is on the server for a while; where it can't be, the journal remembers it."""
+    if hold.lower():
+        journal_of(session).close(entry_of(session, site, hold))
 
 
 def _hold(site: Site, model: str, doing: str) -> Hold:
@@ -166,7 +198,7 @@ def _lock(session: Session, site: Site, model: str) -> FileLock:
 
 
 def _acquired(lock: FileLock, timeout_seconds: float) -> bool:
-    """Whether the lock was got in time; -1 waits for as long as it takes."""
+    """Whether the lock was got in time."""
     try:
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=timeout_seconds)

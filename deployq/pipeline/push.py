@@ -23,6 +23,7 @@ from deployq.pipeline.jobs import (
 from deployq.pipeline.locked import require_locked
 from deployq.pipeline.orders import Order, make_order
 from deployq.pipeline.parallel import at_once, stopping
+from deployq.pipeline.preflight import require_sound
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest, with_parts
 from deployq.pipeline.projects import remember_project
 from deployq.pipeline.render import render_alias, render_tag
@@ -58,6 +59,7 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
             _require_makers(session, prepared)
         prepared = pipeline.made_ready(session, prepared)
     else:
+        require_sound(session, prepared.info, prepared.model.settings)
         prepared = with_parts(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)

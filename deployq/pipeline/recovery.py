@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
-from deployq.errors import ServerRefused
 from deployq.pipeline.session import Session
 from deployq.pipeline.site import Site
 from deployq.records import dataclass
 from deployq.tags.hold import Hold
-from deployq.tags.journal import Entry, Journal, names
+from deployq.tags.journal import Entry, Journal, Recorded, Swap, names
 from deployq.tags.lockfile import Lockfile
 from deployq.tags.markers import Seen, find_markers
+from deployq.tags.names import TagName, staging_name
 from deployq.tags.records import find_tag
-from deployq.tags.registry import Restored, clear_staging, restore
+from deployq.tags.registry import Restored, clear_staging, restore, take_away
 
 
 def journal_of(session: Session) -> Journal:
     """The journal of this user's promotions."""
     return Journal(session.cache_dir / "journal")
+
+
+def entry_of(
+    session: Session,
+    site: Site,
+    hold: Hold,
+    swaps: tuple[Swap, ...] = (),
+    recorded: tuple[Recorded, ...] = (),
+) -> Entry:
+    """What the process of a hold may leave, as it goes into the journal."""
+    lockfile, passing = session.lockfile.absolute(), tuple(hold.passing)
+    return Entry(hold.id, site.place, hold.model, lockfile, swaps, recorded, passing)
+
+
+def note_staging(session: Session, site: Site, hold: Hold, tag: TagName) -> None:
+    """Note in the journal that a tag is about to be staged.
+
+    A server that dies while it writes a tag leaves one that it does not list: the journal alone
+    knows its name then.
+
+    Raises:
+        DiskError: it can't be written.
+    """
+    hold.passing.append(staging_name(tag, hold.id))
+    journal_of(session).open(entry_of(session, site, hold))
 
 
 @dataclass(frozen=True)
@@ -30,13 +54,21 @@ class _Left:
     seen: Seen | None
 
 
-def models_left(session: Session, site: Site) -> list[str]:
-    """The models of a server with names that may be half changed, and nobody who still does it.
+def models_left(session: Session, site: Site) -> dict[str, bool]:
+    """The models of a server that a process left something of, which the next command finishes.
+
+    The value says whether names may be half changed. What processes of another machine have only
+    staged is left to the next push, and to prune.
 
     Raises:
         ServerError: the server can't be asked.
     """
-    return sorted({left.entry.model for left in _find_left(session, site, None) if _is_open(left)})
+    found: dict[str, bool] = {}
+    for left in _find_left(session, site, None):
+        half_changed = bool(left.entry.swaps)
+        if half_changed or left.entry.lockfile is not None:
+            found[left.entry.model] = half_changed or found.get(left.entry.model, False)
+    return found
 
 
 def finish_left(session: Session, site: Site, hold: Hold) -> None:
@@ -56,15 +88,11 @@ def finish_left(session: Session, site: Site, hold: Hold) -> None:
             session.talk(_outcome(left, restored))
             tell_of_others(session, restored, left.entry.model)
         clear_staging(site.server, left.entry.model, left.entry.id)
-        if left.seen is not None:
-            with suppress(ServerRefused):  # somebody else was quicker
-                site.server.delete(left.seen.record.name)
+        passing = {*left.entry.passing, *([left.seen.marker_name] if left.seen else [])}
+        held = site.server.tags()
+        for name in passing:
+            take_away(site.server, name, held)
         journal_of(session).close(left.entry)
-
-
-def _is_open(left: _Left) -> bool:
-    """Whether the next command finishes it; what was only staged is left to the next push."""
-    return left.entry.lockfile is not None or bool(left.entry.swaps)
 
 
 def _find_left(session: Session, site: Site, hold: Hold | None) -> Iterator[_Left]:
@@ -72,15 +100,15 @@ def _find_left(session: Session, site: Site, hold: Hold | None) -> Iterator[_Lef
     found = find_markers(site.server, site.server.tags(), hold.model if hold else None)
     seen = {one.id: one for one in found if hold is None or one.id != hold.id}
     for entry in journal_of(session).entries():
-        mine = hold is None or hold.model.lower() == entry.model.lower()
-        if mine and (entry.id in seen or entry.place == site.place):
+        asked = hold is None or (entry.id != hold.id and entry.model.lower() == hold.model.lower())
+        if asked and (entry.id in seen or entry.place == site.place):
             one = seen.pop(entry.id, None)
             if one is None or not one.is_alive:
                 yield _Left(entry, one)
     for one in seen.values():
         if not one.is_alive:
             swaps = one.marker.swaps if one.marker else ()
-            yield _Left(Entry(one.id, site.place, one.model, None, swaps, ()), one)
+            yield _Left(Entry(one.id, site.place, one.model, None, swaps), one)
 
 
 def _outcome(left: _Left, restored: Restored) -> str:
@@ -95,8 +123,13 @@ def _outcome(left: _Left, restored: Restored) -> str:
 def tell_of_others(session: Session, restored: Restored, model: str) -> None:
     """Name what was not put back, and why."""
     for name, digest in restored.left.items():
-        what = f"holds sha256:{digest[:12]}, which somebody else put there" if digest else "is gone"
-        session.talk(f"{name} {what} since: left as it is")
+        if digest:
+            session.talk(
+                f"{name} holds sha256:{digest[:12]}, "
+                "which somebody else put there since: left as it is"
+            )
+        else:
+            session.talk(f"{name} was taken away by somebody else since: left as it is")
     for name, kept in restored.lost.items():
         session.talk(
             f"{name} can't be put back, as {kept} is gone: deployq push {model} makes it again"

@@ -15,6 +15,7 @@ from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError, SourceError
 from deployq.files import is_there
 from deployq.pipeline.fetched import Fetched, Reach
+from deployq.pipeline.preflight import allowed_checks, stops
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.records import dataclass
@@ -22,8 +23,9 @@ from deployq.settings import ModelSettings
 from deployq.source.finding import Found, find_source
 from deployq.source.hf_files import source_files
 from deployq.source.inspect import inspect
+from deployq.source.preflight import check_header
 from deployq.source.projector import projector_note
-from deployq.types import Finding, ModelInfo
+from deployq.types import Failed, Finding, ModelInfo
 
 if TYPE_CHECKING:
     from deployq.source import Adapter
@@ -61,9 +63,8 @@ class Origin:
 
     @property
     def allowed(self) -> frozenset[str]:
-        """Checks that only warn; a Modelfile template stands in for a missing chat template."""
-        own = ("template",) if isinstance(self.settings.template, Path) else ()
-        return frozenset((*self.settings.allow, *own))
+        """Checks that only warn."""
+        return allowed_checks(self.settings)
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -126,10 +127,9 @@ def _changes_projector(adapter: Adapter | None) -> bool:
 
 def _told(origin: Origin, fetched: Fetched) -> Origin:
     """The same, its info saying what was chosen and what is odd about it."""
-    findings = cheap_findings(origin) if origin.needs_conversion else ()
+    findings = cheap_findings(origin) if origin.needs_conversion else check_header(origin.info)
     warnings = [
-        finding.message + (STOPS if finding.fatal and finding.check not in origin.allowed else "")
-        for finding in findings
+        finding.message + (STOPS if stops(finding, origin.allowed) else "") for finding in findings
     ]
     info = replace(
         origin.info,
@@ -275,6 +275,7 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
     """
     folder = origin.base or origin.path
     yield from sources.check_folder(folder, origin.tokenizer_folder)
+    yield from sources.check_config(folder, origin.info)
     for part in (origin, *origin.parts):
         if part.adapter is not None and part.base is not None:
             shapes = {t.name: t.shape for t in sources.read_weights(part.base).tensors}
@@ -285,9 +286,8 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
 
 
 def _needs_merge(part: Origin) -> Finding:
-    return Finding(
+    return Failed(
         "adapter",
-        True,
         f"{part.path}: holds whole trained tensors (embeddings, new tokens), not attachable",
         'adapter = "merge" under [models.NAME]',
     )

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from deployq.errors import DeployqError, ServerError
+from deployq.errors import DeployqError, DiskError, ServerError
 from deployq.pipeline.projects import is_mine, this_project
-from deployq.pipeline.recovery import journal_of, tell_of_others
+from deployq.pipeline.recovery import entry_of, journal_of, tell_of_others
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.tags.hold import Hold
-from deployq.tags.journal import Entry, Journal, Recorded, Swap, names
+from deployq.tags.journal import Entry, Recorded, Swap, names
 from deployq.tags.lockfile import LockEntry, Lockfile, update
 from deployq.tags.names import TagName
 from deployq.tags.owners import add_owners, read_owners, tidy_owners
@@ -38,7 +38,7 @@ def change_names(
     """
     lock = Lockfile.load(session.lockfile)
     recorded = _recorded(lock, site, swaps, locked)
-    entry = Entry(hold.id, site.place, hold.model, session.lockfile.absolute(), swaps, recorded)
+    entry = entry_of(session, site, hold, swaps, recorded)
     unlocked = [(str(record.name), site.key) for record in recorded if record.after is None]
     journal = journal_of(session)
     hold.begin(swaps)
@@ -56,18 +56,21 @@ def change_names(
                 none = f"none of {names(swaps)} had been changed"
                 session.talk(f"put back as before: {', '.join(restored.names) or none}")
             tell_of_others(session, restored, hold.model)
-            _close(hold, journal, entry)
+            _close(session, site, hold, done=False)
         raise
-    _close(hold, journal, entry)
+    _close(session, site, hold, done=True)
     with suppress(ServerError):  # then the lockfile alone knows it
         _sign(session, site, hold, lock, swaps)
 
 
-def _close(hold: Hold, journal: Journal, entry: Entry) -> None:
-    """Nothing is half changed any more; the journal goes last, as it alone knows the lockfile."""
-    with suppress(ServerError):
-        hold.end()
-    journal.close(entry)
+def _close(session: Session, site: Site, hold: Hold, *, done: bool) -> None:
+    """Nothing is half changed any more; the journal is told last, as it alone knows the lockfile.
+
+    Where that can't be said, whoever comes next finds that it is so.
+    """
+    with suppress(ServerError, DiskError):
+        hold.end(done=done)
+        journal_of(session).open(entry_of(session, site, hold))
 
 
 def _sign(session: Session, site: Site, hold: Hold, lock: Lockfile, swaps: Sequence[Swap]) -> None:

@@ -20,6 +20,7 @@ from deployq.pipeline.jobs import (
 from deployq.pipeline.locked import require_weights_locked
 from deployq.pipeline.measuring import Measuring, in_words
 from deployq.pipeline.prompts import Prompts, settle_prompts
+from deployq.pipeline.recovery import note_staging
 from deployq.proof.verify import run_suite
 from deployq.records import dataclass
 from deployq.report.runs import write_text
@@ -137,6 +138,7 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
     parts = work.prepared.info.parts
     require_weights(job.name, job.rendered.modelfile, file_name, parts)
     assert work.hold is not None, "the model is held while it is deployed"
+    note_staging(work.session, job.site, work.hold, job.name)
     staged = stage(
         job.site.server,
         steps,

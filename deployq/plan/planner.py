@@ -26,6 +26,7 @@ from deployq.plan.offload import (
     layer_bytes,
     lookups,
     offload,
+    repacked_copy_bytes,
     skipped_bytes,
 )
 from deployq.plan.quants import tensor_types
@@ -186,8 +187,20 @@ def make_plan(
         *filter(None, [info.estimate]),
         *([CPU_FIGURES] if cards else []),
         *([ONE_REQUEST] if assumed else []),
+        *_repacking_notes(planning, plans),
     )
     return Plan(model, info, plans, disk, warnings, bool(planning.bound), notes)
+
+
+def _repacking_notes(planning: _Planning, plans: Sequence[TargetPlan]) -> Iterator[str]:
+    """Which processor a target has isn't known; what some of them take more is said once."""
+    in_ram = {plan.chosen for plan in plans if plan.target.kind == "ram" and plan.chosen}
+    more = {q: repacked_copy_bytes(planning.info, planning.types_of(q)) for q in in_ram}
+    if more and (largest := max(more.values())):
+        yield (
+            "on ARM and with AMX llama.cpp repacks weights, and an embedding that is the output "
+            f"too lies in RAM twice there: up to {format_bytes(largest)} more, which is not planned"
+        )
 
 
 def _builds(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Literal, Protocol
 
 from deployq.digests import DigestCache, sha256_file
@@ -29,6 +30,7 @@ SMALL_BYTES = 1 << 20
 _UNREADABLE = (HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 _GONE = "is gone from the server"
+_CHANGED = "has other bytes on the server (sha256 {}…)"
 
 Fault = Literal["gone", "cut", "changed", "unreadable"]
 
@@ -40,6 +42,22 @@ class Damage:
     fault: Fault
     message: str
     digest: str = ""
+
+
+def remembered_damage(blobs: Path, digests: DigestCache, digest: str) -> tuple[Damage, ...]:
+    """What was found of a blob by an earlier hashing, whichever tag it was hashed for.
+
+    Args:
+        blobs: the folder of the server's blobs.
+    """
+    path = blobs / f"sha256-{digest}"
+    try:
+        found = digests.known(path)
+    except OSError:  # it is not there
+        return ()
+    if found is None or found == digest:
+        return ()
+    return (_damage("changed", Layer("weights", digest, 0), _CHANGED.format(found[:12])),)
 
 
 class ReadingServer(Protocol):
@@ -56,12 +74,14 @@ class StoreCheck:
     Args:
         digests: remembers what was hashed.
         hash_weights: hash every byte, whatever is remembered.
+        unread: gets the digests of blobs that this user may not read.
     """
 
     store: LocalStore
     digests: DigestCache
     hash_weights: bool = False
     progress: Progress = no_progress
+    unread: set[str] = field(default_factory=set)
     _known: dict[str, Damage | None] = field(default_factory=dict)
 
     def damage(self, tag: str, *, hash_weights: bool = False) -> tuple[Damage, ...]:
@@ -80,7 +100,8 @@ class StoreCheck:
         if layer.digest not in self._known:
             try:
                 self._known[layer.digest] = self._look(tag, layer, hashing)
-            except PermissionError:  # another user's store: nothing can be said
+            except PermissionError:
+                self.unread.add(layer.digest)
                 self._known[layer.digest] = None
             except OSError as exc:
                 words = f"can't be read: {exc.strerror or exc}"
@@ -105,7 +126,7 @@ class StoreCheck:
             found = self.digests.known(path)
         if found is None or found == layer.digest:
             return None
-        return _damage("changed", layer, f"has other bytes on the server (sha256 {found[:12]}…)")
+        return _damage("changed", layer, _CHANGED.format(found[:12]))
 
 
 def served_damage(server: ReadingServer, tag: str, blobs: tuple[str, ...]) -> tuple[Damage, ...]:

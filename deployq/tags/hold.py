@@ -12,10 +12,11 @@ from deployq.errors import ServerError
 from deployq.tags.journal import Swap
 from deployq.tags.markers import HEARTBEAT_SECONDS, Marker, Seen, find_markers, raise_marker
 from deployq.tags.records import TagRecord, find_tag
+from deployq.tags.registry import take_away
 from deployq.tags.server import Server
 
-# Somebody who raises a marker and sees ours takes theirs down within a moment.
-_MOMENT_SECONDS = 3.0
+# Who enters and sees that somebody is in takes their marker down within a moment.
+_MOMENT_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
 
 
@@ -32,6 +33,8 @@ class Hold:
         self._marker = marker
         self._guard = threading.Lock()
         self._down = threading.Event()
+        # What is on the server only while this process works: its marker, and what it staged.
+        self.passing = [marker.name]
 
     @property
     def id(self) -> str:
@@ -42,29 +45,41 @@ class Hold:
     def model(self) -> str:
         return self._marker.model
 
-    def up(self) -> None:
-        """Raise the marker.
+    def up(self, *, entered: bool) -> None:
+        """Raise the marker, as one that asks or as one that has entered.
 
         Raises:
             ServerError: the server does not take it.
         """
+        self._marker = replace(self._marker, entered=entered)
         raise_marker(self._server, self._marker)
 
     def keep(self) -> None:
         """Write it again and again, from now until `lower`."""
         threading.Thread(target=self._beat, name=f"marker {self.id}", daemon=True).start()
 
-    def others(self) -> list[Seen]:
-        """The markers of the same model that other processes have up, and are alive."""
-        return [seen for seen in self._all(self._server.tags()) if seen.is_alive]
+    def others(self, *, entered: bool = False) -> list[Seen]:
+        """The markers of the same model that other processes have up, and are alive.
 
-    def lower(self) -> None:
-        """Take the marker down; one that says which names are half changed stays."""
+        Args:
+            entered: only of those that have entered.
+        """
+        found = [seen for seen in self._all(self._server.tags()) if seen.is_alive]
+        return [seen for seen in found if seen.has_entered or not entered]
+
+    def lower(self) -> bool:
+        """Take down the marker, and what else is left; gives whether nothing is left.
+
+        A marker that says which names are half changed stays, and what they are copied from.
+        """
         self._down.set()
-        with self._guard:
+        with self._guard, suppress(ServerError):
             if not self._marker.swaps:
-                with suppress(ServerError):
-                    self._server.delete(str(self._marker.name))
+                held = self._server.tags()
+                for name in reversed(self.passing):
+                    take_away(self._server, name, held)
+                return True
+        return False
 
     # ------------------------------------------------------------ while names are changed
 
@@ -87,15 +102,20 @@ class Hold:
                 raise
             self._marker = marker
 
-    def end(self) -> None:
+    def end(self, *, done: bool) -> None:
         """Say that no name is half changed any more.
+
+        Args:
+            done: all of them were changed, else none. That none was, is seen from the names: it is
+                said with the next sign of life, as a server with a full disk would cut the marker.
 
         Raises:
             ServerError: it can't be said now; whoever comes next finds that it is so.
         """
         with self._guard:
             self._marker = replace(self._marker, swaps=())
-            raise_marker(self._server, self._marker)
+            if done:
+                raise_marker(self._server, self._marker)
 
     def _require_up(self) -> None:
         held = self._server.tags()
@@ -105,7 +125,7 @@ class Hold:
 
     def _require_alone(self) -> None:
         deadline = time.monotonic() + _MOMENT_SECONDS
-        while others := self.others():
+        while others := self.others(entered=True):
             if time.monotonic() > deadline:
                 raise self._lost(others)
             time.sleep(_LOOK_SECONDS)

@@ -1,6 +1,6 @@
-"""What a promotion is about to change, on disk before the first change.
+"""What a push puts on a server for a while, and which names it changes: on disk before it does.
 
-    <folder>/<id>.json     there while names are being changed; removed when all is done
+    <folder>/<id>.json     there while the push works on the model; removed when all is done
 
 The server has the same in the marker of that id (markers.py), for everybody who comes by; here is
 what concerns this machine alone, the lockfile. A file whose process is gone belongs to a push, or
@@ -53,17 +53,19 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Entry:
-    """All that one promotion changes: on the server at `place`, of one model, recorded where.
+    """All that one push may leave: on the server at `place`, of one model, recorded where.
 
-    `id` is that of the push's marker. `lockfile` is None where it is on another machine.
+    `id` is that of its marker; `swaps` are the names that it is changing, `passing` those that it
+    takes away in the end. `lockfile` is None where it is on another machine.
     """
 
     id: str
     place: str
     model: str
     lockfile: Path | None
-    swaps: tuple[Swap, ...]
-    recorded: tuple[Recorded, ...]
+    swaps: tuple[Swap, ...] = ()
+    recorded: tuple[Recorded, ...] = ()
+    passing: tuple[TagName, ...] = ()
 
     @property
     def key(self) -> str:
@@ -90,7 +92,7 @@ class Journal:
         except OSError as exc:
             raise DiskError(
                 f"the journal {self.folder} can't be written: {exc.strerror or exc}",
-                hint="nothing was changed; free some room there and push again",
+                hint="nothing was changed; free some room there and repeat the command",
             ) from exc
 
     def close(self, entry: Entry) -> None:
@@ -117,6 +119,7 @@ def _document(entry: Entry) -> dict[str, Any]:
             {"name": str(record.name), "before": record.before, "after": record.after}
             for record in entry.recorded
         ],
+        "passing": [str(name) for name in entry.passing],
     }
 
 
@@ -138,6 +141,7 @@ def _read(path: Path) -> Entry | None:
             Path(document["lockfile"]),
             swaps,
             recorded,
+            tuple(TagName.parse(name) for name in document.get("passing", ())),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

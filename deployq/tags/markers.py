@@ -6,7 +6,9 @@
 Whatever address and folder a push comes from, it finds the markers of the others there. Ollama has
 no "create, unless it is there", so nobody can take a lock in one step. But if everybody first
 raises a marker of their own and then looks for others, then of two at least one sees the other: who
-sees one takes its own down again, and waits. Who sees none goes on.
+sees one takes its own down again, and waits. That is done twice: first a marker asks, and gives way
+to any other; then it says that it is `entered`, and gives way to those that say so, too. So whoever
+is inside knows that a marker that only asks will go away.
 
 A marker is written again every few seconds, so its time on the server, by the server's clock, says
 when its process last lived. One that is older than `EXPIRES_SECONDS` is dead; so is one whose
@@ -39,7 +41,8 @@ class Marker:
     """One process at work on a model of a server.
 
     `doing` is its command, `since` UTC by its own clock, in ISO 8601. `swaps` are the names that
-    it is changing, empty where it is not: what such a marker leaves behind is to be put right.
+    it is changing, empty where it is not: what such a marker leaves behind is to be put right. One
+    that is not `entered` asks whether it may.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Marker:
     since: str
     holder: Holder
     swaps: tuple[Swap, ...] = ()
+    entered: bool = True
 
     @property
     def name(self) -> TagName:
@@ -77,6 +81,14 @@ class Seen:
         if self.silent_seconds > EXPIRES_SECONDS:
             return False
         return self.marker is None or not has_ended(self.marker.holder)
+
+    @property
+    def marker_name(self) -> TagName:
+        return TagName.parse(self.record.name)
+
+    @property
+    def has_entered(self) -> bool:
+        return self.marker is None or self.marker.entered
 
     def __str__(self) -> str:
         return str(self.marker) if self.marker else f"the process behind {self.record.name}"
@@ -155,6 +167,7 @@ def _text(marker: Marker) -> str:
         "machine": marker.holder.machine,
         "pid": marker.holder.pid,
         "started": marker.holder.started,
+        "entered": marker.entered,
         "swaps": [swap_document(swap) for swap in marker.swaps],
     }
     return (
@@ -185,4 +198,5 @@ def _parse(document: Any) -> Marker:
         str(document["since"]),
         holder,
         tuple(read_swap(swap) for swap in document["swaps"]),
+        document["entered"] is not False,
     )

@@ -3,7 +3,7 @@
     deployq-history/task-api:owners      a note (notes.py): whose each content of its tags is
 
 It is there for as long as the model has generations. A content that it does not know was put there
-by hand, or by a deployq before 0.2.
+by hand, or by a deployq that did not say it yet.
 """
 
 from __future__ import annotations

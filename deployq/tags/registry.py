@@ -207,14 +207,15 @@ def restore(server: Server, swaps: Sequence[Swap]) -> Restored:
     ours = [swap for swap in wrong if swap not in left]
     lost = [swap for swap in ours if swap.before not in (None, _digest(held, swap.backup))]
     back = [swap for swap in ours if swap not in lost]
-    for swap in back:
-        if swap.before is None:
-            _take_away(server, swap, held)
-        else:
+    for swap in swaps:
+        unlisted = swap.before is None and _digest(held, swap.name) is None  # or cut short
+        if unlisted or (swap in back and swap.before is None):
+            take_away(server, swap.name, held)
+        elif swap in back:
             server.copy(str(swap.backup), str(swap.name))
     _require(server, {swap.name: swap.before for swap in back if swap.before})
     return Restored(
-        tuple(str(swap.name) for swap in back if _digest(held, swap.name) or swap.before),
+        tuple(str(swap.name) for swap in back),
         {str(swap.name): str(swap.backup) for swap in lost},
         {str(swap.name): _digest(held, swap.name) or "" for swap in left},
     )
@@ -283,17 +284,24 @@ def _digest(held: Sequence[TagRecord], name: TagName) -> str | None:
     return found.digest if found else None
 
 
-def _take_away(server: Server, swap: Swap, held: Sequence[TagRecord]) -> None:
-    """Remove a name that did not exist before."""
+def take_away(server: Server, name: TagName, held: Sequence[TagRecord]) -> None:
+    """Remove a name, if it is there, also one whose manifest was cut short when the server died.
+
+    Args:
+        held: tags that the server has.
+
+    Raises:
+        ServerError: it can't be done now.
+    """
     try:
-        server.delete(str(swap.name))
+        server.delete(str(name))
     except ServerRefused as exc:
-        if exc.status == 404 or not held:
+        whole = [record for record in held if not name.same(record.name)]
+        if exc.status == HTTPStatus.NOT_FOUND or not whole:
             return
         # A manifest that was cut short can't be deleted, only written over: by anything.
-        source = find_tag(held, swap.source) or held[0]
-        server.copy(source.name, str(swap.name))
-        server.delete(str(swap.name))
+        server.copy(whole[0].name, str(name))
+        server.delete(str(name))
 
 
 # ---------------------------------------------------------------- take away

@@ -10,11 +10,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from deployq import Health, Memory, QuantSize
-from deployq.ggml import GGUF_ALIGNMENT, TYPES, padded, tensor_bytes
+from deployq import Finding, Health, Memory, QuantSize
+from deployq.ggml import TYPES, padded, tensor_bytes
 from deployq.tools import Tool, cache_home, find_tool, tool_health
 from deployq_llamacpp.header import START_BYTES, Metadata, read_metadata
+from deployq_llamacpp.loading import LOADERS, check_loading, rejected
 from deployq_llamacpp.output import PlannedTensor, parse_fallbacks, parse_planned
 
 ASK_SECONDS = 120.0
@@ -56,7 +58,10 @@ class LlamaCppJudge:
         """Size of the file that `llama-quantize gguf OUT quant` writes, no importance matrix.
 
         None where it can't be told: no tool, a header that can't be read, a refused quant, a
-        tensor type or an alignment that is not known here.
+        tensor type that is not known here.
+
+        Raises:
+            ModelRejected: llama.cpp refuses the file.
         """
         tool = self._tool("llama-quantize")
         if tool is None:
@@ -65,16 +70,12 @@ class LlamaCppJudge:
             metadata = self._metadata(gguf)
         except (OSError, ValueError):
             return None
-        if metadata.values.get("general.alignment", GGUF_ALIGNMENT) != GGUF_ALIGNMENT:
-            return None
-        # the first part of a split model says nothing of the other parts' tensors
-        split = metadata.values.get("split.count", 0) > 1
-        entry = None if split else self._entry(metadata, quant, tool)
+        entry = self._entry_of(gguf, quant, tool.version)
         if entry is not None and (known := _read_entry(entry)) is not None:
             return known
         size = self._ask(tool, gguf, quant, metadata)
         if entry is not None and size is not None:
-            _write_entry(entry, size)
+            _write(entry, dataclasses.asdict(size))
         return size
 
     def memory(self, gguf: Path, n_ctx: int, cache_type: str) -> Memory | None:
@@ -83,6 +84,9 @@ class LlamaCppJudge:
         `cache_type` is "f16", or "q8_0/f16" for K/V. The compute buffer is that of a context
         with 512 outputs, as llama-fit-params (b11434) reserves it: more than a server's.
         None where there is no llama-fit-params, or it can't tell.
+
+        Raises:
+            ModelRejected: llama.cpp refuses the file.
         """
         tool = self._tool("llama-fit-params")
         if tool is None or not (tool.has_flag("--fit-print") or tool.has_flag("-fitp")):
@@ -90,10 +94,31 @@ class LlamaCppJudge:
         cache_k, _, cache_v = cache_type.partition("/")
         argv = _fit_arguments(tool, gguf, n_ctx, cache_k, cache_v or cache_k)
         finished = tool.run(argv, timeout_seconds=ASK_SECONDS)
+        if finished.returncode and (refused := rejected(gguf, finished.stdout, tool.name)):
+            raise refused
         return _parse_memory(finished.stdout.splitlines()) if not finished.returncode else None
 
-    def _entry(self, metadata: Metadata, quant: str, tool: Tool) -> Path:
-        key = hashlib.sha256(f"{metadata.digest}\n{quant}\n{tool.version}".encode()).hexdigest()
+    def check(self, gguf: Path) -> Sequence[Finding]:
+        """Has the tools that are here load a file as far as its weights; asked once per header."""
+        tools = [tool for name in LOADERS if (tool := self._tool(name))]
+        entry = self._entry_of(gguf, "check", *(tool.version for tool in tools))
+        if entry is not None and entry.is_file():
+            return ()
+        found = check_loading(gguf, self._tool, self._env)
+        if entry is not None and not found:
+            _write(entry, {})
+        return found
+
+    def _entry_of(self, gguf: Path, *asked: str) -> Path | None:
+        """Where an answer that hangs on the header alone is kept; None: it hangs on more."""
+        try:
+            metadata = self._metadata(gguf)
+        except (OSError, ValueError):
+            return None
+        # the first part of a split model says nothing of the other parts' tensors
+        if metadata.values.get("split.count", 0) > 1:
+            return None
+        key = hashlib.sha256("\n".join([metadata.digest, *asked]).encode()).hexdigest()
         return cache_home(self._env) / "judge" / f"{key[:40]}.json"
 
     def _metadata(self, gguf: Path) -> Metadata:
@@ -118,6 +143,8 @@ class LlamaCppJudge:
             return None
         argv: list[str | Path] = ["--dry-run", gguf.absolute(), quant]
         finished = tool.run(argv, timeout_seconds=ASK_SECONDS)
+        if finished.returncode and (refused := rejected(gguf, finished.stdout, tool.name)):
+            raise refused
         planned = [t for line in finished.stdout.splitlines() if (t := parse_planned(line))]
         if finished.returncode or not planned or any(t.type not in TYPES for t in planned):
             return None
@@ -175,9 +202,9 @@ def _read_entry(entry: Path) -> QuantSize | None:
         return None
 
 
-def _write_entry(entry: Path, size: QuantSize) -> None:
+def _write(entry: Path, answer: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):  # what isn't remembered is asked again
         entry.parent.mkdir(parents=True, exist_ok=True)
         temporary = entry.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(size)))
+        temporary.write_text(json.dumps(answer))
         temporary.replace(entry)

@@ -214,7 +214,7 @@ def test_two_targets_that_want_one_alias_of_a_server(project: Project) -> None:
     ("text", "said", "mend"),
     [
         ("schema = 99\n", "deployq.lock has schema 99", "pip install -U deployq"),
-        ("<<<<<<< HEAD\nschema = 1\n=======\n", "merge-conflict marks", "take either side"),
+        ("<<<<<<< HEAD\nschema = 1\n=======\n", "merge-conflict marks", "deployq lock merge"),
     ],
 )
 @pytest.mark.parametrize("command", [PUSH, ("status",), ("remove", "tiny:q8_0", "-y")], ids=str)

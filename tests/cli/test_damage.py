@@ -46,6 +46,11 @@ class Place:
         assert ran.code == 0, ran.err
         return str(ran.json["targets"][0]["status"])
 
+    def write_system(self, text: str) -> None:
+        """Another system prompt: a reason to push."""
+        config = (self.project.folder / "deployq.toml").read_text()
+        self.project.write("deployq.toml", config.replace("Be short.", text))
+
     def states(self) -> dict[str, str]:
         found = self.run("status", "--json").json["tags"]
         return {tag["tag"]: tag["state"] for tag in found}
@@ -94,7 +99,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "embedded":
         shared = request.getfixturevalue("once")
         subprocess.run(["cp", "-a", f"{shared.folder}", str(folder)], check=True)
-        yield Place(Project(folder), folder / "embedded" / "models")
+        found = Place(Project(folder), folder / "embedded" / "models")
+        know_copies(found.artifact.parent)
+        yield found
         return
     request.getfixturevalue("tools_bin")
     folder.mkdir()
@@ -109,6 +116,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         found = Place(project, server.models_dir, seen, env)
         found.push()
         yield found
+
+
+def know_copies(folder: Path) -> None:
+    """A copied artifact is another file; its record is to say so, as that of a built one does."""
+    record, stat = folder / "artifact.json", (folder / "model.gguf").stat()
+    content = json.loads(record.read_text())
+    content["identity"] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    record.write_text(json.dumps(content))
 
 
 def flip_a_bit(path: Path) -> None:
@@ -198,6 +213,15 @@ def test_a_flipped_bit_is_seen_by_verify_locked_and_mended(place: Place) -> None
     require_whole(place)
 
 
+def test_a_flipped_bit_is_mended_by_a_push_for_another_reason(place: Place) -> None:
+    if place.seen:
+        flip_a_bit(place.layer("model"))
+        assert place.run("verify", "--locked").code == 4
+        place.write_system("Be brief.")
+        assert place.push() == "done"
+        require_whole(place)
+
+
 def test_a_flipped_bit_is_mended_by_a_push_that_hashes(place: Place) -> None:
     if place.seen:
         flip_a_bit(place.layer("model"))
@@ -251,14 +275,23 @@ def test_a_tag_of_somebody_else_keeps_the_damaged_weights(place: Place) -> None:
 
 def test_another_tags_generations_go_with_the_damaged_weights(place: Place) -> None:
     """Where deployq can't replace the file, the server keeps it as long as a generation has it."""
-    place.project.write(
-        "deployq.toml",
-        (place.project.folder / "deployq.toml").read_text().replace("Be short.", "Be brief."),
-    )
+    place.write_system("Be brief.")
     assert place.push() == "done"
     cut(place.layer("model"))
     assert place.push() == "done"
     require_whole(place)
+
+
+def test_no_rollback_to_what_the_server_cannot_serve(place: Place) -> None:
+    earlier = place.layer("system")
+    place.write_system("Be brief.")
+    assert place.push() == "done"
+    earlier.unlink()
+    ran = place.run("rollback", *TAGS)
+    assert ran.code == 5
+    assert "can't be served" in ran.err
+    assert place.push() == "unchanged"
+    assert set(place.states().values()) == {"ok"}
 
 
 # ---------------------------------------------------------------- whom status speaks of

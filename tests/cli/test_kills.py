@@ -51,7 +51,9 @@ STEPS = [*STAGING, *KEEPING, *NAMING, *TIDYING]
 # What the server writes at a step, and what is left of that file if it dies while it does.
 CUT = b'{"schemaVersion":2,"mediaType":"applic'
 LEFT = [
-    (STAGING[2], "deployq-staging/tiny/q8_0", CUT),
+    (STAGING[2], "deployq-staging/tiny/q8_0.{push}", CUT),
+    (STAGING[2], "deployq-staging/tiny/in-use.{push}", CUT),
+    (STAGING[2], "deployq-staging/tiny/in-use.{push}", b""),
     (KEEPING[0], "deployq-history/tiny/q8_0.1", b""),
     (KEEPING[0], "deployq-history/tiny/q8_0.1", CUT),
     (NAMING[0], "library/tiny/q8_0", b""),
@@ -186,7 +188,8 @@ def test_server_killed_while_it_wrote_a_manifest(
     """The window is too small to hit: the file is cut once the server is dead."""
     push_struck(bench, step)
     manifests = bench.server.folder / "models" / "manifests"
-    written = manifests / "registry.ollama.ai" / name
+    (journal,) = (bench.project.folder / "cache" / "journal").glob("*.json")
+    written = manifests / "registry.ollama.ai" / name.format(push=journal.stem)
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_bytes(left)
     bench.start()
@@ -194,6 +197,7 @@ def test_server_killed_while_it_wrote_a_manifest(
     come_back(bench, step)
     for manifest in manifests.rglob("*/tiny/*"):
         assert json.loads(manifest.read_bytes())["layers"], f"{manifest} is whole again"
+    assert not list((bench.project.folder / "cache" / "journal").iterdir())
 
 
 def test_what_was_mended_by_hand_stays(bench: Bench) -> None:

@@ -359,8 +359,8 @@ def test_half_built_artifacts_are_listed(pushed: Project, half_built: list[Path]
     ran = pushed.run("cache", "--json")
     found = {one["key"]: (one["bytes"], one["being_made"]) for one in ran.json["half_built"]}
     assert found == {DEAD: (9, False), SCRATCH: (9, False), LIVING: (9, True)}
-    assert f"{DEAD[:12]} is half built, 9 bytes: a process that was killed left it" in ran.err
-    assert f"{LIVING[:12]} is half built, 9 bytes: it is being made now" in ran.err
+    assert f"{DEAD[:12]} is half built, 9 B: a process that was killed left it" in ran.err
+    assert f"{LIVING[:12]} is half built, 9 B: it is being made now" in ran.err
     assert all(folder.exists() for folder in half_built)
 
 
@@ -369,7 +369,7 @@ def test_a_push_with_nothing_to_do_clears_what_is_dead(
 ) -> None:
     ran = pushed.run("push", "tiny", "--targets", "box")
     assert "nothing to do" in ran.out
-    assert "left half built by a process that was killed: 18 bytes freed" in ran.err
+    assert "left half built by a process that was killed: 18 B freed" in ran.err
     assert [folder.exists() for folder in half_built] == [False, False, True]
     assert "half built" not in pushed.run("push", "tiny", "--targets", "box").err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -137,6 +138,34 @@ def test_the_second_one_is_told_who_is_first_and_waits(place: Place) -> None:
     _, said = child.communicate(timeout=240)
     assert child.returncode == 0, said
     assert set(place.held()) == set(TAGS)
+
+
+def two_hosts(project: Project, place: Place) -> None:
+    """Two targets on one server, by two spellings of its address."""
+    config = (project.folder / "deployq.toml").read_text()
+    box = f'[targets.box]\nhost = "{localhost(place.url)}"'
+    project.write("deployq.toml", config.replace("[targets.box]", box))
+
+
+def test_one_push_by_two_spellings_of_a_server(place: Place) -> None:
+    project = place.project("one", "one")
+    two_hosts(project, place)
+    ran = project.run("push", "tiny", "--targets", "laptop,box")
+    assert ran.code == 0, ran.err
+    assert set(place.held()) == {*TAGS, "tiny:box"}
+
+
+def test_ctrl_c_ends_the_waiting(place: Place) -> None:
+    marker = place.mark(ELSEWHERE)
+    project = place.project("one", "one")
+    two_hosts(project, place)
+    child = project.start("push", "tiny", "--targets", "laptop,box")
+    assert child.stderr is not None
+    assert next(line for line in child.stderr if "waiting" in line)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=30)
+    assert (child.returncode, "Traceback" in said) == (130, False), said
+    assert set(place.held()) == {str(marker.name)}
 
 
 @pytest.mark.parametrize("silent", [EXPIRES_SECONDS + 30, EXPIRES_SECONDS - 60])

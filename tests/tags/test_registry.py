@@ -187,6 +187,51 @@ def test_restore_puts_all_names_of_a_set_back(server: Server, tiny: Artifact) ->
     assert restore(server, swaps) == Restored()
 
 
+def test_restore_leaves_what_somebody_else_put_there(server: Server, tiny: Artifact) -> None:
+    other = TagName("task-api", "other")
+    for name in (TAG, ALIAS, other):
+        put(server, tiny, name=name)
+    ready = [staged(server, tiny, SECOND, name) for name in (TAG, ALIAS, other)]
+    swaps = swaps_of(server, *ready)
+    promote(server, swaps)
+    by_hand = staged(server, tiny, THIRD, TagName("task-api", "third"))
+    server.copy(str(by_hand.staging), "task-api:f16")
+    server.delete("task-api:other")
+    left = {"task-api:f16": by_hand.manifest_digest, "task-api:other": ""}
+    assert restore(server, swaps) == Restored(("task-api:laptop",), left=left)
+    assert (system(server), system(server, ALIAS)) == ("third", "first")
+    assert server.tag("task-api:other") is None
+
+
+def test_a_name_that_was_new_stays_where_somebody_else_gave_it_content(
+    server: Server, tiny: Artifact
+) -> None:
+    swaps = swaps_of(server, staged(server, tiny, SECOND), staged(server, tiny, SECOND, ALIAS))
+    promote(server, swaps)
+    by_hand = staged(server, tiny, THIRD, TagName("task-api", "third"))
+    server.copy(str(by_hand.staging), "task-api:f16")
+    left = {"task-api:f16": by_hand.manifest_digest}
+    assert restore(server, swaps) == Restored(("task-api:laptop",), left=left)
+    assert (system(server), server.tag("task-api:laptop")) == ("third", None)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_name_that_somebody_changed_just_now_is_not_overwritten(
+    server: Server, tiny: Artifact, there: bool
+) -> None:
+    put(server, tiny, name=ALIAS)
+    if there:
+        put(server, tiny)
+    swaps = swaps_of(server, *(staged(server, tiny, SECOND, name) for name in (ALIAS, TAG)))
+    put(server, tiny, THIRD)
+    with pytest.raises(ServerError, match=r"task-api:f16"):
+        promote(server, swaps)
+    assert (system(server, ALIAS), system(server)) == ("first", "third")
+    restored = restore(server, swaps)
+    assert list(restored.left) == ["task-api:f16"]
+    assert (system(server, ALIAS), system(server)) == ("first", "third")
+
+
 def test_what_is_kept_nowhere_any_more_is_named(server: Server, tiny: Artifact) -> None:
     put(server, tiny)
     put(server, tiny, name=ALIAS)
