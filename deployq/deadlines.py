@@ -15,7 +15,11 @@ T = TypeVar("T")
 def in_background(work: Callable[[], T]) -> Future[T]:
     """Start work in a thread of its own, which keeps no process alive."""
     future: Future[T] = Future()
+    _start(work, future)
+    return future
 
+
+def _start(work: Callable[[], T], future: Future[T]) -> None:
     def run() -> None:
         try:
             future.set_result(work())
@@ -23,7 +27,6 @@ def in_background(work: Callable[[], T]) -> Future[T]:
             future.set_exception(exc)
 
     threading.Thread(target=run, daemon=True).start()
-    return future
 
 
 def within(seconds: float, ask: Callable[[], T]) -> T:
@@ -52,8 +55,9 @@ def to_its_end(change: Callable[[], T], grace_seconds: float) -> T:
         change: one request.
         grace_seconds: how long an interrupt waits for it.
     """
-    future = in_background(change)
+    future: Future[T] = Future()
     try:
+        _start(change, future)
         return future.result()
     except KeyboardInterrupt:
         wait([future], grace_seconds)

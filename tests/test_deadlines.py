@@ -47,6 +47,7 @@ def test_an_interrupt_is_raised_once_the_change_is_done_or_late(
 
     def interrupt() -> None:
         begun.wait(60)
+        time.sleep(0.3)  # the main thread waits by now
         os.kill(os.getpid(), signal.SIGINT)
         if is_done:
             time.sleep(0.3)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import signal
+import time
 
 import click
 
 from deployq.cli.shared import runtime_option, session_of
 from deployq.pipeline.servers import default_site
+
+WAKE_SECONDS = 0.5
 
 
 @click.command()
@@ -34,4 +36,5 @@ def command(ctx: click.Context, port: int, runtime: str | None) -> None:
         click.echo(site.endpoint.url)
         names = ", ".join(site.server.names()) or "no tags yet"
         session.talk(f"Ollama's API ({site.endpoint.runtime}): {names}. Ctrl-C ends it.")
-        signal.pause()
+        while True:  # signal.pause() would sleep through a signal that comes right before it
+            time.sleep(WAKE_SECONDS)
