@@ -59,7 +59,6 @@ def test_a_plan_as_json_imports_no_more_than_it_uses(tmp_path: Path) -> None:
     modules = imported(tmp_path, "plan", "tiny-f16.gguf", "--targets", "laptop,4090", "--json")
     for unused in (
         "rich", "filelock", "ssl", "http.client", "httpx", "requests", "ollama", "pynvml", "numpy",
-        "deployq.types.report", "deployq.types.verification", "deployq.types.guide",
         "deployq.source.hf", "deployq.toolbuild", "deployq.artifacts.workshop",
         "deployq.report.plan_view", "deployq.report.progress_bars", "deployq_converters",
     ):  # fmt: skip
