@@ -276,7 +276,8 @@ def push_struck(bench: Bench, step: Strike) -> None:
         return
     assert ran.code == 5, ran.err
     assert "Traceback" not in ran.err
-    assert f"error: laptop: tiny:{'laptop' if step == STAGING[4] else 'q8_0'}: " in ran.err
+    tried = TAGS[1] if step == STAGING[4] else TAGS[0] if step in STAGING else ", ".join(TAGS)
+    assert f"error: laptop: {tried}: " in ran.err
     assert bench.proxy.url in ran.err
     if step in STAGING:
         assert "try: start " in ran.err
