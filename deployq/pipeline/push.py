@@ -20,7 +20,7 @@ from deployq.pipeline.jobs import (
     Work,
 )
 from deployq.pipeline.locked import require_locked
-from deployq.pipeline.orders import Order, make_orders
+from deployq.pipeline.orders import Order, make_orders, require_adapter_server
 from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.preflight import require_sound
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest, with_parts
@@ -52,9 +52,11 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     if prepared.info.format != "gguf":
         if session.config.plugins.backend:  # what was asked for by name; a conversion takes minutes
             _require_makers(session, prepared)
+        if prepared.origin and any(part.mode == "adapter" for part in prepared.origin.parts):
+            chosen = [plan.target.host for plan in prepared.plan.targets if plan.chosen]
+            require_adapter_server(session, chosen)
         prepared = pipeline.made_ready(session, prepared)
     else:
-        require_sound(session, prepared.info, prepared.model.settings)
         prepared = with_parts(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)
@@ -162,6 +164,7 @@ def _carried_out(work: Work, orders: Mapping[str | None, Order]) -> list[TargetR
     """Every server's reports; where nothing is to do, what does it is not even imported."""
     if all(has_nothing_to_do(work, order) for order in orders.values()):
         return [report for order in orders.values() for report in unchanged_targets(work, order)]
+    require_sound(work.session, work.prepared.info, work.prepared.model.settings)
     pipeline.require_room(work, {host: order.tags for host, order in orders.items()})
     wanted = [job.rendered.quant for order in orders.values() for job in order.jobs if job.why]
     return _deploy_all(work, list(orders.values()), pipeline.build_all(work, wanted))
