@@ -13,7 +13,7 @@ from functools import partial
 from deployq import pipeline
 from deployq.addresses import url_of
 from deployq.errors import ConfigError, DeployqError, DoesNotFit
-from deployq.pipeline.checks import suite_at
+from deployq.pipeline.checks import require_stops_fit, suite_at
 from deployq.pipeline.jobs import (
     Built,
     Options,
@@ -83,7 +83,9 @@ def _work(session: Session, prepared: Prepared, options: Options, started: datet
     suite = suite_at(session, prepared.model.settings.suite)
     _require_names(prepared)
     for quant in prepared.plan.quants:
-        render_tag(session, prepared.model, prepared.info, quant)
+        rendered = render_tag(session, prepared.model, prepared.info, quant)
+        stops = rendered.modelfile.parameters.get("stop")
+        require_stops_fit(suite, stops if isinstance(stops, tuple) else (), str(rendered.tag))
     _require_makers(session, prepared)
     return Work(
         session,

@@ -158,7 +158,7 @@ def test_other_alignments_are_good_files(project: Project) -> None:
     ],
 )
 def test_a_stale_config_stops_before_converting(
-    project: Project, config: dict[str, int], said: str
+    project: Project, config: dict[str, Any], said: str
 ) -> None:
     """Nothing here converts: who gets as far as that ends with another code."""
     folder = write_model(project.folder / "trained", **config)
@@ -180,3 +180,19 @@ def test_attaching_to_a_server_that_takes_no_adapters(project: Project) -> None:
     assert "takes no LoRA adapters: since 0.34.1 they are refused" in " ".join(ran.err.split())
     assert 'adapter = "merge"' in ran.err
     assert "converting" not in ran.err
+
+
+# ---------------------------------------------------------------- suites
+
+
+def test_a_stop_inside_an_expected_answer(project: Project) -> None:
+    """Such a prompt can't pass: the tag ends its answer there."""
+    project.write(
+        "suite.toml",
+        '[[prompts]]\nname = "marks"\nuser = "hi"\ncheck.contains = ["a<|im_end|>b"]\n',
+    )
+    ran = project.run("push", "tiny", "--targets", "laptop", "-y")
+    told = " ".join(ran.err.split())
+    assert ran.code == 2, ran.err
+    assert "prompt 'marks': its expected answer holds '<|im_end|>', at which tiny:" in told
+    assert not list((project.folder / "cache").rglob("*.gguf"))
