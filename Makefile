@@ -7,10 +7,12 @@ VERSION ?= 0.34.4
 WORKERS ?= auto
 SELECT ?=
 
-# llama.cpp's tools, if they have to be built, and Ollama binaries and Unsloth for the tests.
+# llama.cpp's tools, if they have to be built; Ollama binaries, Unsloth and the tokenizers of families
+# (by npm) for the tests.
 export DEPLOYQ_TOOLS_DIR ?= $(CURDIR)/.deployq/tools
 OLLAMA_DIR ?= $(CURDIR)/.deployq/ollama
 UNSLOTH_DIR ?= $(CURDIR)/.deployq/unsloth
+TOKENIZERS_DIR ?= $(CURDIR)/.deployq/tokenizers
 
 .PHONY: help demo test test-ollama test-convert test-unsloth check docs pictures format tools clean
 
@@ -39,6 +41,7 @@ test-convert: $(VENV)/dev.stamp tools
 	@$(BIN)/python tests/install_ollama.py $(VERSION) $(OLLAMA_DIR)/$(VERSION)
 	@$(BIN)/deployq tools install convert --yes
 	DEPLOYQ_TEST_OLLAMA=$(OLLAMA_DIR)/$(VERSION)/bin/ollama \
+		DEPLOYQ_TEST_TOKENIZERS=$$($(BIN)/python tests/install_tokenizers.py $(TOKENIZERS_DIR)) \
 		$(BIN)/python -m pytest -m convert -k "$(SELECT)" --durations=15
 
 test-unsloth: $(VENV)/dev.stamp tools

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 
 from deployq.errors import ServerRefused
 from deployq.pipeline.damage import with_damage
 from deployq.pipeline.jobs import Job, Work, make_job
 from deployq.pipeline.ladder import widened, with_quants
-from deployq.pipeline.servers import Site
+from deployq.pipeline.servers import Site, connect
+from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Wanted, wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
 from deployq.records import dataclass
@@ -37,20 +39,31 @@ class Order:
         return (*self.tags, *self.aliases.values())
 
 
-def _require_adapters(work: Work, site: Site) -> None:
-    """Since Ollama 0.34.1 an adapter can't be attached any more.
+def require_adapter_server(session: Session, hosts: Iterable[str | None]) -> None:
+    """Find a server that takes an adapter beside its base, before minutes of converting.
+
+    Those that don't, where another one does, are left to their own orders.
 
     Raises:
-        ServerRefused: there is one to attach, and the server is newer.
+        ServerError: none does, or none answers.
     """
+    with ExitStack() as stack:
+        sites, lost = connect(session, hosts, stack)
+        refusals = [refusal for site in sites.values() if (refusal := _adapter_refusal(site))]
+    if len(refusals) == len(sites) and (errors := [*refusals, *lost.values()]):
+        raise errors[0]
+
+
+def _adapter_refusal(site: Site) -> ServerRefused | None:
+    """Since Ollama 0.34.1 an adapter can't be attached any more."""
     version = site.endpoint.version
-    attached = any(part.kind == "adapter" for part in work.prepared.info.parts)
-    if attached and keeps_weights(version):
-        raise ServerRefused(
-            f"{site.server.url}: Ollama {version or 'of an unknown version'} takes no LoRA "
-            "adapters: since 0.34.1 they are refused",
-            hint='adapter = "merge" under [models.NAME] (the default), or an Ollama before 0.34.1',
-        )
+    if not keeps_weights(version):
+        return None
+    return ServerRefused(
+        f"{site.server.url}: Ollama {version or 'of an unknown version'} takes no LoRA "
+        "adapters: since 0.34.1 they are refused",
+        hint='adapter = "merge" under [models.NAME] (the default), or an Ollama before 0.34.1',
+    )
 
 
 def make_order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
@@ -59,7 +72,9 @@ def make_order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
     Raises:
         ServerError: it went away, or takes none.
     """
-    _require_adapters(work, site)
+    attached = any(part.kind == "adapter" for part in work.prepared.info.parts)
+    if attached and (refusal := _adapter_refusal(site)):
+        raise refusal
     held, session, subject = site.server.tags(), work.session, work.subject
     plans = [as_settled(work, site, plan) for plan in plans]
     quants = dict.fromkeys(quant for plan in plans for quant in plan.build)

@@ -14,14 +14,14 @@ from deployq import pipeline
 from deployq.addresses import canonical_url
 from deployq.errors import ConfigError, DeployqError, DoesNotFit
 from deployq.pipeline.cache import clear_half_built
-from deployq.pipeline.checks import suite_at
+from deployq.pipeline.checks import require_stops_fit, suite_at
 from deployq.pipeline.jobs import (
     Built,
     Options,
     Work,
 )
 from deployq.pipeline.locked import require_locked
-from deployq.pipeline.orders import Order, make_order
+from deployq.pipeline.orders import Order, make_order, require_adapter_server
 from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.preflight import require_sound
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest, with_parts
@@ -57,9 +57,11 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
     if prepared.info.format != "gguf":
         if session.config.plugins.backend:  # what was asked for by name; a conversion takes minutes
             _require_makers(session, prepared)
+        if prepared.origin and any(part.mode == "adapter" for part in prepared.origin.parts):
+            chosen = [plan.target.host for plan in prepared.plan.targets if plan.chosen]
+            require_adapter_server(session, chosen)
         prepared = pipeline.made_ready(session, prepared)
     else:
-        require_sound(session, prepared.info, prepared.model.settings)
         prepared = with_parts(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)
@@ -86,7 +88,9 @@ def _work(session: Session, prepared: Prepared, options: Options, started: datet
     suite = suite_at(session, prepared.model.settings.suite)
     _require_names(prepared)
     for quant in prepared.plan.quants:
-        render_tag(session, prepared.model, prepared.info, quant)
+        rendered = render_tag(session, prepared.model, prepared.info, quant)
+        stops = rendered.modelfile.parameters.get("stop")
+        require_stops_fit(suite, stops if isinstance(stops, tuple) else (), str(rendered.tag))
     for plan in prepared.plan.targets:
         if plan.chosen:
             render_alias(session, prepared.model, prepared.info, plan.target, plan.chosen)
@@ -185,6 +189,7 @@ def _carried_out(work: Work, orders: Mapping[str | None, Order]) -> list[TargetR
         require_locked(work, [job for order in orders.values() for job in order.jobs])
     if all(has_nothing_to_do(work, order) for order in orders.values()):
         return [report for order in orders.values() for report in unchanged_targets(work, order)]
+    require_sound(work.session, work.prepared.info, work.prepared.model.settings)
     pipeline.require_room(work, {host: order.tags for host, order in orders.items()})
     jobs = [job for order in orders.values() for job in order.jobs]
     return _deploy_all(work, list(orders.values()), pipeline.build_all(work, jobs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PREFIX = re.compile(r"^base_model\.model\.")
 _PART = re.compile(r"\.lora_(?P<part>A|B|embedding_A|embedding_B)(?:\.\w+)?(?:\.weight)?$")
 _MAGNITUDE = re.compile(r"\.lora_magnitude_vector(?:\.\w+)?(?:\.weight)?$")
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 _SAVED = re.compile(r"\.modules_to_save(?:\.default)?|\.original_module")
 
 
@@ -29,7 +30,9 @@ class Adapter:
     """An adapter: `base` is the name or path that its config gives, `base_shown` what that was.
 
     `pairs` maps each changed module to the shapes of its A and B; `whole` holds tensors that were
-    trained whole (embeddings, heads), by the base's names.
+    trained whole (embeddings, heads), by the base's names. `empty` are tensors without a value,
+    `parameters` what PEFT calls `target_parameters` (experts), and `repeats_layers` says that some
+    layers of its base were used twice in training (`layer_replication`).
     """
 
     folder: Path
@@ -42,6 +45,9 @@ class Adapter:
     whole: Mapping[str, tuple[int, ...]]
     names: Mapping[str, str]  # module -> the stored name of its B
     embedding: frozenset[str] = frozenset()
+    empty: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    repeats_layers: bool = False
 
     @property
     def weights(self) -> Path:
@@ -70,7 +76,9 @@ def read_adapter(folder: Path) -> Adapter:
             f"{folder}: has no {WEIGHTS}; a pickle file (adapter_model.bin) can run code",
             hint="load it with PEFT in an environment you trust, and save_pretrained() it again",
         )
-    pairs, whole, names, embedding = _sort(read_tensors(folder / WEIGHTS))
+    tensors = read_tensors(folder / WEIGHTS)
+    pairs, whole, names, embedding = _sort(tensors)
+    parameters = config.get("target_parameters")
     named = str(config.get("base_model_name_or_path") or "")
     base = full_precision_name(named)
     return Adapter(
@@ -85,6 +93,9 @@ def read_adapter(folder: Path) -> Adapter:
         whole=whole,
         names=names,
         embedding=embedding,
+        empty=tuple(tensor.name for tensor in tensors if 0 in tensor.shape),
+        parameters=tuple(map(str, parameters)) if isinstance(parameters, list) else (),
+        repeats_layers=bool(config.get("layer_replication")),
     )
 
 
@@ -112,8 +123,23 @@ def check_adapter(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iter
     """Hold an adapter against the tensors of its base (PyTorch's names and shapes)."""
     if not adapter.pairs and not adapter.whole:
         yield Failed("adapter", f"{adapter.folder}: holds no LoRA weights")
-        return
-    yield from _fits(adapter, base)
+    elif adapter.empty:
+        yield Failed(
+            "adapter",
+            f"{adapter.folder}: {len(adapter.empty)} of its tensors are empty, such as "
+            f"{adapter.empty[0]}: DeepSpeed ZeRO-3 kept their values on other processes",
+            "save it again with stage3_gather_16bit_weights_on_model_save: true, or join a "
+            "checkpoint with its zero_to_fp32.py",
+        )
+    elif adapter.repeats_layers:
+        yield Failed(
+            "adapter",
+            f"{adapter.folder}: was trained on a base whose layers are repeated "
+            "(layer_replication): weights that two layers share can't be merged with two adapters",
+            "write the base with its layers repeated first, train on that folder, and give both",
+        )
+    else:
+        yield from _fits(adapter, base)
 
 
 def check_commit(adapter: Adapter, base: Path) -> Iterator[Finding]:
@@ -135,17 +161,20 @@ def check_commit(adapter: Adapter, base: Path) -> Iterator[Finding]:
 
 def _fits(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
     known = {_plain(name): shape for name, shape in base.items()}
+    if embedding := next((known[name] for name in _EMBEDDINGS if name in known), None):
+        known.setdefault("lm_head.weight", embedding)  # of a tied model it is not stored
     missing, wrong = [], []
     for module, (a, b) in adapter.pairs.items():
         shape = known.get(_plain(f"{module}.weight"))
         mine = (a[1], b[0]) if module in adapter.embedding else (b[0], a[-1])
         if shape is None:
-            missing.append(module)
-        elif shape not in (mine, mine[::-1]) and not _may_grow(module, shape, mine):
+            if not _is_parameter(adapter, module, known):
+                missing.append(module)
+        elif shape not in (mine, mine[::-1]) and not _may_be_resized(module, shape, mine):
             wrong.append(f"{module} is {list(shape)} there and {list(mine)} in the adapter")
     for name, shape in adapter.whole.items():
         there = known.get(_plain(name))
-        if there is not None and there != shape and not _may_grow(name, there, shape):
+        if there is not None and there != shape and not _may_be_resized(name, there, shape):
             wrong.append(f"{name} is {list(there)} there and {list(shape)} in the adapter")
     if wrong or missing:
         what = wrong[0] if wrong else f"it has no {missing[0]}"
@@ -163,8 +192,19 @@ def _plain(name: str) -> str:
     return re.sub(r"^(?:model\.)*(?:language_model\.)?(?:model\.)*", "", name)
 
 
-def _may_grow(name: str, base: tuple[int, ...], mine: tuple[int, ...]) -> bool:
-    """Embeddings and heads are resized to the adapter's where tokens were added."""
+def _is_parameter(adapter: Adapter, module: str, known: Collection[str]) -> bool:
+    """Whether a module holds what PEFT targets as a parameter, such as all experts in one tensor.
+
+    PEFT puts a layer around another for every further parameter of a module. A base may store the
+    same under other names (`block_sparse_moe.experts.0.w1`), so only its layer has to be there.
+    """
+    plain = _plain(re.sub(r"(?:\.base_layer)+$", "", module))
+    layer = re.match(r"(?:.*\.)?(?:layers|h|blocks)\.\d+\.", plain)
+    targeted = any(f".{plain}".endswith(f".{p.rpartition('.')[0]}") for p in adapter.parameters)
+    return targeted and any(name.startswith(layer[0] if layer else plain) for name in known)
+
+
+def _may_be_resized(name: str, base: tuple[int, ...], mine: tuple[int, ...]) -> bool:
+    """Embeddings and heads get the adapter's rows: tokens were added, or padding cut off."""
     rows = ("embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out")
-    grown = len(base) == len(mine) and base[1:] == mine[1:] and mine[0] >= base[0]
-    return grown and any(part in name for part in rows)
+    return len(base) == len(mine) and base[1:] == mine[1:] and any(part in name for part in rows)

@@ -6,6 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 from deployq import source
@@ -13,20 +14,13 @@ from deployq.errors import ConfigError, SourceError
 from deployq.ggml import GGUF_ALIGNMENT, NATIVE_TYPES, TYPES, padded
 from deployq.source.gguf import Header, read_header
 from deployq.source.projector import projector_bytes, projector_note, projector_of
+from deployq.source.turn_ends import TURN_ENDS, inner_ends, turn_ends
 from deployq.types import ModelInfo, TensorInfo
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _TOKENS, _TOKEN_TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 _STOP_IDS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
 _CONTROL_TYPES = (3, 4)  # llama.cpp's LLAMA_TOKEN_TYPE_CONTROL and _USER_DEFINED
-
-# How the common chat formats end a turn. One counts only where the model's own chat template
-# writes it and its vocabulary has it as one token.
-_TURN_ENDS = (
-    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<end_of_turn>", "<turn|>", "<|end|>",
-    "<|return|>", "<|call|>", "<|end_of_turn|>", "<|endoftext|>", "<|end_of_text|>",
-    "<|END_OF_TURN_TOKEN|>", "<|end_of_role|>", "<｜end▁of▁sentence｜>", "</s>",
-)  # fmt: skip
 
 # What llama-quantize sets itself, as 32-bit values, and what it leaves out (src/llama-quant.cpp).
 _SET_KEYS = ("general.quantization_version", "general.file_type")
@@ -256,10 +250,12 @@ def _token(header: Header, id_key: str) -> str | None:
 
 def _stop_tokens(header: Header) -> tuple[str, ...]:
     """Texts that end an answer, by the model's own word: its ids, then its template's marks."""
-    named = [_token(header, key) for key in _STOP_IDS]
     template = header.metadata.get("tokenizer.chat_template")
-    marks = [m for m in _TURN_ENDS if isinstance(template, str) and m in template]
-    return tuple(dict.fromkeys([t for t in named if t] + [m for m in marks if _is_mark(header, m)]))
+    is_mark = cache(partial(_is_mark, header))
+    written = turn_ends(template, is_mark) if isinstance(template, str) else ()
+    named = [token for key in _STOP_IDS if (token := _token(header, key))]
+    spared = inner_ends(is_mark) if set(named) & set(TURN_ENDS) else frozenset()
+    return tuple(dict.fromkeys([*(token for token in named if token not in spared), *written]))
 
 
 def _is_mark(header: Header, text: str) -> bool:

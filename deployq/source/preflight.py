@@ -16,6 +16,7 @@ from deployq.source.hf_files import unexpected_weights
 from deployq.source.safetensors import Weights
 from deployq.source.stored import PICKLE, read_weights
 from deployq.source.tokenizer_files import TokenizerFacts, read_tokenizer
+from deployq.source.turn_ends import turn_ends
 from deployq.types import Failed, Finding, ModelInfo, Remark
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def check_eos(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
             "was trained on end with",
         )
     template = facts.chat_template or ""
-    ends = [mark for mark in _TURN_ENDS if mark in template]
+    ends = [mark for mark in turn_ends(template, template.__contains__) if mark in _TURN_ENDS]
     if ends and facts.eos_token and facts.eos_token not in template:
         yield Remark(
             "eos",

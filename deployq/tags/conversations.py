@@ -73,7 +73,8 @@ class Reference:
     """What a model's own template makes of the conversations that mean something to it.
 
     `opening` is its generation prompt, `closing` what stands between an answer and the next
-    question; "" where the template doesn't tell.
+    question, `final` what follows an answer that nothing follows (gpt-oss writes another mark
+    there); "" where the template doesn't tell.
     """
 
     template: ChatTemplate
@@ -81,6 +82,7 @@ class Reference:
     prompts: Mapping[str, RenderedPrompt]
     opening: str
     closing: str
+    final: str = ""
 
 
 def as_sent(conversation: Conversation, served: ServedTemplate) -> tuple[Turn, ...]:
@@ -104,10 +106,11 @@ def reference(template: ChatTemplate, served: ServedTemplate) -> Reference:
         replace(user, generation_prompt=False),
         replace(asked[_index(every, MANY)], generation_prompt=False),
         replace(tools, tools=()),
+        _answered(asked[_index(every, MANY)]),
     ]
     rendered = render_all(template, [*asked, *extra])
     prompts = dict(zip([c.name for c in every], rendered, strict=False))
-    unopened, many, untooled = rendered[len(every) :]
+    unopened, many, untooled, answered = rendered[len(every) :]
     without = set[str]()
     if prompts[TOOLS] == untooled:
         without |= {c.name for c in every if c.tools}
@@ -119,11 +122,18 @@ def reference(template: ChatTemplate, served: ServedTemplate) -> Reference:
         {name: prompt for name, prompt in prompts.items() if name not in without},
         _rest(prompts[ONE].text, unopened.text),
         _between(many.text, ANSWER, AGAIN),
+        (answered.text or "").partition(ANSWER)[2],
     )
 
 
 def _asked(conversation: Conversation, served: ServedTemplate) -> Asked:
     return Asked(as_sent(conversation, served), conversation.tools, think=conversation.think)
+
+
+def _answered(asked: Asked) -> Asked:
+    """The same conversation up to its answer."""
+    end = next(n for n, turn in enumerate(asked.turns, 1) if turn.content == ANSWER)
+    return replace(asked, turns=asked.turns[:end], generation_prompt=False)
 
 
 def _index(every: tuple[Conversation, ...], name: str) -> int:

@@ -143,9 +143,10 @@ def _dropped(case: Case) -> Iterator[Fault]:
 
 
 def _stop(case: Case) -> Iterator[Fault]:
-    closing = case.reference.closing.strip()
+    closing, final = case.reference.closing.strip(), case.reference.final.strip()
     stops = [stop for stop in (*case.stops, *case.served.stops) if stop.strip()]
-    if not closing or any(closing.startswith(stop.strip()) for stop in stops):
+    known_ends = tuple(stop.strip() for stop in stops)
+    if not closing or closing.startswith(known_ends) or final.startswith(known_ends):
         return
     known = ", ".join(repr(stop) for stop in dict.fromkeys(stops)) or "nothing"
     end = closing.split("\n")[0]

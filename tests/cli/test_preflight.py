@@ -1,4 +1,4 @@
-"""A GGUF that no server would run stops a push at once: exit code 1, its name, nothing made."""
+"""A source that no server would run stops a push at once: exit code 1, its name, nothing made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.broken_models import copy_gguf
-from tests.cli.conftest import Project
+from tests.cli.conftest import CONFIG, Project
+from tests.source.training_files import write_adapter, write_model
 
 pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("tools_bin")]
 
@@ -107,7 +108,7 @@ def test_a_push_stops_before_anything_is_made(project: Project, fault: str) -> N
     assert broken.name in told
     assert said in told
     assert not list((project.folder / "cache").rglob("*.gguf"))
-    assert not (project.folder / "embedded").exists()
+    assert not list((project.folder / "embedded").rglob("sha256-*"))
 
 
 @pytest.mark.parametrize("fault", ["unknown pre-tokenizer", "a tensor missing", "fewer tokens"])
@@ -143,3 +144,55 @@ def test_other_alignments_are_good_files(project: Project) -> None:
     judged = project.run("plan", str(aligned), *options, "--judge", "--json").json
     (size,) = (one for one in judged["judged"] if one["what"] == "file of Q8_0")
     assert size["own_bytes"] == size["judge_bytes"]
+
+
+# ---------------------------------------------------------------- folders
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"num_hidden_layers": 3}, "config.json: says 3 layers, the weights have 2"),
+        ({"vocab_size": 250}, "config.json: says vocab_size 250, the embedding has 256 rows"),
+        ({"vocab_size": 320}, "config.json: says vocab_size 320, the embedding has 256 rows"),
+    ],
+)
+def test_a_stale_config_stops_before_converting(
+    project: Project, config: dict[str, Any], said: str
+) -> None:
+    """Nothing here converts: who gets as far as that ends with another code."""
+    folder = write_model(project.folder / "trained", **config)
+    plan = project.run("plan", str(folder), "--targets", "laptop", "--json")
+    assert f"{folder}/{said} (push will stop here)" in plan.json["warnings"]
+    ran = project.run("push", str(folder), "--targets", "laptop", "-y")
+    assert ran.code == 1, ran.err
+    assert f"{folder}/{said}" in " ".join(ran.err.split())
+
+
+def test_attaching_to_a_server_that_takes_no_adapters(project: Project) -> None:
+    """The server is asked first: no converter is here to be missed."""
+    write_model(project.folder / "base")
+    write_adapter(project.folder / "lora")
+    attached = '[models.lora]\nsource = "lora"\nbase = "base"\nadapter = "attach"\n[runtime]'
+    project.write("deployq.toml", CONFIG.replace("[runtime]", attached))
+    ran = project.run("push", "lora", "--targets", "laptop", "--quants", "Q8_0", "-y")
+    assert ran.code == 5, ran.err
+    assert "takes no LoRA adapters: since 0.34.1 they are refused" in " ".join(ran.err.split())
+    assert 'adapter = "merge"' in ran.err
+    assert "converting" not in ran.err
+
+
+# ---------------------------------------------------------------- suites
+
+
+def test_a_stop_inside_an_expected_answer(project: Project) -> None:
+    """Such a prompt can't pass: the tag ends its answer there."""
+    project.write(
+        "suite.toml",
+        '[[prompts]]\nname = "marks"\nuser = "hi"\ncheck.contains = ["a<|im_end|>b"]\n',
+    )
+    ran = project.run("push", "tiny", "--targets", "laptop", "-y")
+    told = " ".join(ran.err.split())
+    assert ran.code == 2, ran.err
+    assert "prompt 'marks': its expected answer holds '<|im_end|>', at which tiny:" in told
+    assert not list((project.folder / "cache").rglob("*.gguf"))

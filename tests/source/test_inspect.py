@@ -69,6 +69,32 @@ def test_stops_are_the_model_s_own(tmp_path: Path) -> None:
     assert inspect(eot).stop_tokens == ("</s>", "<|im_end|>")
 
 
+HARMONY = "{{ m }}<|start|><|end|><|return|><|call|>"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "template", "stops"),
+    [
+        (("<|end|>", "<|return|>", "<|call|>"), HARMONY, ("</s>", "<|return|>", "<|call|>")),
+        (("<|end|>", "<|return|>", "other"), HARMONY, ("</s>", "<|end|>", "<|return|>")),
+        (("<|end|>", "<|calls|>", "<|flush|>"), "<|end|><|flush|>", ("</s>", "<|flush|>")),
+        (("<|end|>", "x", "y"), "{{ m }}<|end|>", ("</s>", "<|end|>")),
+        (("<turn|>", "<|tool_response>", "y"), "</s><turn|>", ("<turn|>",)),
+    ],
+)
+def test_a_mark_that_ends_a_message_is_no_stop(
+    tmp_path: Path, tokens: tuple[str, ...], template: str, stops: tuple[str, ...]
+) -> None:
+    """As in llama.cpp: gpt-oss, Solar Open, Phi 3, Gemma 4."""
+    made = write_llama(
+        tmp_path / "a.gguf",
+        tokenizer__ggml__tokens=["<unk>", "<s>", "</s>", "a", "b", *tokens],
+        tokenizer__ggml__token_type=[2, 3, 3, 1, 1, 3, 3, 3],
+        tokenizer__chat_template=template,
+    )
+    assert inspect(made).stop_tokens == stops
+
+
 def test_an_id_outside_the_vocabulary_gives_no_token(tmp_path: Path) -> None:
     info = inspect(write_llama(tmp_path / "a.gguf", tokenizer__ggml__eos_token_id=99))
     assert info.eos_token is None

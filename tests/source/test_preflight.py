@@ -18,6 +18,7 @@ from deployq.types import Failed, Finding, Remark
 from tests.source.hf_files import llama_stored, write_shards
 from tests.source.training_files import (
     TEMPLATE,
+    add_arrays,
     write_adapter,
     write_arrays,
     write_model,
@@ -195,6 +196,55 @@ def test_an_adapter_on_a_base_with_fewer_layers(tmp_path: Path) -> None:
     adapter = read_adapter(write_adapter(tmp_path / "a"))
     (found,) = check_adapter(adapter, llama_stored(layers=1))
     assert "it has no model.layers.1.self_attn.q_proj" in found.message
+
+
+# As PEFT 0.21 saves them; each is an adapter of the very base that it is held against.
+
+
+def test_a_trained_head_of_a_tied_base(tmp_path: Path) -> None:
+    """The base stores no head: it is the embedding."""
+    tied = {name: shape for name, shape in SHAPES.items() if name != "lm_head.weight"}
+    folder = write_adapter(tmp_path / "a")
+    rows, width = tied["model.embed_tokens.weight"]
+    half = {"lm_head.lora_A.weight": (4, width), "lm_head.lora_B.weight": (rows, 4)}
+    add_arrays(folder, half)
+    assert list(check_adapter(read_adapter(folder), tied)) == []
+
+
+def test_an_embedding_that_was_cut_to_its_tokens(tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a")
+    rows, width = SHAPES["model.embed_tokens.weight"]
+    add_arrays(folder, {"model.embed_tokens.modules_to_save.weight": (rows - 64, width)})
+    assert on_base(folder) == []
+
+
+def test_experts_that_are_parameters(tmp_path: Path) -> None:
+    """A base may store each expert by itself and under another name."""
+    experts = {"model.layers.0.block_sparse_moe.experts.0.w1.weight": (64, 64)}
+    target: dict[str, Any] = {"target_parameters": ["mlp.experts.gate_up_proj"]}
+    halves = {
+        "model.layers.0.mlp.experts.base_layer.lora_A.weight": (8, 64),
+        "model.layers.0.mlp.experts.base_layer.lora_B.weight": (64, 8),
+    }
+    folder = add_arrays(write_adapter(tmp_path / "a", **target), halves)
+    assert list(check_adapter(read_adapter(folder), {**SHAPES, **experts})) == []
+    other = add_arrays(write_adapter(tmp_path / "b"), halves)
+    (found,) = check_adapter(read_adapter(other), {**SHAPES, **experts})
+    assert "it has no model.layers.0.mlp.experts.base_layer" in found.message
+
+
+def test_layers_that_were_repeated(tmp_path: Path) -> None:
+    (found,) = on_base(write_adapter(tmp_path / "a", layer_replication=[[0, 1], [0, 2]]))
+    assert (found.check, type(found)) == ("adapter", Failed)
+    assert "layer_replication" in found.message
+    assert "not trained on this base" not in found.message
+
+
+def test_what_zero_3_left_empty(tmp_path: Path) -> None:
+    folder = add_arrays(write_adapter(tmp_path / "a"), {"model.norm.lora_A.weight": (0,)})
+    (found,) = on_base(folder)
+    assert "1 of its tensors are empty" in found.message
+    assert "stage3_gather_16bit_weights_on_model_save" in found.hint
 
 
 def test_an_adapter_on_another_commit_of_its_base(tmp_path: Path) -> None:

@@ -86,6 +86,21 @@ def write_adapter(
     return folder
 
 
+def add_arrays(adapter: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
+    """Give an adapter more tensors, by the base's names."""
+    file, numbers = adapter / "adapter_model.safetensors", np.random.default_rng(2)
+    content = file.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    arrays = {
+        name: np.frombuffer(content[start + at : start + end], "<f4").reshape(entry["shape"])
+        for name, entry in json.loads(content[8:start]).items()
+        for at, end in [entry["data_offsets"]]
+    }
+    more = {f"base_model.model.{n}": numbers.normal(0, 0.1, s) for n, s in shapes.items()}
+    write_arrays(file, {**arrays, **more}, "F32")
+    return adapter
+
+
 def write_checkpoint(folder: Path, step: int, best: str | None = None) -> Path:
     """What transformers' Trainer leaves every so often, an adapter in it."""
     place = write_adapter(folder / f"checkpoint-{step}")

@@ -126,6 +126,20 @@ def test_a_turn_end_that_stops_nothing() -> None:
     assert served_by(CUSTOM, CUSTOM, stops=("<|fin|>",), engine=("</s>",)).ok
 
 
+HARMONY = (
+    "{%- for m in messages -%}{{- '<|start|>' + m.role + '<|message|>' + (m.content or '') -}}"
+    "{{- '<|return|>' if m.role == 'assistant' and loop.last else '<|end|>' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|start|>assistant' -}}{%- endif -%}"
+)
+
+
+def test_another_mark_ends_the_last_answer() -> None:
+    """gpt-oss ends its turn with <|return|>; <|end|>, which ends a message, is no missing stop."""
+    ends = ("<|return|>", "<|call|>")
+    assert "stop" not in kinds(served_by(HARMONY, HARMONY, engine=ends))
+    assert "stop" in kinds(served_by(HARMONY, HARMONY, engine=("</s>",)))
+
+
 def test_a_system_prompt_and_tools_that_are_left_out() -> None:
     only_user = CHATML.replace("{{'<|im", "{% if message.role != 'system' %}{{'<|im", 1)
     only_user = only_user.replace("{% endfor %}", "{% endif %}{% endfor %}")

@@ -18,6 +18,8 @@ from .tokens import TOKENIZER_FILES
 
 _SAMPLED = 6
 _TOLERANCE = 0.02
+_OFF_SHARE = 0.1
+_ROUNDINGS = 4
 
 
 @torch.no_grad()
@@ -38,13 +40,14 @@ def merge(job: dict[str, Any]) -> None:
         base, dtype=working, low_cpu_mem_usage=True
     )
     _resize(model, adapter, tokenizer)
+    _untie(model, adapter)
     before = _answer(model, tokenizer)
     model = _with_adapter(model, adapter)
     after = _answer(model, tokenizer)
     expected = dict(_expected(model))
     merged = model.merge_and_unload(progressbar=False, safe_merge=True)
     _require_merged(merged, expected, adapter)
-    _require_change(before, after, _answer(merged, tokenizer), adapter)
+    _require_change(before, after, _answer(merged, tokenizer), adapter, working)
     merged.to(stored).save_pretrained(output, safe_serialization=True)
     _copy_tokenizer(adapter if _has_tokenizer(adapter) else base, output)
 
@@ -81,6 +84,28 @@ def _resize(model: Any, adapter: Path, tokenizer: Any) -> None:
     if rows is not None and rows != have:
         model.resize_token_embeddings(rows, mean_resizing=False)
         emit("note", text=f"embedding resized from {have} to {rows} rows, as the adapter has them")
+
+
+def _untie(model: Any, adapter: Path) -> None:
+    """Give a head that is tied to the embedding its own weights, where the adapter trained it.
+
+    Merged into tied weights, what was trained for one would change the other too.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = head is not None and head.weight is embedding.weight
+    if not tied or not any("lm_head" in name for name in _stored_names(adapter)):
+        return
+    head.weight = torch.nn.Parameter(embedding.weight.detach().clone(), requires_grad=False)
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False
+    emit("note", text="the adapter changes the head alone: it is no longer tied to the embedding")
+
+
+def _stored_names(adapter: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        return list(file.keys())
 
 
 def _saved_rows(adapter: Path) -> int | None:
@@ -164,9 +189,16 @@ def _answer(model: Any, tokenizer: Any) -> torch.Tensor:
 
 
 def _require_change(
-    base: torch.Tensor, tuned: torch.Tensor, merged: torch.Tensor, adapter: Path
+    base: torch.Tensor,
+    tuned: torch.Tensor,
+    merged: torch.Tensor,
+    adapter: Path,
+    working: torch.dtype,
 ) -> None:
-    """The adapter must change answers, and the merged model must give the adapter's."""
+    """The adapter must change answers, and the merged model must give the adapter's.
+
+    How far it may be off is measured by what the adapter changes, and by what rounding explains.
+    """
     rows = min(len(base), len(tuned))
     change = float((tuned[:rows] - base[:rows]).abs().max())
     if change == 0.0:
@@ -176,7 +208,8 @@ def _require_change(
             "save the adapter after training: trainer.save_model()",
         )
     off = float((merged - tuned).abs().max())
-    allowed = max(_TOLERANCE * float(tuned.abs().max()), change / 2)
+    rounding = _ROUNDINGS * torch.finfo(working).eps * float(tuned.abs().max())
+    allowed = max(rounding, _OFF_SHARE * change)
     if not off <= allowed:
         raise Refused(
             f"{adapter}: merged, it answers otherwise: logits differ by up to {off:.3g} "
