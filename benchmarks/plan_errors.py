@@ -21,12 +21,14 @@ from statistics import median
 from deployq.plan.figures import Figures
 from deployq.plan.memory import MemoryModel, upper_bound_reason
 from deployq.plan.quants import own_size
+from deployq.serving import DEFAULT_BATCH
 from deployq.source.inspect import inspect
-from deployq.types import ModelInfo
+from deployq.types import ModelInfo, Serving
 from tests.plan.conftest import MODELS, ORACLE
-from tests.plan.judged import CASES, judged
+from tests.plan.judged import CASES, judged, serving_of
 
 MIB = 1 << 20
+SMALL = Serving(num_batch=DEFAULT_BATCH)
 TOTAL_QUANT = "Q4_K_M"
 
 
@@ -36,7 +38,7 @@ class Loaded:
 
     quant: str
     n_ctx: int
-    n_seq: int
+    serving: Serving
     cache_type: str
     weights: float
     kv_cache: float
@@ -82,7 +84,7 @@ def _cases(folder: Path) -> Iterator[Case]:
             Loaded(
                 TOTAL_QUANT,
                 said["n_ctx"],
-                said["n_seq"],
+                serving_of(said),
                 said["cache_type"],
                 weights,
                 said["kv_mib"] * MIB,
@@ -104,7 +106,7 @@ def _from_oracle(name: str, folder: Path) -> Case:
         Loaded(
             row["quant"],
             row["n_ctx"],
-            1,
+            SMALL,
             row["cache_type"],
             said["sizes"][row["quant"]]["tensor_bytes"],
             row["kv_exact_mib"] * MIB,
@@ -127,7 +129,7 @@ def bits_by_name(info: ModelInfo, quant: str) -> float:
 def all_heads(info: ModelInfo, loaded: Loaded) -> float:
     """Keys and values as wide as the model, in every layer."""
     figures = Figures(info)
-    return 2.0 * figures.blocks * figures.width * loaded.n_ctx * loaded.n_seq * 2
+    return 2.0 * figures.blocks * figures.width * loaded.n_ctx * loaded.serving.parallel * 2
 
 
 def embd_by_heads(info: ModelInfo, loaded: Loaded) -> float:
@@ -160,7 +162,7 @@ def _loaded(
 def _own(part: str) -> Callable[[ModelInfo, Loaded], tuple[float, float]]:
     def of(info: ModelInfo, loaded: Loaded) -> tuple[float, float]:
         size = own_size(info, loaded.quant)
-        found = MemoryModel(info).predict(size, loaded.n_ctx, loaded.cache_type, n_seq=loaded.n_seq)
+        found = MemoryModel(info).predict(size, loaded.n_ctx, loaded.cache_type, loaded.serving)
         if part == "kv":
             return found.kv_cache_bytes, loaded.kv_cache
         return found.total_bytes, loaded.weights + loaded.kv_cache + loaded.compute
@@ -222,7 +224,11 @@ def _models(cases: list[Case]) -> Iterator[str]:
     yield "| model | architecture | KV cache, MiB | deployq | embd/heads | total: deployq |"
     yield "|---|---|---|---|---|---|"
     for case in cases:
-        plain = [m for m in case.loaded if m.cache_type == "f16" and m.n_seq == 1]
+        plain = [
+            m
+            for m in case.loaded
+            if m.cache_type == "f16" and m.serving == Serving(num_batch=DEFAULT_BATCH)
+        ]
         if not plain:
             continue
         last = max(plain, key=lambda loaded: loaded.n_ctx)

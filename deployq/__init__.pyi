@@ -66,6 +66,7 @@ from .types import (
     Run as Run,
     Runtime as Runtime,
     Samples as Samples,
+    Serving as Serving,
     SpeedMeter as SpeedMeter,
     SpeedOptions as SpeedOptions,
     Speeds as Speeds,

@@ -192,6 +192,17 @@ class TargetSettings:
     cache_type: str | None = option(
         to.cache_type, "type of the KV cache, or key/value", sample='"f16"'
     )
+    parallel: int | None = option(
+        to.whole,
+        "requests that its server answers at a time (OLLAMA_NUM_PARALLEL), each with a context of "
+        "its own",
+        sample="4",
+    )
+    flash_attention: bool | None = option(
+        to.yes_or_no,
+        "false: its server runs without (OLLAMA_FLASH_ATTENTION=0), which takes more memory",
+        sample="true",
+    )
     host: str | None = option(
         to.address,
         "its Ollama; without it: the default server",

@@ -47,6 +47,7 @@ LAYERS = (
         "scripts",
     ),
     ("addresses", "entrypoints", "proc", "digests", "files", "hookspecs", "units", "ggml"),
+    ("serving",),
     ("types", "errors"),
     ("records",),
 )
@@ -56,6 +57,7 @@ PUBLIC = {
     "deployq.proc",
     "deployq.runners",
     "deployq.scripts",
+    "deployq.serving",
     "deployq.testing",
     "deployq.tools",
 }

@@ -14,6 +14,7 @@ from deployq.cli.completing import model_names
 from deployq.cli.shared import (
     imatrix_option,
     json_option,
+    parallel_option,
     quants_option,
     session_of,
     show_json,
@@ -53,6 +54,7 @@ class Shown:
 @click.option("--kind", type=click.Choice(get_args(MemoryKind)), help="Of that memory.")
 @click.option("--context", "n_ctx", type=click.IntRange(1), help="Context in tokens.")
 @click.option("--cache-type", metavar="TYPE", help="Type of the KV cache: f16, q8_0, q8_0/f16.")
+@parallel_option
 @click.option("--goal", type=click.Choice(get_args(Goal)), help="How to choose.")
 @click.option("--together", is_flag=True, help="Keep all MODELs loaded: they share the memory.")
 @click.option("--explain", "explained", metavar="QUANT", help="Show its arithmetic line by line.")
@@ -120,6 +122,7 @@ def _overrides(given: Mapping[str, Any]) -> Overrides:
         goal=given["goal"],
         n_ctx=given["n_ctx"],
         cache_type=_cache_type(given["cache_type"]),
+        parallel=given["parallel"],
         memory_bytes=parse_bytes(memory) if memory else None,
         kind=given["kind"],
         imatrix=given["imatrix"],

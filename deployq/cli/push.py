@@ -15,6 +15,7 @@ from deployq.cli.shared import (
     ci_options,
     imatrix_option,
     json_option,
+    parallel_option,
     quants_option,
     require_one_form,
     runtime_option,
@@ -37,6 +38,7 @@ from deployq.plan.quants import parse_quants
 @targets_option
 @quants_option
 @imatrix_option
+@parallel_option
 @click.option("--backend", metavar="NAME", help="What quantizes; default: any that can.")
 @runtime_option
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
@@ -65,6 +67,7 @@ def command(
     targets: tuple[str, ...],
     quants: tuple[str, ...],
     imatrix: str | None,
+    parallel: int | None,
     backend: str | None,
     runtime: str | None,
     dry_run: bool,
@@ -96,6 +99,7 @@ def command(
     overrides = Overrides(
         quants=parse_quants(",".join(quants)) if quants else (),
         imatrix=imatrix,
+        parallel=parallel,
         base=Path(base).expanduser() if base else None,
         allow=allow,
         locked=locked,

@@ -98,6 +98,16 @@ def quants_option(function: F) -> F:
     )(function)
 
 
+def parallel_option(function: F) -> F:
+    """Add `--parallel`."""
+    return click.option(
+        "--parallel",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Requests that the server answers at a time (OLLAMA_NUM_PARALLEL).",
+    )(function)
+
+
 def imatrix_option(function: F) -> F:
     """Add `--imatrix`."""
     return click.option(

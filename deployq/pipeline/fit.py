@@ -21,20 +21,29 @@ class Expected:
     """What the plan says of a loaded tag: bytes of weights, KV cache and compute, and context.
 
     `on_gpu` says that all of it was planned to lie on a GPU, `host_bytes` what would lie in RAM
-    beside it.
+    beside it. `unlisted_bytes` are those of the total that Ollama doesn't count (seen with 0.32.15
+    and 0.34.4). `serving_known`: nobody had to assume how many requests the server answers at a
+    time.
     """
 
     total_bytes: int
     n_ctx: int
     on_gpu: bool
     host_bytes: int = 0
+    unlisted_bytes: int = 0
+    serving_known: bool = True
 
-    def nearest(self, loaded: Loaded) -> int:
-        """The planned bytes that a server's figure is held against, with or without `host_bytes`.
+    def counted(self, loaded: Loaded) -> int:
+        """The planned bytes that a server's figure is held against: the nearest it may count.
 
-        A server without a GPU counts the whole model; what one with a GPU counts was not seen.
+        A server without a GPU counts the whole model, one that has it all on a GPU only what lies
+        there (`MemorySize` in llm/llama_server.go).
         """
-        planned = (self.total_bytes, self.total_bytes + self.host_bytes)
+        planned = (
+            self.total_bytes + host - unlisted
+            for host in (0, self.host_bytes)
+            for unlisted in (self.unlisted_bytes, 0)
+        )
         return min(planned, key=lambda n: abs(loaded.size_bytes - n))
 
 
@@ -46,8 +55,14 @@ def expected_of(plan: TargetPlan) -> Expected | None:
     # Without a host of its own a target's tags go to the default server, whatever that has.
     on_gpu = plan.target.kind == "vram" and plan.target.host is not None
     memory = chosen.memory
-    loaded = memory.total_bytes - memory.unused_bytes
-    return Expected(loaded, plan.target.n_ctx, on_gpu, memory.host_bytes)
+    return Expected(
+        memory.total_bytes - memory.unused_bytes,
+        plan.target.n_ctx,
+        on_gpu,
+        memory.host_bytes,
+        memory.unlisted_bytes,
+        plan.target.serving.parallel_by != "assumed",
+    )
 
 
 def check_fit(
@@ -71,8 +86,18 @@ def check_fit(
         if found and require:
             raise DoesNotFit(
                 f"{name.model}:{name.tag}, once loaded: {outcome.detail}",
-                hint="deployq plan --explain QUANT shows what was planned",
+                hint=_hint(expected),
             )
+
+
+def _hint(expected: Expected) -> str:
+    shown = "deployq plan --explain QUANT shows what was planned"
+    if expected.serving_known:
+        return shown
+    return (
+        f"{shown}; one request at a time was assumed: where the server answers more "
+        "(OLLAMA_NUM_PARALLEL), write parallel = N for the target"
+    )
 
 
 def _loaded(server: Server, name: TagName) -> Loaded | None:
@@ -96,7 +121,7 @@ def _weights(server: Server, name: str) -> str | None:
 def differences(loaded: Loaded, expected: Expected) -> list[str]:
     """What a loaded tag is otherwise than planned, in words."""
     found = []
-    planned = expected.nearest(loaded)
+    planned = expected.counted(loaded)
     more = loaded.size_bytes - planned
     if abs(more) > max(SHARE * planned, LEAST_BYTES):
         word = "more" if more > 0 else "less"
@@ -114,6 +139,10 @@ def differences(loaded: Loaded, expected: Expected) -> list[str]:
 
 
 def _agreement(loaded: Loaded, expected: Expected) -> str:
-    off = loaded.size_bytes / expected.nearest(loaded) - 1
+    counted = expected.counted(loaded)
+    off = loaded.size_bytes / counted - 1
     where = " on the GPU" if loaded.vram_bytes else ""
-    return f"loaded: {format_bytes(loaded.size_bytes)}{where}, {off:+.1%} from the plan"
+    said = f"loaded: {format_bytes(loaded.size_bytes)}{where}, {off:+.1%} from the plan"
+    if counted not in (expected.total_bytes, expected.total_bytes + expected.host_bytes):
+        said += f"; Ollama doesn't count {format_bytes(expected.unlisted_bytes)} more of it"
+    return said

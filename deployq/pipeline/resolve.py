@@ -22,7 +22,7 @@ from deployq.plan.budgets import card_budgets, reserve_of, several
 from deployq.records import dataclass
 from deployq.setting_values import NAMED_SOURCES, nearest
 from deployq.settings import ModelSettings, TargetSettings
-from deployq.types import Goal, Hardware, MemoryKind, Profiler, Target
+from deployq.types import Goal, Hardware, MemoryKind, Profiler, Serving, ServingRuntime, Target
 from deployq.units import format_bytes
 
 THIS_MACHINE = ("laptop", "local", "this")
@@ -51,6 +51,7 @@ class Overrides:
     goal: Goal | None = None
     n_ctx: int | None = None
     cache_type: str | None = None
+    parallel: int | None = None
     memory_bytes: int | None = None
     kind: MemoryKind | None = None
     imatrix: str | None = None
@@ -130,7 +131,9 @@ def resolve_targets(
     if not names:
         made_up = overrides.memory_bytes is not None
         names = ("machine",) if made_up else tuple(session.config.targets) or THIS_MACHINE[:1]
-    known = _Known(session.config, session.profilers(), stored_bandwidth(session))
+    runtime = session.runtimes().get(session.config.runtime.name)
+    serving = runtime.serving() if isinstance(runtime, ServingRuntime) else None
+    known = _Known(session.config, session.profilers(), stored_bandwidth(session), serving)
     return tuple(
         _target(known, name, model, overrides, n_ctx_train) for name in dict.fromkeys(names)
     )
@@ -138,11 +141,15 @@ def resolve_targets(
 
 @dataclass(frozen=True)
 class _Known:
-    """What says which machine a name means, and what was measured of this one."""
+    """What says which machine a name means, and what is known of this one.
+
+    `measured` is its bandwidth, `serving` how the default server runs models.
+    """
 
     config: Config
     profilers: Mapping[str, Profiler]
     measured: Measured | None
+    serving: Serving | None
 
     def is_this_machine(self, name: str) -> bool:
         return name in THIS_MACHINE or name in self.profilers
@@ -157,7 +164,7 @@ def _target(
     here = known.is_this_machine(settings.preset or name)
     quants = overrides.quants or settings.quants or model.settings.quants
     goal = overrides.goal or settings.goal or model.settings.goal
-    return Target(
+    target = Target(
         name=name,
         kind=hardware.kind,
         memory_bytes=hardware.memory_bytes,
@@ -171,7 +178,24 @@ def _target(
         origin=hardware.source,
         bandwidth=bandwidth_of(hardware, known.measured if here else None),
         cards=card_budgets(hardware, settings.reserve),
+        serving=_serving(known, settings, model, overrides),
     )
+    return target.within(n_ctx_train)
+
+
+def _serving(
+    known: _Known, settings: TargetSettings, model: Model, overrides: Overrides
+) -> Serving:
+    """How the target's server runs the model: as said, else as the default server is known to."""
+    serving = (None if settings.host else known.serving) or Serving()
+    if parallel := overrides.parallel or settings.parallel:
+        serving = replace(serving, parallel=parallel, parallel_by="given")
+    if settings.flash_attention is not None:
+        serving = replace(serving, flash_attention=settings.flash_attention)
+    num_batch = {**model.settings.parameters, **settings.parameters}.get("num_batch")
+    if isinstance(num_batch, int) and num_batch > 0:
+        serving = replace(serving, num_batch=num_batch)
+    return serving
 
 
 def _hardware(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from deployq.ggml import TYPES, padded
 from deployq.plan.architectures import INDEXED, LATENT, attends, recurrent, repeats, unknown, window
 from deployq.plan.figures import Figures
 from deployq.records import dataclass
+from deployq.serving import DEFAULT_BATCH
 
 CELLS = 256  # llama.cpp pads the cells of a KV cache to this
-UBATCH = 512
 UNKNOWN_INDEX = 4
 """Rows of an index that an unknown architecture is taken to keep: no known one has more."""
 _F32 = 4
@@ -47,11 +48,11 @@ class LayerShape:
     window: int = 0
     state: int = 0
 
-    def at(self, n_ctx: int) -> LayerCache:
-        """What it keeps for one sequence of `n_ctx` tokens."""
+    def at(self, n_ctx: int, n_batch: int = DEFAULT_BATCH) -> LayerCache:
+        """What it keeps for one sequence of `n_ctx` tokens, in passes of `n_batch` tokens."""
         cells = padded(n_ctx, CELLS) if self.key_width else 0
         if self.window:
-            cells = padded(min(cells, self.window + UBATCH), CELLS)
+            cells = padded(min(cells, self.window + n_batch), CELLS)
         windowed = self.window > 0
         return LayerCache(self.layer, self.key_width, self.value_width, cells, windowed, self.state)
 
@@ -65,9 +66,21 @@ def layer_shapes(figures: Figures) -> tuple[LayerShape, ...]:
     return once * repeats(figures)
 
 
-def layer_caches(figures: Figures, n_ctx: int) -> tuple[LayerCache, ...]:
-    """What the layers keep for one sequence of `n_ctx` tokens."""
-    return tuple(shape.at(n_ctx) for shape in layer_shapes(figures))
+def layer_caches(
+    figures: Figures, n_ctx: int, n_batch: int = DEFAULT_BATCH
+) -> tuple[LayerCache, ...]:
+    """What the layers keep for one sequence of `n_ctx` tokens, in passes of `n_batch` tokens."""
+    return tuple(shape.at(n_ctx, n_batch) for shape in layer_shapes(figures))
+
+
+def widened(shape: LayerShape, shapes: Iterable[LayerShape]) -> LayerShape:
+    """The shape without flash attention, where values of all layers are kept equally wide.
+
+    They are kept transposed then (src/llama-kv-cache.cpp, `n_embd_v_gqa_max`).
+    """
+    if not shape.value_width:
+        return shape
+    return replace(shape, value_width=max(one.value_width for one in shapes))
 
 
 def row_bytes(width: int, type_name: str) -> int:

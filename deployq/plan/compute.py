@@ -1,4 +1,4 @@
-"""The compute buffer of llama.cpp's CPU build: the widest moment of a pass over 512 tokens.
+"""The compute buffer of llama.cpp's CPU build: the widest moment of its largest pass.
 
 ggml's allocator reuses memory as soon as a value is done with, so the buffer is as large as what
 is alive at the widest moment. Which moment that is, and what is alive then, was found by asking
@@ -12,13 +12,16 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from deployq.plan.architectures import LATENT
-from deployq.plan.cache import UBATCH
+from deployq.plan.architectures import INDEXED, LATENT
 from deployq.plan.figures import Figures
 from deployq.records import dataclass
 
 _F32 = 4
 _F16 = 2
+_INDEX = 10
+"""Bytes per token and cell that an index of sparse attention takes beside the mask (measured on
+DeepSeek V3.2): its own mask, its scores, and their order."""
+
 SCORES_KEPT = frozenset({"grok"})
 """Attention without flash attention (its scores are capped in a way of its own)."""
 
@@ -61,10 +64,13 @@ class Moments(NamedTuple):
     """F32 values per token that are alive at the widest moment of a layer.
 
     `recurrent` is that of a recurrent layer, beside which its states are alive; 0: there is none.
+    `scored` is that of attention without flash attention, beside which the scores of all heads
+    for all cells are alive.
     """
 
     plain: int
     recurrent: int
+    scored: int
 
 
 def widest_moments(figures: Figures) -> Moments:
@@ -77,11 +83,29 @@ def widest_moments(figures: Figures) -> Moments:
         _attention(found, figures.width),
     )
     recurrent = max(_recurrent(figures), default=0)
-    return Moments(max(plain) + beside, recurrent + beside if recurrent else 0)
+    return Moments(
+        max(plain) + beside,
+        recurrent + beside if recurrent else 0,
+        max(_scored_attention(figures), _latent_attention(figures)) + beside,
+    )
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The largest pass that a server makes room for.
+
+    `n_tokens` of `n_seq` sequences go through the model together; the logits of `n_outputs` of
+    them are kept.
+    """
+
+    n_tokens: int
+    n_seq: int = 1
+    n_outputs: int = 1
+    flash_attention: bool = True
 
 
 def compute_bytes(
-    figures: Figures, moments: Moments, masks: Collection[int], state: int, n_outputs: int
+    figures: Figures, moments: Moments, masks: Collection[int], state: int, largest: Pass
 ) -> int:
     """Bytes of the compute buffer and of the output buffer.
 
@@ -89,18 +113,22 @@ def compute_bytes(
         figures: of the model.
         moments: of `widest_moments`.
         masks: cells of the caches of layers with and without a window; each has its mask.
-        state: F32 values of one recurrent layer's states, of all sequences.
-        n_outputs: tokens of a batch whose logits are kept: 1 while serving, 512 as
-            llama-fit-params has it.
+        state: F32 values of one recurrent layer's states, of one sequence.
+        largest: the largest pass.
     """
-    plain, recurrent = moments
-    if figures.architecture in SCORES_KEPT:
+    plain, recurrent, scored = moments
+    n_tokens = largest.n_tokens
+    if not largest.flash_attention or figures.architecture in SCORES_KEPT:
         scores = figures.number("attention.head_count") * max(masks, default=0)
-        plain = max(plain, scores + 7 * figures.width)
-    kept = _F32 * max(UBATCH * plain, UBATCH * recurrent + (state if recurrent else 0))
-    if n_outputs > 1:
-        kept = max(kept, _F32 * n_outputs * (figures.vocabulary + 5 * figures.width))
-    return kept + _F16 * UBATCH * sum(masks) + _F32 * figures.vocabulary
+        plain = max(plain, scores + scored if scores else 0)
+    states = largest.n_seq * state if recurrent else 0
+    kept = _F32 * max(n_tokens * plain, n_tokens * recurrent + states)
+    if largest.n_outputs > 1:
+        kept = max(kept, _F32 * largest.n_outputs * (figures.vocabulary + 5 * figures.width))
+    mask = (_F16 if largest.flash_attention else _F32) * n_tokens * sum(masks)
+    if figures.architecture in INDEXED:
+        mask += _INDEX * n_tokens * sum(masks)
+    return kept + mask + _F32 * largest.n_seq * figures.vocabulary
 
 
 def _feed_forward(figures: Figures, found: Parts) -> Iterator[int]:
@@ -149,6 +177,17 @@ def _attention(found: Parts, width: int) -> int:
     """Queries, keys and values before and after their rotation."""
     queries = found.rows("attn_q") or found.rows("attn_qkv")
     return 2 * queries + 2 * found.rows("attn_k") + found.rows("attn_v") + 3 * width
+
+
+def _scored_attention(figures: Figures) -> int:
+    """What is alive beside the scores: queries and keys in three and two forms, rows of the width.
+
+    Found in the same way, by asking with `-fa off`.
+    """
+    heads, width = figures.number("attention.head_count"), figures.width
+    key = figures.number("attention.key_length", width // max(heads, 1))
+    kv_heads = figures.number("attention.head_count_kv", heads)
+    return max(7 * width, 3 * width + (3 * heads + 2 * kv_heads) * key)
 
 
 def _recurrent(figures: Figures) -> Iterator[int]:

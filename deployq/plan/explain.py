@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from deployq.errors import ConfigError
 from deployq.ggml import TYPES, padded, tensor_bytes
-from deployq.plan.cache import UBATCH, LayerCache, layer_caches
+from deployq.plan.cache import LayerCache, layer_caches
 from deployq.plan.figures import Figures
 from deployq.plan.memory import parse_cache_type
-from deployq.plan.offload import lookups, skipped_bytes
+from deployq.plan.offload import OUTPUT_FIRST, lookups, skipped_bytes
 from deployq.plan.quants import tensor_types
 from deployq.records import dataclass
+from deployq.serving import DEFAULT_BATCH
 from deployq.types import (
     Candidate,
     Explanation,
@@ -115,6 +116,8 @@ def _weights(
         yield Term(
             "output", "is the embedding: a second copy, on the card", found.second_copy_bytes
         )
+    if target.kind == "ram" and info.architecture in OUTPUT_FIRST and found.second_copy_bytes:
+        yield Term("output", "a copy of the embedding, made before it", found.second_copy_bytes)
 
 
 @dataclass(frozen=True)
@@ -130,16 +133,18 @@ class _Kind:
 
 def _kv_cache(info: ModelInfo, target: Target, candidate: Candidate) -> Iterator[Term]:
     keys, values = parse_cache_type(target.cache_type)
-    caches = layer_caches(Figures(info), target.n_ctx)
+    sequences = target.serving.parallel
+    caches = layer_caches(Figures(info), target.n_ctx, candidate.memory.n_batch or DEFAULT_BATCH)
     kinds: dict[_Kind, list[LayerCache]] = {}
     for one in caches:
         kind = _Kind(one.key_width, one.value_width, one.cells, one.windowed, one.state)
         kinds.setdefault(kind, []).append(one)
     for kind, layers in kinds.items():
         what = "recurrent state" if kind.state else "window" if kind.windowed else "attention"
-        n_bytes = sum(layer.bytes(keys, values) for layer in layers)
-        yield Term(what, _cache_formula(kind, len(layers), keys, values), n_bytes)
-    counted = sum(one.bytes(keys, values) for one in caches)
+        n_bytes = sequences * sum(layer.bytes(keys, values) for layer in layers)
+        formula = _cache_formula(kind, len(layers), keys, values)
+        yield Term(what, f"{_times(sequences)}{formula}", n_bytes)
+    counted = sequences * sum(one.bytes(keys, values) for one in caches)
     if rest := candidate.memory.kv_cache_bytes - counted:
         yield Term("more", "what the model keeps beside its layers", rest)
 
@@ -155,23 +160,33 @@ def _cache_formula(kind: _Kind, layers: int, keys: str, values: str) -> str:
 
 def _compute(info: ModelInfo, target: Target, candidate: Candidate) -> Iterator[Term]:
     """The terms of `compute_bytes`; what is left beside mask and output is the widest moment."""
-    figures = Figures(info)
-    cells = {one.windowed: one.cells for one in layer_caches(figures, target.n_ctx) if one.cells}
-    mask, output = _F16 * UBATCH * sum(cells.values()), _F32 * figures.vocabulary
+    figures, serving = Figures(info), target.serving
+    n_batch = candidate.memory.n_batch or DEFAULT_BATCH
+    caches = layer_caches(figures, target.n_ctx, n_batch)
+    cells = {one.windowed: one.cells for one in caches if one.cells}
+    number = _F16 if serving.flash_attention else _F32
+    mask = number * n_batch * sum(cells.values())
+    output = _F32 * serving.parallel * figures.vocabulary
     memory = candidate.memory
     single = (memory.compute_bytes - memory.unused_bytes) // memory.cards
     moment = single - mask - output
-    per_token = moment / (_F32 * UBATCH)
+    per_token = moment / (_F32 * n_batch)
     yield Term(
-        "a layer's widest moment", f"{UBATCH} tokens × {per_token:,.0f} numbers × 4 bytes", moment
+        "a layer's widest moment", f"{n_batch} tokens × {per_token:,.0f} numbers × 4 bytes", moment
     )
     if mask:
         counted = " + ".join(str(n) for n in cells.values())
-        yield Term("attention mask", f"{UBATCH} tokens × {counted} cells × 2 bytes", mask)
-    yield Term("output", f"{figures.vocabulary:,} tokens of the vocabulary × 4 bytes", output)
+        yield Term("attention mask", f"{n_batch} tokens × {counted} cells × {number} bytes", mask)
+    rows = f"{_times(serving.parallel)}{figures.vocabulary:,} tokens of the vocabulary × 4 bytes"
+    yield Term("output", rows, output)
     if memory.cards > 1:
         more = memory.cards - 1
         yield Term("other cards", f"the same on {more} more", more * single)
         yield Term(
             "whole layers", "what cards keep empty, a layer isn't split", memory.unused_bytes
         )
+
+
+def _times(sequences: int) -> str:
+    """The factor of parallel sequences, where there are several."""
+    return f"{sequences} sequences × " if sequences > 1 else ""

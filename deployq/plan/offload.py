@@ -22,6 +22,7 @@ from deployq.plan.cache import layer_caches
 from deployq.plan.figures import Figures
 from deployq.plan.memory import parse_cache_type
 from deployq.records import dataclass
+from deployq.serving import DEFAULT_BATCH
 from deployq.types import Memory, ModelInfo, Offload, Target, TensorInfo
 
 RAM_BYTES_PER_SECOND = 50e9
@@ -29,6 +30,10 @@ RAM_BYTES_PER_SECOND = 50e9
 is not described by its target."""
 
 _EMBEDDING = "token_embd"
+OUTPUT_FIRST = frozenset({"gemma3n", "gemma4"})
+"""Architectures whose loader makes the output before the embedding that it is a copy of, and so
+has both, in RAM too (src/models/gemma4.cpp); all others find the embedding and share it."""
+
 LOOKED_UP = frozenset({_EMBEDDING, "position_embd", "token_types", "per_layer_token_embd"})
 """Tensors of llama.cpp's input layer."""
 
@@ -47,6 +52,10 @@ class Lookups:
         """The memory of a model that a card has wholly."""
         weights = memory.weights_bytes - self.ram_bytes + self.second_copy_bytes
         return replace(memory, weights_bytes=weights, host_bytes=self.ram_bytes)
+
+    def twice(self, memory: Memory) -> Memory:
+        """The memory of a model in RAM whose loader makes a copy of the embedding."""
+        return replace(memory, weights_bytes=memory.weights_bytes + self.second_copy_bytes)
 
 
 def lookups(info: ModelInfo, types: Sequence[str]) -> Lookups:
@@ -111,12 +120,12 @@ def layer_bytes(info: ModelInfo, types: Sequence[str]) -> list[int]:
     return [*(layers[n] for n in sorted(layers)), output]
 
 
-def kept_bytes(info: ModelInfo, n_ctx: int, cache_type: str) -> list[int]:
+def kept_bytes(info: ModelInfo, target: Target, n_batch: int = DEFAULT_BATCH) -> list[int]:
     """Bytes that each layer keeps from token to token; they lie where the layer lies."""
-    keys, values = parse_cache_type(cache_type)
+    keys, values = parse_cache_type(target.cache_type)
     kept = [0] * Figures(info).blocks
-    for one in layer_caches(Figures(info), n_ctx):
-        kept[one.layer] += one.bytes(keys, values)
+    for one in layer_caches(Figures(info), target.n_ctx, n_batch):
+        kept[one.layer] += target.serving.parallel * one.bytes(keys, values)
     return kept
 
 

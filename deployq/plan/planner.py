@@ -18,8 +18,9 @@ from deployq.plan.catalogue import (
     exceeds,
 )
 from deployq.plan.disk import Place, ServerStore, disk_plan, shortage
-from deployq.plan.memory import CPU_FIGURES, cache_problem, upper_bound_reason
+from deployq.plan.memory import CPU_FIGURES, ONE_REQUEST, cache_problem, upper_bound_reason
 from deployq.plan.offload import (
+    OUTPUT_FIRST,
     Lookups,
     kept_bytes,
     layer_bytes,
@@ -31,6 +32,7 @@ from deployq.plan.quants import tensor_types
 from deployq.plan.room import UNTRAINED_CONTEXT, MemoryOf, header_memory, largest_context
 from deployq.plan.speed import SpeedOf, estimator
 from deployq.records import dataclass
+from deployq.serving import DEFAULT_BATCH, ONE_AT_A_TIME
 from deployq.types import (
     Candidate,
     Fit,
@@ -60,29 +62,33 @@ class _Planning:
 
     info: ModelInfo
     size_of: SizeOf
-    memory_of: MemoryOf
+    memory_on: Callable[[Target], MemoryOf]
     types_of: Callable[[str], Sequence[str]]
     lookups_of: Callable[[str], Lookups]
     skipped_of: Callable[[str], int]
     layers_of: Callable[[str], Sequence[int]]
-    kept_of: Callable[[int, str], Sequence[int]]
+    kept_of: Callable[[Target, int], Sequence[int]]
     speed_of: SpeedOf
     imatrix: bool = False
 
     def memory_for(self, target: Target) -> MemoryOf:
         """A quant's memory on a target: of a card, what lies on it."""
+        memory_on = self.memory_on(target)
+        twice = target.kind == "ram" and self.info.architecture in OUTPUT_FIRST
 
         def loaded(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
-            memory = self.memory_of(size, n_ctx, cache_type)
+            memory = memory_on(size, n_ctx, cache_type)
             skipped = self.skipped_of(size.quant)
-            return replace(memory, weights_bytes=memory.weights_bytes - skipped)
+            memory = replace(memory, weights_bytes=memory.weights_bytes - skipped)
+            return self.lookups_of(size.quant).twice(memory) if twice else memory
 
         def on_cards(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
             memory = self.lookups_of(size.quant).beside(loaded(size, n_ctx, cache_type))
             if len(target.cards) < 2:
                 return memory
-            layers, kept = self.layers_of(size.quant), self.kept_of(n_ctx, cache_type)
-            return over_cards(layers, kept, memory, target.cards)
+            at = replace(target, n_ctx=n_ctx, cache_type=cache_type)
+            kept = self.kept_of(at, memory.n_batch)
+            return over_cards(self.layers_of(size.quant), kept, memory, target.cards)
 
         return on_cards if target.kind == "vram" else loaded
 
@@ -148,27 +154,35 @@ def make_plan(
     planning = _Planning(
         info,
         cache(size_of),
-        memory_of or header_memory(info),
+        (lambda _: memory_of) if memory_of else header_memory(info),
         types_of,
         cache(lambda quant: lookups(info, types_of(quant))),
         cache(lambda quant: skipped_bytes(info, types_of(quant))),
         cache(lambda quant: layer_bytes(info, types_of(quant))),
-        cache(lambda n_ctx, cache_type: kept_bytes(info, n_ctx, cache_type)),
+        cache(lambda target, n_batch: kept_bytes(info, target, n_batch or DEFAULT_BATCH)),
         estimator(info, types_of),
         imatrix,
     )
-    plans = tuple(_plan_target(planning, target) for target in targets)
+    loaded = [as_loaded(info, target) for target in targets]
+    plans = tuple(_plan_target(planning, target) for target in loaded)
     disk = disk_plan(_builds(planning, plans, stores or {}), artifacts, cached, conversions)
     warnings = (
         *info.warnings,
         *_bound_warnings(planning),
-        *_context_warnings(info, plans),
+        *_context_warnings(info, loaded),
+        *_parallel_warnings(info, targets),
         *_cache_warnings(info, plans),
         *_fallback_warnings(info, plans),
         *(shortage(fs) for fs in disk.filesystems if fs.needed_bytes > fs.free_bytes),
     )
     cards = any(plan.target.kind != "ram" for plan in plans)
-    notes = (*info.notes, *filter(None, [info.estimate]), *([CPU_FIGURES] if cards else []))
+    assumed = any(plan.target.serving.parallel_by == "assumed" for plan in plans)
+    notes = (
+        *info.notes,
+        *filter(None, [info.estimate]),
+        *([CPU_FIGURES] if cards else []),
+        *([ONE_REQUEST] if assumed else []),
+    )
     return Plan(model, info, plans, disk, warnings, bool(planning.bound), notes)
 
 
@@ -241,7 +255,7 @@ def _weigh(planning: _Planning, target: Target, size: QuantSize) -> Candidate:
     memory = memory_of(size, target.n_ctx, target.cache_type)
     verdict = judge(memory.total_bytes, target.budget_bytes)
     reason = _reason(memory, target.budget_bytes, verdict)
-    limit = max(planning.info.n_ctx_train or UNTRAINED_CONTEXT, target.n_ctx)
+    limit = planning.info.n_ctx_train or max(UNTRAINED_CONTEXT, target.n_ctx)
     return Candidate(
         size,
         memory,
@@ -259,7 +273,7 @@ def _with_offload(planning: _Planning, situation: Situation) -> Situation:
         return situation
     target = situation.target
     layers = planning.layers_of(large.quant)
-    kept = planning.kept_of(target.n_ctx, target.cache_type)
+    kept = planning.kept_of(target, large.memory.n_batch)
     shared = replace(large, offload=offload(layers, kept, large.memory, target))
     candidates = tuple(shared if c is large else c for c in situation.candidates)
     return replace(situation, candidates=candidates)
@@ -364,32 +378,45 @@ def _bound_warnings(planning: _Planning) -> Iterator[str]:
         yield f"memory is {planning.bound}; it may need much less"
 
 
-def _context_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator[str]:
+def as_loaded(info: ModelInfo, target: Target) -> Target:
+    """The target as Ollama loads the model there, whatever was asked for.
+
+    It takes no larger context than the model was trained for (`NewLlamaServer` in llm/server.go),
+    and serves some architectures one request at a time.
+    """
+    alone = info.architecture in ONE_AT_A_TIME
+    serving = replace(target.serving, parallel=1) if alone else target.serving
+    return replace(target.within(info.n_ctx_train), serving=serving)
+
+
+def _parallel_warnings(info: ModelInfo, asked: Sequence[Target]) -> Iterator[str]:
+    several = any(target.serving.parallel > 1 for target in asked)
+    if several and info.architecture in ONE_AT_A_TIME:
+        yield (
+            f"Ollama serves the architecture {info.architecture!r} one request at a time, "
+            "whatever OLLAMA_NUM_PARALLEL says: so it is planned"
+        )
+
+
+def _context_warnings(info: ModelInfo, loaded: Sequence[Target]) -> Iterator[str]:
     names: dict[int, list[str]] = {}
-    for target in (plan.target for plan in plans):
-        if info.n_ctx_train and target.n_ctx > info.n_ctx_train:
-            names.setdefault(target.n_ctx, []).append(repr(target.name))
+    for target in loaded:
+        if target.asked_ctx is not None:
+            names.setdefault(target.asked_ctx, []).append(repr(target.name))
     for n_ctx, those in names.items():
         yield (
-            f"target{'s' if len(those) > 1 else ''} {', '.join(those)}: a context of {n_ctx} is "
-            f"more than the {info.n_ctx_train} that the model was trained for: {_rope(info)}"
+            f"target{'s' if len(those) > 1 else ''} {', '.join(those)}: Ollama loads the model "
+            f"with a context of {info.n_ctx_train}, not {n_ctx}: it takes no more than the model "
+            "was trained for"
         )
 
 
 def _cache_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator[str]:
-    for cache_type in dict.fromkeys(plan.target.cache_type for plan in plans):
-        if problem := cache_problem(info, cache_type):
+    targets = (plan.target for plan in plans)
+    asked = ((target.cache_type, target.serving.flash_attention) for target in targets)
+    for cache_type, flash_attention in dict.fromkeys(asked):
+        if problem := cache_problem(info, cache_type, flash_attention):
             yield f"llama.cpp will not load this model with a {cache_type} cache: {problem}"
-
-
-def _rope(info: ModelInfo) -> str:
-    """What the header says of stretching positions beyond the trained context."""
-    prefix = f"{info.architecture}.rope.scaling"
-    kind, factor = info.metadata.get(f"{prefix}.type"), info.metadata.get(f"{prefix}.factor")
-    if isinstance(kind, str) and kind != "none":
-        times = f" by {factor:g}" if isinstance(factor, int | float) else ""
-        return f"its RoPE scaling ({kind}{times}) is part of what it was trained for"
-    return "without RoPE scaling (YaRN, linear; its header sets none) answers fall apart there"
 
 
 def _fallback_warnings(info: ModelInfo, plans: Sequence[TargetPlan]) -> Iterator[str]:

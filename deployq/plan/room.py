@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 
 from deployq.plan.memory import MemoryModel
-from deployq.types import Memory, ModelInfo, QuantSize
+from deployq.serving import DEFAULT_BATCH
+from deployq.types import Memory, ModelInfo, QuantSize, Target
 
 CONTEXT_STEP = 256
 """Tokens; llama.cpp rounds a context up to a multiple of it."""
@@ -21,23 +21,25 @@ MAX_CONTEXT = 1 << 24
 MemoryOf = Callable[[QuantSize, int, str], Memory]
 
 
-def header_memory(info: ModelInfo) -> MemoryOf:
-    """What `MemoryModel.predict` says, asked once per context and cache type.
-
-    Between the quants of one model only the weights differ.
-    """
+def header_memory(info: ModelInfo) -> Callable[[Target], MemoryOf]:
+    """For a target, what `MemoryModel.predict` says of the model there."""
     model = MemoryModel(info)
 
-    @cache
-    def empty(n_ctx: int, cache_type: str) -> Memory:
-        return model.predict(QuantSize("", info.header_bytes, 0.0), n_ctx, cache_type)
+    def on(target: Target) -> MemoryOf:
+        serving, available = target.serving, 0
+        if target.kind != "ram":
+            # What is free of a GPU is not known: with all of it, the batch is not taken too small.
+            available = target.memory_bytes
+        if target.kind == "vram" and not serving.flash_attention:
+            # Ollama's choice on NVIDIA cards; on those with up to 8 GiB it may take half of it
+            serving = replace(serving, num_batch=serving.num_batch or DEFAULT_BATCH)
 
-    def memory_of(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
-        rest = empty(n_ctx, cache_type)
-        weights = rest.weights_bytes + size.file_bytes - info.header_bytes
-        return replace(rest, weights_bytes=weights)
+        def memory_of(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
+            return model.predict(size, n_ctx, cache_type, serving, available_bytes=available)
 
-    return memory_of
+        return memory_of
+
+    return on
 
 
 def largest_context(

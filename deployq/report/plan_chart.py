@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from deployq.report.wording import FIT_MARKS, parameters_text, plain
+from deployq.report.wording import FIT_MARKS, parameters_text, plain, serving_text
 from deployq.types import Candidate, Plan, TargetPlan
 from deployq.units import format_bytes
 
@@ -95,8 +95,7 @@ class _Picture:
             18,
             f"{target.kind} {format_bytes(target.memory_bytes)} − "
             f"{format_bytes(target.reserve_bytes)} reserve = "
-            f"{format_bytes(target.budget_bytes)} budget; context {target.n_ctx}, "
-            f"cache {target.cache_type}",
+            f"{format_bytes(target.budget_bytes)} budget; {serving_text(target)}",
             "s",
         )
         scale = _scale(plan)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deployq.report.wording import FIT_MARKS, NOTHING, parameters_text, plain, speed_text
+from deployq.report.wording import (
+    FIT_MARKS,
+    NOTHING,
+    parameters_text,
+    plain,
+    serving_text,
+    speed_text,
+)
 from deployq.types import Candidate, Plan, TargetPlan
 from deployq.units import format_bytes
 
@@ -51,8 +58,7 @@ def _target(plan: TargetPlan, most: str) -> Iterator[str]:
     yield (
         f"{target.kind}, {format_bytes(target.memory_bytes)} − "
         f"{format_bytes(target.reserve_bytes)} reserve = "
-        f"{format_bytes(target.budget_bytes)} budget; context {target.n_ctx}, "
-        f"cache {escaped(target.cache_type)}"
+        f"{format_bytes(target.budget_bytes)} budget; {escaped(serving_text(target))}"
     )
     yield ""
     yield from _table(sorted(plan.candidates, key=lambda c: -c.size.file_bytes), plan, most)

@@ -15,6 +15,7 @@ from deployq.report.wording import (
     NOTHING,
     parameters_text,
     plain,
+    serving_text,
     speed_text,
 )
 from deployq.types import Candidate, DiskPlan, FileSystem, Plan, Target, TargetPlan
@@ -104,7 +105,7 @@ def _sentences(target: TargetPlan, wide: bool) -> Iterator[Sheet]:
 
 def _context_line(plan: TargetPlan, wide: bool) -> Line:
     target = plan.target
-    text = f"  context {target.n_ctx}, cache {target.cache_type}"
+    text = f"  {serving_text(target)}"
     overheads = {(c.memory.kv_cache_bytes, c.memory.compute_bytes) for c in plan.candidates}
     if not wide and len(overheads) == 1:
         kv_cache, compute = overheads.pop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deployq.types import Fit, Speed
+from deployq.types import Fit, Speed, Target
 
 FIT_MARKS: Mapping[Fit, str] = {"fits": "✓ fits", "tight": "~ tight", "no": "✗ no"}
 FIT_STYLES: Mapping[Fit, str] = {"fits": "green", "tight": "yellow", "no": "red"}
@@ -58,6 +58,14 @@ def count(number: int, noun: str) -> str:
     """A number of things: "1 tag", "2 tags", "2 aliases"."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
+
+
+def serving_text(target: Target) -> str:
+    """What a model is loaded with on a target; what is Ollama's default is left out."""
+    serving = target.serving
+    without = "" if serving.flash_attention else ", no flash attention"
+    several = f", parallel {serving.parallel}" if serving.parallel > 1 else ""
+    return f"context {target.n_ctx}, cache {target.cache_type}{without}{several}"
 
 
 def speed_text(speed: Speed) -> str:

@@ -60,6 +60,7 @@ from .machines import (
     Card as Card,
     Hardware as Hardware,
     Speed as Speed,
+    Serving as Serving,
     Target as Target,
 )
 from .measuring import (
@@ -123,6 +124,7 @@ from .protocols import (
     ReportFormat as ReportFormat,
     Runtime as Runtime,
     SpeedMeter as SpeedMeter,
+    ServingRuntime as ServingRuntime,
     StoringRuntime as StoringRuntime,
     Tracer as Tracer,
     no_progress as no_progress,

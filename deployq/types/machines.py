@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deployq.records import dataclass
 from deployq.types.base import BandwidthSource, Goal, MemoryKind
 
@@ -59,12 +61,29 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """How a server runs every model on it.
+
+    `parallel` requests are answered at the same time, each with a context of its own
+    (OLLAMA_NUM_PARALLEL); `parallel_by` says how that is known: "given", "OLLAMA_NUM_PARALLEL"
+    (set where deployq runs), the name of the runtime, or "assumed". `num_batch` is
+    the number of tokens per pass that the model's parameters ask for; None: Ollama chooses.
+    """
+
+    parallel: int = 1
+    parallel_by: str = "assumed"
+    flash_attention: bool = True
+    num_batch: int | None = None
+
+
+@dataclass(frozen=True)
 class Target:
     """A named machine to deploy to, fully resolved: nothing left to default.
 
     `reserve_bytes` is what the system keeps of `memory_bytes`. `cards` is what a model may have
-    of each of several cards; together that is the budget. `goal_given` and `quants_given` tell an
-    asked-for choice from a default one.
+    of each of several cards; together that is the budget. `goal_given` tells an asked-for choice
+    from a default one. `asked_ctx` is the context that was asked for, where it is more than Ollama
+    loads.
     """
 
     name: str
@@ -79,8 +98,16 @@ class Target:
     host: str | None = None
     origin: str = ""
     bandwidth: Bandwidth | None = None
+    serving: Serving = Serving()
+    asked_ctx: int | None = None
     cards: tuple[int, ...] = ()
 
     @property
     def budget_bytes(self) -> int:
         return max(0, self.memory_bytes - self.reserve_bytes)
+
+    def within(self, n_ctx_train: int | None) -> Target:
+        """The target with the context that Ollama loads: no more than the model was trained for."""
+        if not n_ctx_train or self.n_ctx <= n_ctx_train:
+            return self
+        return replace(self, n_ctx=n_ctx_train, asked_ctx=self.n_ctx)

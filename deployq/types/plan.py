@@ -16,13 +16,17 @@ class Memory:
 
     On a card, `host_bytes` is what lies in the machine's main memory beside it, and counts in no
     other figure. On several, `compute_bytes` counts the buffer of each of the `cards` that are
-    used, and the `unused_bytes` that they keep empty because a layer is not split.
+    used, and the `unused_bytes` that they keep empty because a layer is not split. `n_batch` is
+    the number of tokens in the largest pass, for which the buffers are; 0: not known.
+    `unlisted_bytes` are those of the KV cache that Ollama's `/api/ps` leaves out.
     """
 
     weights_bytes: int
     kv_cache_bytes: int
     compute_bytes: int
     host_bytes: int = 0
+    n_batch: int = 0
+    unlisted_bytes: int = 0
     cards: int = 1
     unused_bytes: int = 0
 
@@ -66,8 +70,8 @@ class Candidate:
     """One quant weighed against one target.
 
     `max_context` is the largest context in tokens that would fit, 0 if none does, at most what
-    the model was trained for (or what was asked for, if that is more). `offload` says what a
-    card that is too small would hold of the quant that is worth sharing with RAM.
+    the model was trained for. `offload` says what a card that is too small would hold of the
+    quant that is worth sharing with RAM.
     """
 
     size: QuantSize

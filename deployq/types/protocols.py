@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deployq.types.answers import Completion, Endpoint, Health, Measurement
     from deployq.types.artifacts import ConvertJob, QuantizeJob, SourceCheck
     from deployq.types.base import Json
-    from deployq.types.machines import Hardware
+    from deployq.types.machines import Hardware, Serving
     from deployq.types.measuring import Comparison, MeterText, SpeedOptions, Speeds, TextOptions
     from deployq.types.plan import Memory, QuantSize
     from deployq.types.quality import Piece
@@ -280,6 +280,17 @@ class StoringRuntime(Protocol):
     def health(self) -> Health: ...
     def start(self, folder: Path) -> AbstractContextManager[Endpoint]: ...
     def models_dir(self, folder: Path) -> Path | None: ...
+
+
+@runtime_checkable
+class ServingRuntime(Protocol):
+    """A runtime that knows how its server runs models, before it is up; None: not known."""
+
+    name: str
+
+    def health(self) -> Health: ...
+    def start(self, folder: Path) -> AbstractContextManager[Endpoint]: ...
+    def serving(self) -> Serving | None: ...
 
 
 class RawModel(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from deployq import Endpoint, Health, ToolMissing
+from deployq import Endpoint, Health, Serving, ToolMissing
 from deployq.tools import require_tool
 from deployq_runtimes.sharing import Launch, shared_server
 
@@ -47,6 +47,10 @@ class Embedded:
         require_modules()
         tool = require_tool("llama-server", self.env)
         return shared_server(folder, Launch(self.name, ("--llama-server", str(tool.path))), port)
+
+    def serving(self) -> Serving:
+        """How it runs models: one request at a time, with flash attention."""
+        return Serving(parallel=1, parallel_by=self.name)
 
 
 def require_modules() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from deployq import Endpoint, Health, ToolMissing, proc
+from deployq import Endpoint, Health, Serving, ToolMissing, proc
+from deployq.serving import serving_of
 from deployq_runtimes.sharing import Launch, shared_server
 
 BINARY_VARIABLE = "DEPLOYQ_OLLAMA"
@@ -54,6 +55,10 @@ class Managed:
         """
         launch = Launch(self.name, ("--binary", str(find_ollama(self.env))))
         return shared_server(folder, launch, port)
+
+    def serving(self) -> Serving:
+        """How it runs models: it is started with deployq's own environment."""
+        return serving_of(self.env)
 
 
 def find_ollama(env: Mapping[str, str]) -> Path:

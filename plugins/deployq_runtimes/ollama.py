@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deployq import ConfigError, Endpoint, Health, ServerUnreachable
+from deployq import ConfigError, Endpoint, Health, ServerUnreachable, Serving
+from deployq.serving import serving_of
 from deployq_runtimes.probe import answers_at, version_at
 
 DEFAULT_PORT = 11434
@@ -60,6 +61,13 @@ class Ollama:
         if version is None and not answers_at(self.url):
             raise ServerUnreachable(f"no Ollama answers at {self.url}", hint=_HINT)
         yield Endpoint(self.url, self.name, version or "", models_dir(self.url, self.env))
+
+    def serving(self) -> Serving | None:
+        """How it runs models, if it is on this machine and has our environment; else not known.
+
+        Its API doesn't tell (0.34.4). A service of the system has an environment of its own.
+        """
+        return serving_of(self.env) if _is_loopback(self.url) else None
 
 
 _NOT_IN_THERE = "OLLAMA_HOST has a user or a password in it, which would be shown and written down"
@@ -112,14 +120,18 @@ def _is_ip(text: str) -> bool:
     return True
 
 
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)
+
+
 def models_dir(url: str, env: Mapping[str, str]) -> Path | None:
     """The server's store, where it is on this machine and can be told; else None.
 
     A server can have been started with other settings than ours: the folder is a guess that the
     caller checks by a blob that it knows.
     """
-    host = urlsplit(url).hostname or ""
-    if host != "localhost" and not (_is_ip(host) and ipaddress.ip_address(host).is_loopback):
+    if not _is_loopback(url):
         return None
     if env.get("OLLAMA_MODELS"):
         candidates = [Path(env["OLLAMA_MODELS"]).expanduser()]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -30,12 +31,46 @@ def test_plan_without_a_configuration(project: Project) -> None:
     assert max(map(len, ran.out.splitlines())) <= 80
 
 
-def test_context_over_the_trained_one_is_allowed(project: Project) -> None:
+def test_a_context_over_the_trained_one_is_planned_as_ollama_loads_it(project: Project) -> None:
     ran = project.run("plan", "tiny", "--context", "4096", "--json")
     assert ran.code == 0
     (warning,) = [w for w in ran.json["warnings"] if "trained for" in w]
-    assert "4096 is more than the 2048" in warning
-    assert "RoPE scaling" in warning
+    assert "loads the model with a context of 2048, not 4096" in warning
+    assert {target["n_ctx"] for target in ran.json["targets"]} == {2048}
+
+
+def test_parallel_requests_are_planned(project: Project) -> None:
+    """Told by the option, by the target's own key, or by the server's variable; else assumed."""
+
+    def plan(*options: str, **variables: str) -> Any:
+        asked = ("plan", "tiny", "--targets", "laptop", "--json", *options)
+        return project.run(*asked, DEPLOYQ_RUNTIME="ollama", **variables).json
+
+    alone, told, variable = plan(), plan("--parallel", "4"), plan(OLLAMA_NUM_PARALLEL="4")
+    text = (project.folder / "deployq.toml").read_text()
+    parallel = text.replace("[targets.laptop]\n", "[targets.laptop]\nparallel = 4\n")
+    project.write("deployq.toml", parallel)
+    assert any("one request at a time is assumed" in note for note in alone["notes"])
+    one = alone["targets"][0]
+    for planned, how in ((told, "given"), (variable, "OLLAMA_NUM_PARALLEL"), (plan(), "given")):
+        assert not any("is assumed" in note for note in planned["notes"])
+        four = planned["targets"][0]
+        assert (four["parallel"], four["parallel_by"]) == (4, how)
+        kept = [c["kv_cache_bytes"] for c in four["candidates"]]
+        assert kept == [4 * c["kv_cache_bytes"] for c in one["candidates"]]
+    assert "parallel 4" in project.run("plan", "tiny", "--targets", "laptop").out
+
+
+def test_a_server_without_flash_attention_takes_more(project: Project) -> None:
+    text = (project.folder / "deployq.toml").read_text()
+    project.write(
+        "deployq.toml",
+        text.replace("[targets.laptop]\n", "[targets.laptop]\nflash_attention = false\n"),
+    )
+    ran = project.run("plan", "tiny", "--cache-type", "q8_0", "--json")
+    laptop, box = ran.json["targets"]
+    assert (laptop["flash_attention"], box["flash_attention"]) == (False, True)
+    assert any("need flash attention" in warning for warning in ran.json["warnings"])
 
 
 def test_json_has_what_each_quant_allows(project: Project) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deployq.serving import DEFAULT_BATCH
 from deployq.source.inspect import inspect
-from deployq.types import ModelInfo
+from deployq.types import ModelInfo, Serving
 from tests.plan.models import VOCAB
 from tests.source.gguf_files import Shape, Value, write_sparse
 
@@ -42,6 +43,15 @@ def judged(name: str, folder: Path, experts: str = "") -> Judged:
     )
     sizes = {quant: (size, fallbacks) for quant, (size, fallbacks) in said["sizes"].items()}
     return Judged(inspect(file), sizes, said["memory"])
+
+
+def serving_of(said: dict[str, Any]) -> Serving:
+    """What the tools were asked of sequences, batch and flash attention."""
+    return Serving(
+        parallel=said["n_seq"],
+        num_batch=said.get("n_batch", DEFAULT_BATCH),
+        flash_attention=said.get("flash_attention", True),
+    )
 
 
 def _vocabulary() -> dict[str, Value]:

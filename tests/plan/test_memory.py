@@ -19,11 +19,14 @@ from deployq.plan.memory import (
 )
 from deployq.plan.quants import own_size
 from deployq.source.inspect import inspect
+from deployq.types import Serving
 from tests.plan.conftest import MODELS, Oracle
 from tests.plan.models import ModelShape, deci, deepseek2, keys, mixtral, qwen3
 from tests.source.gguf_files import Value, llama_tensors, write_llama, write_sparse
 
 MIB = 1 << 20
+SMALL = Serving(num_batch=512)
+"""As the tools were asked, whatever the context."""
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -32,7 +35,7 @@ def test_the_oracle_s_memory(oracle: Callable[[str], Oracle], model: str) -> Non
     assert known.memory
     for said in known.memory:
         size = own_size(known.info, said["quant"])
-        found = predict(known.info, size, said["n_ctx"], said["cache_type"])
+        found = predict(known.info, size, said["n_ctx"], said["cache_type"], SMALL)
         weights = known.sizes[said["quant"]]["tensor_bytes"] / MIB
         others = said["output_mib"] + said["compute_server_mib"]
         assert found.kv_cache_bytes / MIB == pytest.approx(said["kv_exact_mib"], abs=0.006)
@@ -43,7 +46,7 @@ def test_the_oracle_s_memory(oracle: Callable[[str], Oracle], model: str) -> Non
 
 def kv_mib(tmp_path: Path, shape: ModelShape, n_ctx: int, cache_type: str = "f16") -> float:
     info = inspect(write_sparse(tmp_path / "m.gguf", shape.architecture, shape.keys, shape.tensors))
-    return predict(info, own_size(info, "F16"), n_ctx, cache_type).kv_cache_bytes / MIB
+    return predict(info, own_size(info, "F16"), n_ctx, cache_type, SMALL).kv_cache_bytes / MIB
 
 
 def test_figures_per_layer_count_each(tmp_path: Path) -> None:
@@ -131,9 +134,11 @@ def test_each_sequence_has_a_cache_of_its_own(tmp_path: Path) -> None:
     shape = qwen3()
     info = inspect(write_sparse(tmp_path / "m.gguf", "qwen3", shape.keys, shape.tensors))
     size = own_size(info, "F16")
-    one, four = predict(info, size, 4096), predict(info, size, 4096, n_seq=4)
+    one = predict(info, size, 4096)
+    four = predict(info, size, 4096, serving=Serving(parallel=4, num_batch=512))
     assert four.kv_cache_bytes == 4 * one.kv_cache_bytes
-    assert four.compute_bytes == one.compute_bytes
+    vocabulary = info.array_lengths["tokenizer.ggml.tokens"]
+    assert four.compute_bytes == one.compute_bytes + 3 * 4 * vocabulary
 
 
 def test_logits_of_a_whole_batch_can_be_the_widest_moment(oracle: Callable[[str], Oracle]) -> None:
@@ -141,7 +146,7 @@ def test_logits_of_a_whole_batch_can_be_the_widest_moment(oracle: Callable[[str]
     for said in (known := oracle("llama-3.2-1b")).memory:
         size = own_size(known.info, said["quant"])
         model = MemoryModel(known.info)
-        found = model.predict(size, said["n_ctx"], said["cache_type"], n_outputs=512)
+        found = model.predict(size, said["n_ctx"], said["cache_type"], SMALL, n_outputs=512)
         expected = said["output_mib"] + said["compute_exact_mib"]
         assert found.compute_bytes / MIB == pytest.approx(expected, rel=0.02)
 

@@ -22,6 +22,7 @@ from deployq.source.inspect import inspect
 from deployq.types import Bandwidth, Memory, MemoryKind, ModelInfo, Target
 from tests.plan.conftest import MODELS, Oracle
 from tests.plan.judged import judged
+from tests.plan.loadable import write_loadable
 from tests.plan.models import ModelShape, keys
 from tests.source.gguf_files import llama_tensors, write_sparse
 
@@ -36,7 +37,7 @@ def layers_of(info: ModelInfo, quant: str) -> list[int]:
 
 
 def kept_of(info: ModelInfo) -> list[int]:
-    return kept_bytes(info, 4096, "f16")
+    return kept_bytes(info, Target("card", "vram", 8 << 30, 0, 4096))
 
 
 def card(n_bytes: int, bandwidth: float | None = None) -> Target:
@@ -103,6 +104,18 @@ def test_a_card_gets_what_llama_cpp_gives_it(
         assert (on_card / MIB, caches / MIB) == pytest.approx(said["card_mib"], abs=1.01), said
         beside = ((weights - on_card) / MIB, sum(kept[:first]) / MIB)
         assert beside == pytest.approx(said["host_mib"], abs=1.01), said
+
+
+@pytest.mark.parametrize(("name", "copies"), [("gemma4", 2), ("gemma3", 1)])
+def test_an_output_made_before_the_embedding_is_a_second_copy_in_ram(
+    tmp_path: Path, name: str, copies: int
+) -> None:
+    info = inspect(write_loadable(tmp_path, name))
+    embedding = next(t for t in info.tensors if t.name == "token_embd.weight")
+    whole = own_size(info, "Q8_0").file_bytes - info.header_bytes
+    more = (copies - 1) * tensor_bytes(embedding.shape, "Q8_0")
+    in_ram, unified = (chosen_memory(info, "Q8_0", kind) for kind in ("ram", "unified"))
+    assert (in_ram.weights_bytes, unified.weights_bytes) == (whole + more, whole)
 
 
 def test_unified_memory_holds_the_file_once(llama: ModelInfo) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,10 +19,21 @@ from deployq.plan.memory import predict
 from deployq.plan.planner import TIGHT_SHARE, judge, make_plan
 from deployq.plan.quants import own_size
 from deployq.source.inspect import inspect, require_full_precision
-from deployq.types import Goal, Memory, ModelInfo, Plan, QuantSize, Target, TargetPlan
+from deployq.types import (
+    Goal,
+    Memory,
+    MemoryKind,
+    ModelInfo,
+    Plan,
+    QuantSize,
+    Serving,
+    Target,
+    TargetPlan,
+)
 from deployq.units import format_bytes
 from tests.plan.conftest import Oracle
 from tests.plan.judged import judged
+from tests.plan.loadable import write_loadable
 from tests.source.gguf_files import llama_keys, llama_tensors, write_llama, write_sparse
 
 GIB = 1 << 30
@@ -46,6 +58,7 @@ def target(
         reserve_bytes=0,
         n_ctx=n_ctx,
         cache_type=cache_type,
+        serving=Serving(num_batch=512),
         goal=goal or "balanced",
         goal_given=goal is not None,
         quants=quants,
@@ -330,9 +343,45 @@ def test_no_memory_at_all(llama: ModelInfo) -> None:
 
 
 def test_a_context_beyond_training_is_warned_about(llama: ModelInfo) -> None:
-    (warning,) = plan(llama, target(24, n_ctx=16384)).warnings
-    assert "16384 is more than the 8192" in warning
+    found = plan(llama, target(24, n_ctx=16384))
+    (warning,) = found.warnings
+    assert "loads the model with a context of 8192, not 16384" in warning
+    (planned,) = found.targets
+    assert planned.target.n_ctx == 8192
+    assert planned.candidates == plan(llama, target(24)).targets[0].candidates
     assert not plan(llama, target(24, n_ctx=8192)).warnings
+
+
+def test_what_ollama_serves_one_request_at_a_time(tmp_path: Path, llama: ModelInfo) -> None:
+    four = replace(target(24, n_ctx=2048), serving=Serving(parallel=4))
+    found = plan(inspect(write_loadable(tmp_path, "lfm2")), four)
+    assert found.targets[0].target.serving.parallel == 1
+    (warning,) = (text for text in found.warnings if "one request at a time" in text)
+    assert "'lfm2'" in warning
+    found = plan(llama, four)
+    assert found.targets[0].target.serving.parallel == 4
+    assert not found.warnings
+
+
+@pytest.mark.parametrize(
+    ("kind", "gib", "n_batch"), [("vram", 6, 512), ("vram", 12, 1024), ("ram", 6, 1024)]
+)
+def test_a_card_needs_room_for_a_larger_batch(
+    llama: ModelInfo, kind: MemoryKind, gib: float, n_batch: int
+) -> None:
+    box = replace(target(gib, "Q4_K_M"), kind=kind, serving=Serving())
+    (candidate,) = one(llama, box).candidates
+    assert candidate.memory.n_batch == n_batch
+
+
+def test_memory_without_flash_attention(llama: ModelInfo) -> None:
+    """32 heads, 8192 cells, 1024 tokens, scores in F32: a GiB more."""
+    box = replace(target(24, "Q4_K_M"), serving=Serving())
+    without = replace(box, serving=Serving(flash_attention=False))
+    (usual,), (scored,) = (one(llama, asked).candidates for asked in (box, without))
+    assert scored.memory.compute_bytes / usual.memory.compute_bytes > 4
+    assert scored.memory.compute_bytes > 32 * 8192 * 1024 * 4
+    assert scored.memory.kv_cache_bytes == usual.memory.kv_cache_bytes
 
 
 def test_fallbacks_that_undo_a_quant_are_warned_about(oracle: Callable[[str], Oracle]) -> None:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from deployq.plan.memory import predict
 from deployq.plan.quants import own_size
 from deployq.plan.room import CONTEXT_STEP, growth, header_memory, largest_context
-from deployq.types import Memory, ModelInfo, QuantSize
+from deployq.types import Memory, ModelInfo, QuantSize, Target
 from tests.plan.conftest import MODELS, Oracle
 
 GIB = 1 << 30
+RAM = Target("box", "ram", 64 * GIB, 0, 4096)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_memory_asked_once_is_the_memory_of_every_quant(
     oracle: Callable[[str], Oracle], model: str, cache_type: str
 ) -> None:
     info = oracle(model).info
-    memory_of = header_memory(info)
+    memory_of = header_memory(info)(RAM)
     for quant in ("F16", "Q8_0", "Q2_K"):
         size = own_size(info, quant)
         for n_ctx in (1, 4096, 8192):
@@ -63,7 +64,7 @@ def test_the_largest_context_fits_and_the_next_does_not(
 
 @pytest.mark.parametrize("gib", [4.8, 5.0, 5.3, 5.7, 6.0])
 def test_of_a_real_model(llama: ModelInfo, gib: float) -> None:
-    memory_of, size = header_memory(llama), own_size(llama, "Q4_K_M")
+    memory_of, size = header_memory(llama)(RAM), own_size(llama, "Q4_K_M")
     budget = int(gib * GIB)
     found = largest_context(memory_of, size, "f16", budget, 131072)
     assert found % CONTEXT_STEP == 0
@@ -72,7 +73,7 @@ def test_of_a_real_model(llama: ModelInfo, gib: float) -> None:
 
 
 def test_a_smaller_cache_type_gives_a_larger_context(llama: ModelInfo) -> None:
-    memory_of, size = header_memory(llama), own_size(llama, "Q4_K_M")
+    memory_of, size = header_memory(llama)(RAM), own_size(llama, "Q4_K_M")
     contexts = [
         largest_context(memory_of, size, kind, 6 * GIB, 1 << 20) for kind in ("f16", "q8_0", "q4_0")
     ]

@@ -90,6 +90,7 @@ def test_the_plan_has_the_schema_of_the_design() -> None:
         "compute_bytes": 164 * 2**20,
         "total_bytes": 4_920_734_464 + 2**30 + 164 * 2**20,
         "host_bytes": 0,
+        "n_batch": 0,
         "verdict": "fits",
         "size_by": "deployq",
         "max_context": 8192,

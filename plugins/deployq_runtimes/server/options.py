@@ -1,7 +1,7 @@
 """Options of a request and parameters of a model: Ollama's names, types and defaults.
 
 The defaults are those of Ollama 0.34.4 (api/types.go, DefaultOptions); `num_ctx` is 4096, which
-Ollama takes on a machine with little GPU memory.
+Ollama takes on a machine with little GPU memory, and a `num_batch` that nobody gave grows with it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from deployq.serving import DEFAULT_BATCH, batch_of_context
 from deployq_runtimes.server.errors import ApiError
 
 DEFAULT_KEEP_ALIVE_SECONDS = 300.0
@@ -25,7 +26,7 @@ class Options:
     """What a model is run with; the first block needs a reload when it changes."""
 
     num_ctx: int = 4096
-    num_batch: int = 512
+    num_batch: int = DEFAULT_BATCH
     num_gpu: int = -1
     main_gpu: int | None = None
     use_mmap: bool | None = None
@@ -109,6 +110,7 @@ def merge(*layers: Mapping[str, Any], trained_ctx: int | None = None) -> Options
                 values[name] = _typed(name, value)
     n_ctx = max(values.get("num_ctx", Options.num_ctx), LEAST_CTX)
     values["num_ctx"] = min(n_ctx, trained_ctx) if trained_ctx else n_ctx
+    values.setdefault("num_batch", batch_of_context(values["num_ctx"]))
     return Options(**values)
 
 
