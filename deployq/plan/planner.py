@@ -78,7 +78,7 @@ class _Planning:
 
         def loaded(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
             memory = memory_on(size, n_ctx, cache_type)
-            skipped = self.skipped_of(size.quant)
+            skipped = 0 if target.drafts else self.skipped_of(size.quant)
             memory = replace(memory, weights_bytes=memory.weights_bytes - skipped)
             return self.lookups_of(size.quant).twice(memory) if twice else memory
 
