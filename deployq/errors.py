@@ -14,8 +14,10 @@
     ├── ServerError              5  the Ollama server
     │   ├── ServerUnreachable    5  nothing answers there
     │   ├── ServerRefused        5  it answered with an error
+    │   │   └── EngineCrashed    5  the llama-server behind it died
     │   └── ServerTimeout        5  it took the request and did not answer
     └── BackendError             6  a quantizer failed
+        ├── ModelRejected        6  llama.cpp read a model file and says what is wrong with it
         └── ToolMissing          6  a tool of llama.cpp that is not on this machine
 
 A message names the object and the cause; `hint` is the next command to type.
@@ -104,6 +106,20 @@ class ServerRefused(ServerError):
         self.status = status
 
 
+class EngineCrashed(ServerRefused):
+    """The llama-server behind an Ollama server died.
+
+    Args:
+        how: "crashed (segmentation fault) while loading": what follows is a tag's name.
+    """
+
+    def __init__(
+        self, message: str, *, how: str, status: int | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, status=status, hint=hint)
+        self.how = how
+
+
 class ServerTimeout(ServerError):
     """The server took a request and did not answer in time."""
 
@@ -112,6 +128,10 @@ class BackendError(DeployqError):
     """A quantizer failed."""
 
     exit_code = 6
+
+
+class ModelRejected(BackendError):
+    """llama.cpp read a model file and says what is wrong with it: the file is at fault, no tool."""
 
 
 class ToolMissing(BackendError):

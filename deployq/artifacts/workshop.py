@@ -16,15 +16,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from deployq.artifacts.record import MODEL, RECORD, Record, identity_of, now, read_record
 from deployq.artifacts.store import ArtifactStore, Inputs
 from deployq.digests import let_the_clock_tick, sha256_file
 from deployq.errors import ArtifactError, DiskError
-from deployq.types import Artifact, Progress, no_progress
+from deployq.types import Artifact, HalfBuilt, Progress, no_progress
 
 READ_ONLY = 0o444
+KEY_CHARACTERS = 64
+BUILDING = ".building"
+SCRATCH = "scratch"
+"""Where a conversion keeps what it needs in between: a folder named by the artifact's key."""
 
 
 class Draft:
@@ -124,6 +128,12 @@ class Workshop(ArtifactStore):
             record.write(artifact.path.parent)
         return record
 
+    def doubt(self, key: str, progress: Progress = no_progress) -> None:
+        """Hash an artifact, whatever is known of it: a link to it was found with other bytes."""
+        record = read_record(self.folder_of(key))
+        if record is not None and not record.damaged:
+            self.verify(record, progress)
+
     def use(self, key: str) -> None:
         """Note that an artifact was used now."""
         with suppress(OSError):
@@ -155,7 +165,7 @@ class Workshop(ArtifactStore):
             DiskError: the store can't be written.
         """
         final = self.folder_of(inputs.key)
-        folder = final.parent / f".{inputs.key}.building"
+        folder = final.parent / f".{inputs.key}{BUILDING}"
         with _disk_errors(self.folder):
             final.parent.mkdir(parents=True, exist_ok=True)
             lock = self._lock(inputs.key)
@@ -169,8 +179,59 @@ class Workshop(ArtifactStore):
             _discard(folder)
             lock.release()
 
+    def half_built(self) -> list[HalfBuilt]:
+        """What is being built, and what killed processes left of their builds."""
+        found = []
+        for folder in self._half_built():
+            key = _key_of(folder)
+            with self._lock_now(key) as dead:
+                if folder.exists():
+                    found.append(HalfBuilt(key, folder, _bytes_in(folder), not dead))
+        return found
+
+    def clear_half_built(self, one: Path | None = None) -> list[HalfBuilt]:
+        """Remove what killed processes left; what a living one builds stays.
+
+        Args:
+            one: this folder alone.
+        """
+        gone = []
+        for folder in self._half_built() if one is None else [one]:
+            key = _key_of(folder)
+            with self._lock_now(key) as dead:
+                if dead and folder.exists():
+                    gone.append(HalfBuilt(key, folder, _bytes_in(folder)))
+                    _discard(folder)
+        return gone
+
+    def _half_built(self) -> list[Path]:
+        """Folders of artifacts in the making, and what a conversion needs in between."""
+        scratch = (self.folder.parent / SCRATCH).glob("*")
+        return [
+            *self.folder.glob(f"*/.*{BUILDING}"),
+            *(folder for folder in scratch if len(folder.name) == KEY_CHARACTERS),
+        ]
+
     def _lock(self, key: str) -> FileLock:
         return FileLock(self.folder / key[:2] / f".{key}.lock")
+
+    @contextmanager
+    def _lock_now(self, key: str) -> Iterator[bool]:
+        """Whether nobody builds an artifact; if so, nobody does inside the block.
+
+        The system frees the lock of a process that was killed.
+        """
+        lock = self._lock(key)
+        try:
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except (Timeout, OSError):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
 
 @contextmanager
@@ -182,6 +243,19 @@ def _disk_errors(folder: Path) -> Iterator[None]:
             f"the artifact store {folder} can't be written: {exc.strerror or exc}",
             hint="free some room there, or set DEPLOYQ_CACHE_DIR to another folder",
         ) from exc
+
+
+def _key_of(folder: Path) -> str:
+    return folder.name.removeprefix(".").removesuffix(BUILDING)
+
+
+def _bytes_in(folder: Path) -> int:
+    """Bytes of the files below a folder; what vanishes meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.lstat().st_size if path.is_file() else 0
+    return total
 
 
 def _discard(folder: Path) -> None:

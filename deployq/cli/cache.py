@@ -7,7 +7,8 @@ import click
 from deployq import report
 from deployq.cli.shared import json_option, session_of, show_json
 from deployq.errors import ConfigError
-from deployq.pipeline.cache import cached_artifacts, remove_artifacts
+from deployq.pipeline.cache import cached_artifacts, half_built, remove_artifacts
+from deployq.types import CachedArtifact, HalfBuilt
 from deployq.units import format_bytes
 
 
@@ -43,15 +44,32 @@ def command(ctx: click.Context, verify: bool, remove: tuple[str, ...], as_json: 
         session.talk(f"{len(found)} artifacts, {total}, in {session.cache_dir}")
         for one in found:
             if one.damaged:
-                name = f"{one.quant} {one.key[:12]}"
                 session.talk(
-                    f"{name} is damaged: {one.damaged}; a push that needs it makes it anew"
+                    f"{one.quant} {one.key[:12]} is damaged: {one.damaged}; {_mend_of(one)}"
                 )
+        unfinished = half_built(session)
+        for half in unfinished:
+            session.talk(
+                f"{half.key[:12]} is half built, {format_bytes(half.n_bytes)}: {_whose(half)}"
+            )
     if as_json:
-        show_json(report.cache_document(found))
+        show_json(report.cache_document(found, unfinished))
     elif found:
         report.show(report.cache_table(found))
     ctx.exit(1 if verify and any(one.damaged for one in found) else 0)
+
+
+def _mend_of(one: CachedArtifact) -> str:
+    """What mends a damaged artifact."""
+    if not one.tags:
+        return f"no tag needs it: deployq cache --remove {one.key[:12]}"
+    models = dict.fromkeys(tag.partition(":")[0] for tag in one.tags)
+    return f"a push that needs it makes it again: deployq push {' or '.join(models)}"
+
+
+def _whose(half: HalfBuilt) -> str:
+    left = "a process that was killed left it; the next push removes it, or deployq prune"
+    return "it is being made now" if half.alive else left
 
 
 def _freed(n_bytes: int) -> str:

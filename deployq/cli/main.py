@@ -14,6 +14,8 @@ import click
 
 from deployq import __version__
 from deployq.cli.complain import complain
+from deployq.cli.signals import Ended, ended_by_signals
+from deployq.cli.streams import take_everything
 from deployq.entrypoints import COMMAND_GROUP, entry_points
 from deployq.errors import DeployqError
 
@@ -53,6 +55,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "prune",
         "Remove leftovers: staged tags, old generations, orphaned blobs, artifacts.",
     ),
+    "lock": ("lock", "Merge two branches' deployq.lock; a merge driver for git."),
     "cache": ("cache", "List the built artifacts; check or remove them."),
     "serve": ("serve", "Keep the configured server up in the foreground."),
     "profile": ("profile", "Show what memory this machine has, and the machines known by name."),
@@ -148,6 +151,7 @@ def cli(ctx: click.Context, config_file: Path | None, quiet: bool, only_builtin:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: the only boundary where errors become exit codes."""
+    take_everything()
     sys.exit(run(argv))
 
 
@@ -157,18 +161,26 @@ def run(argv: Sequence[str] | None = None) -> int:
     if COMPLETING in os.environ:
         importlib.import_module("deployq.cli.completion")  # how bash hands its words over
     try:
-        result = cli.main(args=argv, prog_name="deployq", standalone_mode=False)
+        with ended_by_signals():
+            result = cli.main(args=argv, prog_name="deployq", standalone_mode=False)
+            sys.stdout.flush()
     except DeployqError as exc:
         complain(exc.message, exc.hint)
         return exc.exit_code
     except click.ClickException as exc:
         exc.show()
         return exc.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output went away (`deployq list | head`): not an error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (KeyboardInterrupt, click.Abort) as exc:
+        return _interrupted(exc)
     return result if isinstance(result, int) else 0
+
+
+def _interrupted(exc: BaseException) -> int:
+    """Say what ended the command, end what it had started in threads; gives the exit code."""
+    importlib.import_module("deployq.proc").stop_all()
+    ended = exc if isinstance(exc, Ended) else exc.__cause__  # Click raises Abort from it
+    if isinstance(ended, Ended):
+        click.echo(f"ended by {ended.signal_name}", err=True)
+        return ended.exit_code
+    click.echo("interrupted", err=True)
+    return 130

@@ -34,6 +34,11 @@ from deployq.units import format_bytes, parse_age
     metavar="AGE",
     help="Leave alone what is younger (30m, 2h, 7d): somebody may be about to use it.",
 )
+@click.option(
+    "--all-projects",
+    is_flag=True,
+    help="Also generations that other projects pushed; the list says whose they are.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would go, and stop.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @server_options
@@ -43,6 +48,7 @@ def command(
     keep: int | None,
     orphans: bool,
     older_than: str,
+    all_projects: bool,
     dry_run: bool,
     yes: bool,
     host: str | None,
@@ -52,7 +58,8 @@ def command(
     """Remove leftovers: staged tags, old generations, orphaned blobs, artifacts without a tag.
 
     Shows first what would go and what that frees, then asks. An artifact that a deployq.lock
-    names stays, also one of another project with the same cache.
+    names stays, also one of another project with the same cache. So do the staged tags of a push
+    that is under way on whatever machine, and the generations that other projects pushed.
 
     \b
     Examples:
@@ -63,7 +70,13 @@ def command(
     with session_of(ctx, runtime__name=runtime) as session, ExitStack() as stack:
         site = _site(session, host, stack)
         generations = session.config.tags.keep if keep is None else keep
-        found = find_leftovers(session, site, keep=generations, young_seconds=young_seconds)
+        found = find_leftovers(
+            session,
+            site,
+            keep=generations,
+            young_seconds=young_seconds,
+            all_projects=all_projects,
+        )
         chosen = [item for item in found.items if item.made_here or orphans]
         if not as_json:
             _show(session, found, chosen)

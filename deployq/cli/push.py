@@ -45,6 +45,11 @@ from deployq.plan.quants import parse_quants
 @click.option("--allow-requantize", is_flag=True, help="Take a source that is quantized already.")
 @click.option("--locked", is_flag=True, help="Make exactly what deployq.lock says, or fail.")
 @click.option(
+    "--verify-weights",
+    is_flag=True,
+    help="Hash the weights of unchanged tags, too, where the server's files are on this machine.",
+)
+@click.option(
     "--require-fit", is_flag=True, help="Fail where a loaded tag takes more than planned."
 )
 @click.option(
@@ -73,6 +78,7 @@ def command(
     dry_run: bool,
     allow_requantize: bool,
     locked: bool,
+    verify_weights: bool,
     require_fit: bool,
     require_parity: bool,
     jobs: int,
@@ -120,7 +126,8 @@ def command(
         _announce(session, prepared, yes or as_json, ctx.obj["quiet"])
         tags = session.config.tags
         fit, parity = require_fit or tags.require_fit, require_parity or tags.require_parity
-        pushed = push(session, prepared, Options(jobs, allow_requantize, locked, fit, parity))
+        options = Options(jobs, allow_requantize, locked, fit, parity, verify_weights)
+        pushed = push(session, prepared, options)
     if junit:
         report.write_text(junit, report.push_junit(pushed))
     if as_json:

@@ -14,6 +14,7 @@ import click
 
 from deployq import report
 from deployq.cli.completing import quant_names, runtime_names, target_names
+from deployq.cli.streams import is_unicode
 from deployq.config import Config, load_config, with_option
 from deployq.errors import ConfigError
 from deployq.pipeline.session import Session, open_session
@@ -174,4 +175,4 @@ def ask_person(question: str) -> bool:
 
 def show_json(document: Mapping[str, Any]) -> None:
     """Data for programs, on stdout."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(document, indent=2, ensure_ascii=not is_unicode(sys.stdout)))

@@ -11,10 +11,9 @@ from rich.table import Table
 from deployq import report
 from deployq.cli.shared import json_option, session_of, show_json
 from deployq.convertbuild import convert_estimate, install_converter
-from deployq.pipeline.doctor import USES
 from deployq.pipeline.session import Session
 from deployq.toolbuild import install, install_estimate_seconds, wheel_ready
-from deployq.tools import Tool, convert_python, find_tool, tools_home
+from deployq.tools import USES, Tool, convert_python, find_tool, tools_home
 
 NEEDED = ("llama-quantize", "llama-server")
 

@@ -20,7 +20,11 @@ from deployq.pipeline.status import status
 
 @click.command()
 @click.argument("tags", nargs=-1, metavar="TAG...", shell_complete=tag_names)
-@click.option("--locked", is_flag=True, help="Ask nothing: prove that servers hold the lockfile's.")
+@click.option(
+    "--locked",
+    is_flag=True,
+    help="Ask nothing: prove that servers hold the lockfile's; hashes weights on this machine.",
+)
 @click.option(
     "--suite",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -83,7 +87,7 @@ def command(
 
 def _locked(ctx: click.Context, tags: Sequence[str], runtime: str | None, as_json: bool) -> None:
     with session_of(ctx, runtime__name=runtime) as session:
-        found = status(session, tags, servers_only=True)
+        found = status(session, tags, servers_only=True, hash_weights=True)
         if not found:
             raise LockfileError(
                 f"{session.lockfile.name} has no such tag", hint="deployq push MODEL makes one"

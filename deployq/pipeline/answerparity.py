@@ -6,13 +6,22 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deployq.errors import DeployqError, SourceError
+from deployq.errors import BackendError, SourceError
 from deployq.pipeline.asking import as_sent_raw
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.session import Session
 from deployq.pipeline.sources import Origin
 from deployq.tags.chat_template import Asked, chat_template_of, render_all
-from deployq.types import Completion, Finding, FollowingCompleter, Message, ModelInfo, Turn
+from deployq.types import (
+    Completion,
+    Failed,
+    Finding,
+    FollowingCompleter,
+    Message,
+    ModelInfo,
+    NotRun,
+    Turn,
+)
 
 PROMPTS, TOKENS = 3, 16
 MEMORY_SHARE = 0.5
@@ -30,22 +39,22 @@ def check_answers(
     Args:
         folder: what was converted, merged.
         made: the GGUF.
+
+    Raises:
+        ModelRejected: llama.cpp can't load the GGUF.
+        BackendError: a tool is missing, or it failed.
     """
-    try:
-        compared = _compared(session, origin, folder, made)
-    except DeployqError as exc:
-        why = exc.message
-        session.talk(f"the answers of {origin.name} and of its GGUF were not compared: {why}")
-        return
+    compared = _compared(session, origin, folder, made)
     if compared is None:
         return
     sure, same = compared
     if sure < LEAST_SURE:
-        session.talk(f"{origin.name} is sure of no answer: its GGUF's can't be held against it")
+        yield NotRun(
+            "answers", f"{origin.name} is sure of no answer: its GGUF's can't be held against it"
+        )
     elif same < LEAST_SAME * sure:
-        yield Finding(
+        yield Failed(
             "answers",
-            True,
             f"{origin.path}: of {sure} tokens that the trained model is sure of, its GGUF answers "
             f"{same} alike: it was not converted right",
             "try another version of the converter: deployq tools install convert; --allow answers "
@@ -68,13 +77,18 @@ def _compared(
         return None
     memory = memory_bytes()
     if memory is not None and made.file_bytes > memory * MEMORY_SHARE:
-        raise SourceError(f"it takes more than {MEMORY_SHARE:.0%} of this machine's memory")
+        raise BackendError(f"it takes more than {MEMORY_SHARE:.0%} of this machine's memory")
     n_ctx = min(N_CTX, made.n_ctx_train or N_CTX)
     answers = gguf[0].complete(made.files[0], prompts, n_ctx, TOKENS, session.progress)
     said: Sequence[tuple[str, Completion]] = list(zip(prompts, answers, strict=True))
     # what is no text comes back as other tokens than were written
     said = [(prompt, answer) for prompt, answer in said if REPLACEMENT not in answer.text]
-    found = able[0].follow(folder, said, session.progress)
+    try:
+        found = able[0].follow(folder, said, session.progress)
+    except (
+        SourceError
+    ) as exc:  # transformers can't load it, or not here: that is no conversion's fault
+        raise BackendError(exc.message, hint=exc.hint) from exc
     return sum(sure for sure, _ in found), sum(same for _, same in found)
 
 

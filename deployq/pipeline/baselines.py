@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from deployq.errors import ConfigError, DeployqError, ServerError, ServerRefused
 from deployq.pipeline.building import artifact_of
+from deployq.pipeline.locks import announced
 from deployq.pipeline.prompts import settle
+from deployq.pipeline.recovery import note_staging
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
@@ -186,22 +188,25 @@ def staged_quant(session: Session, site: Site, subject: Subject, quant: str) -> 
     rendered = render_tag(session, subject.model, subject.info, quant)
     # A name of its own: a push of the model clears what is staged under the model's.
     name = TagName(f"measure.{subject.model.name}"[:80], quant.lower())
-    staged = stage(
-        site.server,
-        Steps(),
-        name,
-        rendered.modelfile,
-        artifact,
-        session.progress,
-        site.endpoint.models_dir,
-        subject.info.parts,
-    )
-    try:
-        if rendered.own_template:
-            settle(session, site, rendered, subject.info, artifact, staged)
-        yield str(staged.staging)
-    finally:
-        discard(site.server, staged.staging)
+    with announced(session, site, name.model, "measurement") as hold:
+        note_staging(session, site, hold, name)
+        staged = stage(
+            site.server,
+            Steps(),
+            name,
+            rendered.modelfile,
+            artifact,
+            session.progress,
+            site.endpoint.models_dir,
+            subject.info.parts,
+            owner=hold.id,
+        )
+        try:
+            if rendered.own_template:
+                settle(session, site, rendered, subject.info, artifact, staged)
+            yield str(staged.staging)
+        finally:
+            discard(site.server, staged.staging)
 
 
 def staging_prefix(model: str) -> str:

@@ -10,6 +10,7 @@ from deployq.errors import DeployqError
 from deployq.pipeline.importance import ensure_imatrix
 from deployq.pipeline.jobs import Built, Job, Work
 from deployq.pipeline.matrices import uses_imatrix
+from deployq.pipeline.preflight import require_sound
 from deployq.pipeline.prepare import Prepared, choose_backend, sizer
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
@@ -43,13 +44,17 @@ def require_room(work: Work, jobs: Mapping[str | None, Sequence[Job]]) -> None:
     require_disk(work.session, new, cached, versions)
 
 
-def build_all(work: Work, quants: Iterable[str]) -> Built:
-    """The artifacts of these quants; where a build fails, those that it had finished."""
+def build_all(work: Work, jobs: Iterable[Job]) -> Built:
+    """The artifacts of what is to be pushed; where a build fails, those that it had finished."""
     session, info = work.session, work.prepared.info
     store = Workshop(session.cache_dir)
-    wanted = list(dict.fromkeys(quants))
+    todo = [job for job in jobs if job.why]
+    wanted = list(dict.fromkeys(job.rendered.quant for job in todo))
     if not wanted:
         return Built({}, {})
+    for quant in {j.rendered.quant for j in todo if any(d.fault == "changed" for d in j.damage)}:
+        # the server's file may be a link to the artifact, and keep the times of a whole one
+        store.doubt(_key(work, quant), session.progress)
     try:
         artifacts = build(
             store,
@@ -122,6 +127,7 @@ def _made(
 ) -> list[Artifact]:
     if not quants:
         return []
+    require_sound(session, info, model.settings)
     made = build(
         Workshop(session.cache_dir),
         session.backends(),

@@ -11,7 +11,8 @@ from deployq.artifacts.workshop import Workshop
 from deployq.errors import ConfigError
 from deployq.pipeline.projects import lock_entries
 from deployq.pipeline.session import Session
-from deployq.types import CachedArtifact
+from deployq.types import CachedArtifact, HalfBuilt
+from deployq.units import format_bytes
 
 SHORTEST_KEY = 4
 
@@ -36,6 +37,20 @@ def cached_artifacts(session: Session, *, verify: bool = False) -> list[CachedAr
         )
         found.append(replace(_described(checked), tags=tuple(tags), verified=verify))
     return found
+
+
+def half_built(session: Session) -> list[HalfBuilt]:
+    """Artifacts that are not finished: in the making, or left by a process that was killed."""
+    return Workshop(session.cache_dir).half_built()
+
+
+def clear_half_built(session: Session) -> None:
+    """Remove what killed processes left half built, and say so."""
+    gone = Workshop(session.cache_dir).clear_half_built()
+    if gone:
+        freed = format_bytes(sum(one.n_bytes for one in gone))
+        keys = ", ".join(dict.fromkeys(one.key[:12] for one in gone))
+        session.talk(f"removed {keys}, left half built by a process that was killed: {freed} freed")
 
 
 def remove_artifacts(session: Session, keys: Sequence[str]) -> list[tuple[CachedArtifact, int]]:

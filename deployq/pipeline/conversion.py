@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from deployq.artifacts.record import identity_of, read_record
 from deployq.artifacts.store import ArtifactStore, Inputs
 from deployq.ggml import NATIVE_TYPES, tensor_bytes
 from deployq.pipeline.session import Session
@@ -42,7 +43,11 @@ def _earlier(session: Session, origin: Origin) -> Artifact | None:
     converter = able_converter(session, origin)
     if digest is None or converter is None:
         return None
-    return ArtifactStore(session.cache_dir).get(inputs_of(session, converter, digest, origin).key)
+    store = ArtifactStore(session.cache_dir)
+    record = read_record(store.folder_of(inputs_of(session, converter, digest, origin).key))
+    # one that was written to since it was hashed is looked at by the conversion, byte for byte
+    whole = record and not record.damaged and identity_of(record.artifact.path) == record.identity
+    return record.artifact if record and whole else None
 
 
 def part_of(origin: Origin, artifact: Artifact) -> Part:

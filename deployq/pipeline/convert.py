@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from deployq import source as sources
 from deployq.artifacts.store import Inputs
-from deployq.artifacts.workshop import Draft, Workshop
-from deployq.errors import ArtifactError, DiskError, SourceError, ToolMissing
+from deployq.artifacts.workshop import SCRATCH, Draft, Workshop
+from deployq.errors import ArtifactError, DiskError, ToolMissing
 from deployq.pipeline.answerparity import check_answers
 from deployq.pipeline.conversion import (
     MARK,
@@ -26,6 +27,7 @@ from deployq.pipeline.conversion import (
     merger_of,
     part_of,
 )
+from deployq.pipeline.preflight import check_gguf, require_sound, run_check, settle
 from deployq.pipeline.prepare import Prepared, planned, with_parts
 from deployq.pipeline.session import Session
 from deployq.pipeline.sources import Origin, cheap_findings, origin_digest
@@ -55,6 +57,7 @@ def made_ready(session: Session, prepared: Prepared) -> Prepared:
     """
     origin = prepared.origin
     if origin is None or prepared.info.format == "gguf":
+        require_sound(session, prepared.info, prepared.model.settings)
         return with_parts(session, prepared)
     require_room(prepared.plan.disk)
     made = convert(session, origin)
@@ -119,7 +122,18 @@ def _by_converter(
         yield from found.findings
         if found.token_ids and vocabulary.is_file():
             theirs = found.token_ids
-            yield from check_tokens(session, origin.tokenizer_folder, texts, theirs, vocabulary)
+            named = bool(origin.settings.pre_tokenizer)
+            yield from run_check(
+                "tokenizer",
+                lambda: check_tokens(
+                    session,
+                    origin.tokenizer_folder,
+                    texts,
+                    theirs,
+                    vocabulary,
+                    recognised=not named,
+                ),
+            )
 
 
 def _by_weights(session: Session, origin: Origin) -> Iterator[Finding]:
@@ -142,21 +156,7 @@ def _by_weights(session: Session, origin: Origin) -> Iterator[Finding]:
 
 
 def _judge(session: Session, origin: Origin, findings: Iterable[Finding]) -> None:
-    """Tell the warnings, and stop at what is fatal; what was allowed is a warning.
-
-    Raises:
-        SourceError: something is.
-    """
-    fatal = []
-    for finding in findings:
-        if finding.fatal and finding.check not in origin.allowed:
-            fatal.append(finding)
-        else:
-            session.talk(f"warning: {finding.message}")
-    if fatal:
-        check = fatal[0].check
-        hint = fatal[0].hint or f"--allow {check} goes on all the same, on your own account"
-        raise SourceError("; ".join(finding.message for finding in fatal), hint=hint)
+    settle(session, origin.allowed, findings)
 
 
 def _silent(text: str) -> None:
@@ -199,7 +199,9 @@ def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) 
         if origin.mode == "model":
             made = _whole(origin, draft.path)
             _judge(session, origin, check_template(origin.tokenizer_folder, made))
-            _judge(session, origin, check_answers(session, origin, _trained(job), made))
+            _judge(session, origin, _of_source(origin, made, check_gguf(session, made)))
+            compare = partial(check_answers, session, origin, _trained(job), made)
+            _judge(session, origin, run_check("answers", compare))
     artifact = draft.finish(time.monotonic() - started, session.progress)
     by = f"{converter.name} {artifact.backend_version}"
     session.talk(
@@ -234,6 +236,13 @@ def _merged(session: Session, origin: Origin, job: ConvertJob) -> ConvertJob:
     return replace(job, source=folder, base=None)
 
 
+def _of_source(origin: Origin, made: ModelInfo, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings about the file that was made, said of what it was made from: that can be mended."""
+    for finding in findings:
+        what = finding.message.removeprefix(f"{made.path}: ")
+        yield replace(finding, message=f"{origin.path}: as a GGUF, {what}")
+
+
 def _whole(origin: Origin, file: Path) -> ModelInfo:
     made = inspect(file)
     if made.architecture != origin.info.architecture:
@@ -262,7 +271,7 @@ def _job(origin: Origin, output: Path, scratch: Path) -> ConvertJob:
 @contextmanager
 def _scratch(session: Session, inputs: Inputs) -> Iterator[Path]:
     """A folder for what is needed in between; gone afterwards, and what a killed push left too."""
-    folder = (session.cache_dir / "scratch" / inputs.key).absolute()
+    folder = (session.cache_dir / SCRATCH / inputs.key).absolute()
     try:
         if folder.exists():  # the artifact's lock is ours: whoever wrote it is dead
             shutil.rmtree(folder)

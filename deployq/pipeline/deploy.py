@@ -12,19 +12,22 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from deployq.errors import DeployqError, ServerError
+from deployq.pipeline.damage import with_damage
 from deployq.pipeline.escalation import Gate, Settled
 from deployq.pipeline.fit import expected_of
 from deployq.pipeline.jobs import Built, Job, Work, failed_report, lock_entry, make_job
 from deployq.pipeline.locks import alone
 from deployq.pipeline.measuring import Measuring
+from deployq.pipeline.mending import take_off
 from deployq.pipeline.orders import Order
 from deployq.pipeline.servers import Site
-from deployq.pipeline.transaction import change_names
+from deployq.pipeline.transaction import change_names, forget_oldest
 from deployq.pipeline.trial import Trial, try_out
+from deployq.tags.damage import Damage
 from deployq.tags.journal import Swap
 from deployq.tags.lockfile import Lockfile
 from deployq.tags.names import alias, quant_tag
-from deployq.tags.registry import clear_staging, forget, swap_of
+from deployq.tags.registry import clear_staging, swap_of
 from deployq.tags.steps import Steps
 from deployq.types import StepStatus, TagReport, TargetReport
 
@@ -38,9 +41,10 @@ def carry_out(work: Work, order: Order, built: Built) -> list[TargetReport]:
         DeployqError: what concerns the whole server; every tag there is as it was.
     """
     model = work.prepared.model.name
-    with alone(work.session, order.site.place, model), ExitStack() as stages:
-        work, order = _afresh(work, order)
+    with alone(work.session, order.site, model, "push") as hold, ExitStack() as stages:
+        work, order = _afresh(replace(work, hold=hold), order)
         clear_staging(order.site.server, model)
+        take_off(work.session, order.site, model, _damaged(order, built))
         gate = _gate(work, order, built, stages)
         settled = [gate.settle(plan) for plan in order.plans]
         aliases = dict(_aliases(gate, order, settled))
@@ -57,11 +61,18 @@ def _afresh(work: Work, order: Order) -> tuple[Work, Order]:
     def again(job: Job) -> Job:
         return make_job(work, job.site, job.wanted, held)
 
+    jobs = with_damage(work, order.site, held, [again(job) for job in order.jobs])
+    n_tags = len(order.tags)
     return work, replace(
         order,
-        tags=tuple(map(again, order.tags)),
-        aliases={target: again(job) for target, job in order.aliases.items()},
+        tags=tuple(jobs[:n_tags]),
+        aliases=dict(zip(order.aliases, jobs[n_tags:], strict=True)),
     )
+
+
+def _damaged(order: Order, built: Built) -> dict[str, tuple[Damage, ...]]:
+    """By tag, what is damaged on the server, where there is an artifact to mend it with."""
+    return {job.tag: job.damage for job in order.jobs if job.rendered.quant in built.artifacts}
 
 
 def _gate(work: Work, order: Order, built: Built, stages: ExitStack) -> Gate:
@@ -119,9 +130,8 @@ def _promoted(work: Work, site: Site, ready: Sequence[Trial]) -> dict[str, TagRe
             _transaction(work, site, ready)
     except DeployqError as exc:
         return {trial.job.tag: failed_report(work, trial.job, exc) for trial in ready}
-    for trial in ready:
-        with suppress(ServerError):  # it is done; what is too old goes with the next push
-            forget(site.server, trial.job.name, work.session.config.tags.keep)
+    with suppress(ServerError):  # it is done; what is too old goes with the next push
+        forget_oldest(work.session, site, work.lock, [trial.job.name for trial in ready])
     return {
         trial.job.tag: replace(trial.report, steps=(*trial.report.steps, *steps.done))
         for trial in ready
@@ -131,7 +141,8 @@ def _promoted(work: Work, site: Site, ready: Sequence[Trial]) -> dict[str, TagRe
 def _transaction(work: Work, site: Site, ready: Sequence[Trial]) -> None:
     locked = [lock_entry(t.job, t.report, t.artifact) for t in ready if t.artifact]
     swaps = tuple(_swaps(site, ready))
-    change_names(work.session, site, work.prepared.model.name, swaps, locked)
+    assert work.hold is not None, "the model is held while it is deployed"
+    change_names(work.session, site, work.hold, swaps, locked)
 
 
 def _swaps(site: Site, ready: Sequence[Trial]) -> Iterator[Swap]:
@@ -187,9 +198,11 @@ def _gave_way(one: Settled, by_tag: Mapping[str, TagReport]) -> Iterator[TagRepo
 
 
 def _first_failure(failed: Sequence[TagReport]) -> Failure:
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     first = failed[0]
-    return Failure(f"{first.tag}: {first.reason}{more}", first.hint, first.exit_code)
+    alike = [report.tag for report in failed if report.reason == first.reason]
+    others = len(failed) - len(alike)
+    more = f" (and {others} more)" if others else ""
+    return Failure(f"{', '.join(alike)}: {first.reason}{more}", first.hint, first.exit_code)
 
 
 class Failure(NamedTuple):

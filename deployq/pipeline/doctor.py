@@ -11,28 +11,19 @@ from pathlib import Path
 from typing import Protocol
 
 from deployq import __version__
-from deployq.addresses import is_plain_remote
+from deployq.addresses import is_local, is_plain_remote
 from deployq.errors import DeployqError
 from deployq.pipeline.access import access_to, default_access
 from deployq.pipeline.session import Session
 from deployq.pipeline.stores import place_of
 from deployq.records import dataclass
+from deployq.smoke import SmokeTest
 from deployq.tags.access import Access
 from deployq.tags.server import Server
 from deployq.toolbuild import build_blocker
-from deployq.tools import Tool, find_tool
+from deployq.tools import NEEDS_MEND, USES, Tool, broken_tools, find_tool, installed_ollama, tool_at
 from deployq.types import AddressedRuntime, Backend, Health, MergingBackend, StoringRuntime
 from deployq.units import format_bytes
-
-USES = {
-    "llama-quantize": "quantizes, and tells exact sizes",
-    "llama-server": "runs models for the embedded runtime",
-    "llama-fit-params": "tells exact memory",
-    "llama-imatrix": "makes importance matrices",
-    "llama-perplexity": "measures perplexity and KL divergence",
-    "llama-tokenize": "compares tokenizers",
-}
-"""llama.cpp's tools, and what deployq has each for."""
 
 LITTLE_BYTES = 5 * 10**9
 """Free disk below which a push of a usual model is likely to run out: a 7B in Q4 is 4 GB."""
@@ -93,7 +84,10 @@ def _machine(session: Session) -> Iterator[Finding]:
 
 
 def _tools(session: Session) -> Iterator[Finding]:
-    """Those that are there by where they come from; all that are missing in one line."""
+    """Those that work by where they come from; those that fail; all that are missing in one line.
+
+    Each was run on a tiny model, now or when it was first met.
+    """
     found = {name: find_tool(name, session.env) for name in USES}
     folders: dict[tuple[Path, str], list[Tool]] = {}
     for tool in filter(None, found.values()):
@@ -101,8 +95,19 @@ def _tools(session: Session) -> Iterator[Finding]:
     for (folder, origin), tools in folders.items():
         names = ", ".join(tool.name for tool in tools)
         detail = f"{folder} ({tools[0].version}; {origin})"
+        mends = ", ".join(
+            f"{tool.name} with {tool.smoke.mend}" for tool in tools if tool.smoke.mend
+        )
+        detail += f"; {mends}: {NEEDS_MEND}" if mends else ""
         yield Finding(names, True, detail, group="llama.cpp")
-    missing = [name for name, tool in found.items() if tool is None]
+    broken = {name: broken_tools(name, session.env) for name in USES}
+    for name, passed_over in broken.items():
+        for tool in passed_over:
+            other = found[name]
+            instead = f"; {other.path} is used instead" if other else ""
+            detail = f"{tool.path} ({tool.origin}) {tool.smoke.problem}{instead}"
+            yield Finding(name, False, detail, "deployq tools install", group="llama.cpp")
+    missing = [name for name, tool in found.items() if tool is None and not broken[name]]
     if missing:
         yield from _missing(session, missing)
 
@@ -163,10 +168,23 @@ def _runtimes(session: Session) -> Iterator[Finding]:
         detail = " ".join(filter(None, (h.version, h.detail, str(h.path or ""))))
         hint = _get_ollama(session.env) if name == "managed" and not h.ok else h.hint
         yield Finding(shown, h.ok, detail, hint, needed=mine, group="servers")
+    if isinstance(runtime, AddressedRuntime) and is_local(runtime.url):
+        yield from _installed_engine(session)
     if wanted not in health:
         hint = f"set [runtime] name to one of: {', '.join(health)}"
         detail = "no plugin brings it"
         yield Finding(f"runtime {wanted}", False, detail, hint, needed=True, group="servers")
+
+
+def _installed_engine(session: Session) -> Iterator[Finding]:
+    """The llama-server of the installed Ollama, where it crashes unless it is told."""
+    for folder in installed_ollama(session.env):
+        path = folder / "llama-server"
+        if path.is_file() and (test := tool_at(path.name, path, session.env).smoke) != SmokeTest():
+            detail = f"{path} {test.problem or f'needs {test.mend}: {NEEDS_MEND}'}"
+            hint = "set it in the environment of `ollama serve`: docs/troubleshooting.md#amx"
+            yield Finding("engine of the installed Ollama", False, detail, hint, group="servers")
+            return
 
 
 def _get_ollama(env: Mapping[str, str]) -> str:

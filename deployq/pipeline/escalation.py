@@ -168,7 +168,7 @@ class Gate:
             return self.built
         job = self._job(quant)
         require_room(self.work, {self.measuring.plans[0].target.host: [job]})
-        more = build_all(self.work, [quant])
+        more = build_all(self.work, [job])
         self.built = Built(
             {**self.built.artifacts, **more.artifacts}, {**self.built.failures, **more.failures}
         )

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 
 from deployq.pipeline.building import artifact_of
 from deployq.pipeline.locks import alone
-from deployq.pipeline.recovery import journal_of
+from deployq.pipeline.recovery import note_staging
 from deployq.pipeline.render import render_tag
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject
-from deployq.tags.journal import Entry
 from deployq.tags.names import TagName
 from deployq.tags.registry import clear_staging, discard, stage
 from deployq.tags.steps import Steps
@@ -24,8 +23,7 @@ FULL = "F16"
 def staged_full_precision(session: Session, site: Site, subject: Subject) -> Iterator[str]:
     """The name under which a model stands on a server in full precision, inside the block.
 
-    What a killed process leaves is taken away by the next command that asks that server: its
-    entry in the journal changes no name, and tidying up is all that there is to finish.
+    What a killed process leaves is taken away by the next command that asks that server.
 
     Raises:
         ServerError: it can't be put there.
@@ -35,10 +33,8 @@ def staged_full_precision(session: Session, site: Site, subject: Subject) -> Ite
     modelfile = render_tag(session, subject.model, subject.info, FULL).modelfile
     # A name of its own: a push of the model clears away what is staged under the model's.
     name = TagName(f"diagnose.{subject.model.name}"[:80], FULL.lower())
-    entry = Entry(site.place, name.model, session.lockfile.absolute(), (), ())
-    journal, models_dir = journal_of(session), site.endpoint.models_dir
-    with alone(session, site.place, name.model):
-        journal.open(entry)
+    with alone(session, site, name.model, "diagnose") as hold:
+        note_staging(session, site, hold, name)
         clear_staging(site.server, name.model)
         staged = stage(
             site.server,
@@ -47,11 +43,11 @@ def staged_full_precision(session: Session, site: Site, subject: Subject) -> Ite
             modelfile,
             artifact,
             session.progress,
-            models_dir,
+            site.endpoint.models_dir,
             subject.info.parts,
+            owner=hold.id,
         )
         try:
             yield str(staged.staging)
         finally:
             discard(site.server, staged.staging)
-            journal.close(entry)

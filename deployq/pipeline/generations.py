@@ -6,21 +6,24 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from deployq.errors import ConfigError
+from deployq.errors import ConfigError, ModelfileError, ServerError
+from deployq.pipeline.damage import find_damage
 from deployq.pipeline.locks import alone
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
-from deployq.pipeline.transaction import change_names
+from deployq.pipeline.transaction import change_names, forget_oldest
 from deployq.records import dataclass
 from deployq.tags.history import generations, number_of, parse_generation
 from deployq.tags.journal import Swap
 from deployq.tags.lockfile import LockEntry, Lockfile
+from deployq.tags.modelfile import in_parts
 from deployq.tags.names import TagName, history_name
 from deployq.tags.records import Shown, TagRecord, find_tag
-from deployq.tags.registry import forget, swap_of
+from deployq.tags.registry import swap_of
 from deployq.types import Generation, TagDifference
 
 _FROM = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{12})[0-9a-f]*\s*$", re.MULTILINE)
+_DIGEST = r"FROM sha256:\1"
 _COMMENTS = re.compile(r"^#.*\n?", re.MULTILINE)
 
 
@@ -92,19 +95,12 @@ def rollback(
         raise ConfigError(
             f"tags of several models: {', '.join(sorted(models))}", hint="one rollback for each"
         )
-    with alone(session, site.place, tags[0].model):
+    with alone(session, site, tags[0].model, "rollback") as hold:
         found = [_step_back(session, site, tag, to) for tag in tags]
         lock, swaps = Lockfile.load(session.lockfile), tuple(swap for swap, _ in found)
         known = (lock.generation(str(swap.name), site.key, swap.after) for swap in swaps)
-        change_names(
-            session,
-            site,
-            tags[0].model,
-            swaps,
-            [entry for entry in known if entry is not None],
-        )
-        for tag in tags:
-            forget(site.server, tag, session.config.tags.keep)
+        change_names(session, site, hold, swaps, [entry for entry in known if entry is not None])
+        forget_oldest(session, site, lock, tags)
     return [back for _, back in found]
 
 
@@ -120,9 +116,26 @@ def _step_back(
         raise ConfigError(f"{tag} has {what} on {site.endpoint.url}", hint=f"deployq history {tag}")
     if wanted[0].current:
         raise ConfigError(f"{tag} holds generation {to} already", hint=f"deployq history {tag}")
-    source = history_name(tag, wanted[0].number)
-    swap = swap_of(site.server.tags(), tag, source, wanted[0].manifest_digest)
+    source, held = history_name(tag, wanted[0].number), site.server.tags()
+    _require_served(session, site, held, source, wanted[0].blob_digest)
+    swap = swap_of(held, tag, source, wanted[0].manifest_digest)
     return swap, RolledBack(str(tag), current.number if current else None, wanted[0].number)
+
+
+def _require_served(
+    session: Session, site: Site, held: Sequence[TagRecord], source: TagName, blob: str | None
+) -> None:
+    """Make sure that the server can serve a generation before a tag gets its content.
+
+    Raises:
+        ServerError: a part of it is damaged.
+    """
+    found = find_damage(session, site, held, {str(source): (blob,) if blob else ()})
+    if damage := found[str(source)]:
+        raise ServerError(
+            f"{source} on {site.endpoint.url} can't be served: {damage[0].message}",
+            hint=f"deployq push {source.model} makes what deployq.toml says now",
+        )
 
 
 # ---------------------------------------------------------------- diff
@@ -176,5 +189,21 @@ def _facts(found: Generation, shown: Shown) -> dict[str, str]:
 
 
 def _comparable(modelfile: str) -> str:
-    """A Modelfile without what differs by server and name: the comment, the path of the blob."""
-    return _FROM.sub(r"FROM sha256:\1", _COMMENTS.sub("", modelfile)).strip()
+    """A Modelfile without what differs by server and name, or each time that it is shown.
+
+    That are the comment, the path of the blob, and the order of the parameters: a server gives
+    them as they come. Values of one name (`stop`) and messages keep theirs.
+    """
+    try:
+        parts = in_parts(modelfile)
+    except ModelfileError:  # made by hand in a way that deployq does not read
+        return _FROM.sub(_DIGEST, _COMMENTS.sub("", modelfile)).strip()
+    written = [
+        _FROM.sub(_DIGEST, text) if command == "FROM" else text
+        for command, _, text in parts
+        if command != "PARAMETER"
+    ]
+    parameters = sorted(
+        (part for part in parts if part[0] == "PARAMETER"), key=lambda part: part[1]
+    )
+    return "\n".join((*written, *(text for _, _, text in parameters)))

@@ -18,6 +18,7 @@ from deployq.tags.freed import Freed, freed_by
 from deployq.tags.history import generations
 from deployq.tags.lockfile import LockEntry, Lockfile, update
 from deployq.tags.names import TagName, is_internal, same_name
+from deployq.tags.owners import tidy_owners
 from deployq.tags.records import Shown, TagRecord
 from deployq.tags.registry import remove
 from deployq.types import HeldTag, Verification
@@ -146,10 +147,11 @@ def remove_tag(session: Session, site: Site, tag: str) -> Removed:
         ServerError: the server failed; what it still has can be removed by another try.
     """
     name = TagName.parse(tag)
-    with alone(session, site.place, name.model):
+    with alone(session, site, name.model, "remove"):
         kept = [record.name for record in generations(site.server.tags(), name).values()]
         freed = freed_by(site.server, site.endpoint.models_dir, [*kept, tag])
         for old in (*kept, tag):  # the tag last: without it nobody could name its generations
             remove(site.server, TagName.parse(old))
+        tidy_owners(site.server, name.model)
         update(session.lockfile, [], [(tag, site.key)])
     return Removed(tag, len(kept), freed)

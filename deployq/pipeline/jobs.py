@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployq import __version__
-from deployq.errors import DeployqError
+from deployq.errors import DeployqError, EngineCrashed
 from deployq.pipeline.prepare import Prepared
 from deployq.pipeline.render import Rendered
 from deployq.pipeline.servers import Site
@@ -16,6 +16,8 @@ from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject, Wanted
 from deployq.proof.suites import Suite
 from deployq.records import dataclass
+from deployq.tags.damage import Damage
+from deployq.tags.hold import Hold
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName
 from deployq.tags.records import TagRecord, find_tag
@@ -28,7 +30,8 @@ class Options:
 
     `jobs` are prompts asked at a time. `locked`: only exactly what the lockfile says.
     `require_fit`: a loaded tag that takes more than planned fails. `require_parity`: one whose
-    prompts differ from those of the model's own chat template fails.
+    prompts differ from those of the model's own chat template fails. `verify_weights`: the weights
+    of every unchanged tag are hashed, where the server's store is on this machine.
     """
 
     jobs: int = 1
@@ -36,13 +39,15 @@ class Options:
     locked: bool = False
     require_fit: bool = False
     require_parity: bool = False
+    verify_weights: bool = False
 
 
 @dataclass(frozen=True)
 class Work:
     """What stays the same over one push; `tell` hears of every step that ends.
 
-    `several`: there is more than one server, so progress says which.
+    `several`: there is more than one server, so progress says which. `hold` is of the model on the
+    server that is being served.
     """
 
     session: Session
@@ -54,6 +59,7 @@ class Work:
     run_dir: Path
     tell: Callable[[StepResult], None]
     several: bool = False
+    hold: Hold | None = None
 
     @property
     def subject(self) -> Subject:
@@ -65,13 +71,15 @@ class Work:
 class Job:
     """One tag on one server as it shall be; `why` it has to be pushed, empty if it need not.
 
-    `notes` are further fields of its lock entry, which decide nothing.
+    `notes` are further fields of its lock entry, which decide nothing. `damage` is what the server
+    holds of it and can't serve.
     """
 
     site: Site
     wanted: Wanted
     why: tuple[str, ...]
     notes: Mapping[str, str] = field(default_factory=dict)
+    damage: tuple[Damage, ...] = ()
 
     @property
     def rendered(self) -> Rendered:
@@ -137,13 +145,17 @@ def unchanged_report(work: Work, job: Job) -> TagReport:
 
 def failed_report(work: Work, job: Job, error: DeployqError) -> TagReport:
     """The report of a tag that could not be made; whatever had that name is as it was."""
+    reason = error.message
+    if isinstance(error, EngineCrashed):
+        # without its name: what crashes with one tag crashes with the next, and is told once
+        reason = f"llama-server {error.how} it"
     return TagReport(
         tag=job.tag,
         quant=job.rendered.quant,
         status="failed",
         file_bytes=work.prepared.size_of(job.rendered.quant).file_bytes,
         n_ctx=job.rendered.n_ctx,
-        reason=error.message,
+        reason=reason,
         hint=error.hint,
         exit_code=error.exit_code,
         alias_of=job.alias_of,

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from deployq.errors import BackendError, SourceError
+from deployq.errors import BackendError, ModelRejected, SourceError
 from deployq.pipeline.session import Session
 from deployq.plan.memory import MemoryModel
 from deployq.plan.quants import own_size
-from deployq.types import Judge, Judged, Memory, ModelInfo, Plan, QuantSize
+from deployq.serving import DEFAULT_BATCH
+from deployq.types import Judge, Judged, Memory, ModelInfo, Plan, QuantSize, Serving
 
 Asked = Literal["nothing", "sizes", "all"]
 """What real tools are asked: nothing, the sizes of what will be built, or all that they know."""
 
-JUDGED_OUTPUTS = 512
+JUDGED = Serving(num_batch=DEFAULT_BATCH)
+"""What a judge is asked about: one sequence, passes as llama-fit-params has them by default."""
+
+JUDGED_OUTPUTS = DEFAULT_BATCH
 """Tokens whose logits llama-fit-params keeps; a server keeps one."""
 
 
@@ -24,11 +28,17 @@ def able_judges(session: Session) -> list[Judge]:
 
 
 def ask_size(judges: Sequence[Judge], info: ModelInfo, quant: str) -> QuantSize | None:
-    """The first judge's answer; None where no tool could say (deployq's own rules can)."""
+    """The first judge's answer; None where no tool could say (deployq's own rules can).
+
+    Raises:
+        SourceError: a tool read the file, and refuses it.
+    """
     for judge in judges:
         try:
             if (size := judge.file_bytes(info.files[0], quant)) is not None:
                 return size
+        except ModelRejected as exc:
+            raise SourceError(exc.message, hint=exc.hint) from exc
         except BackendError:
             continue
     return None
@@ -91,11 +101,12 @@ def _memories(judges: Sequence[Judge], plan: Plan) -> Iterator[Judged]:
         if asked is None:
             continue
         memory, by = asked
-        own = model.predict(source, n_ctx, cache_type, n_outputs=JUDGED_OUTPUTS)
+        own = model.predict(source, n_ctx, cache_type, JUDGED, n_outputs=JUDGED_OUTPUTS)
         at = f"at {n_ctx}, {cache_type}"
         yield Judged(f"KV cache {at}", own.kv_cache_bytes, memory.kv_cache_bytes, by)
         yield Judged(
-            f"compute {at} (both for {JUDGED_OUTPUTS} outputs; a server has one)",
+            f"compute {at} (both for passes of {JUDGED.num_batch} tokens and as many outputs; a "
+            "server has one output, and larger passes at longer contexts)",
             own.compute_bytes,
             memory.compute_bytes,
             by,
@@ -109,6 +120,8 @@ def _ask_memory(
         try:
             if memory := judge.memory(info.files[0], n_ctx, cache_type):
                 return memory, "llama-fit-params" if judge.name == "llama-quantize" else judge.name
+        except ModelRejected as exc:
+            raise SourceError(exc.message, hint=exc.hint) from exc
         except BackendError:
             continue
     return None

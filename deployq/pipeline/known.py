@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deployq.errors import DeployqError, ServerRefused
+from deployq.files import is_there
 from deployq.pipeline.asking import Key, as_sent_raw
 from deployq.pipeline.parity import served_template
 from deployq.pipeline.prepare import info_now
@@ -128,7 +129,7 @@ def _made_from(session: Session, tag: str, source: str | None) -> tuple[Model, O
         return None
     model = resolve_model(session.config, name)
     by_name = str(model.source).startswith(NAMED_SOURCES)
-    if not by_name and not model.source.exists():
+    if not by_name and not is_there(model.source):
         return None
     try:
         return model, find_origin(session, model, "local")

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from deployq.artifacts.record import RECORD
 from deployq.artifacts.store import ArtifactStore
+from deployq.artifacts.workshop import Workshop
 from deployq.errors import ConfigError
 from deployq.pipeline.matrices import FILE as MATRIX
-from deployq.pipeline.projects import lock_entries
+from deployq.pipeline.projects import is_mine, lock_entries
 from deployq.pipeline.servers import Site
 from deployq.pipeline.session import Session
 from deployq.tags.freed import Links, freed_by, gone_with, store_of
 from deployq.tags.history import beyond, generations
-from deployq.tags.lockfile import LockEntry
+from deployq.tags.lockfile import LockEntry, Lockfile
 from deployq.tags.manifests import LocalStore, digest_in
-from deployq.tags.names import HISTORY, STAGING, TagName, generation_number, is_internal
+from deployq.tags.markers import age_seconds, find_markers
+from deployq.tags.names import HISTORY, STAGING, TagName, generation_number, is_internal, owner_of
+from deployq.tags.owners import Project, read_owners
 from deployq.tags.records import TagRecord
+from deployq.tags.server import Server
 from deployq.types import Leftover, LeftoverKind, Leftovers
 
 _GENERATION = re.compile(rf"{HISTORY}/(?P<model>[^:]+):(?P<tag>.+)\.[0-9]+", re.IGNORECASE)
@@ -38,6 +41,7 @@ class _Search:
 
     session: Session
     keep: int
+    all_projects: bool
     young_seconds: float
     now: float
     entries: list[LockEntry]
@@ -55,6 +59,7 @@ def find_leftovers(
     *,
     keep: int,
     young_seconds: float,
+    all_projects: bool = False,
     now: float | None = None,
 ) -> Leftovers:
     """What could go: staged tags, old generations, orphaned blobs, artifacts that nothing names.
@@ -62,6 +67,7 @@ def find_leftovers(
     Args:
         site: the server; None: only the artifacts of this machine.
         keep: earlier generations of each tag that stay.
+        all_projects: whether generations of other projects are counted, too.
         young_seconds: what is younger may belong to a push that is under way elsewhere.
         now: seconds since 1970; for tests.
 
@@ -71,9 +77,8 @@ def find_leftovers(
     """
     entries, broken = lock_entries(session)
     busy = push_under_way(session)
-    search = _Search(
-        session, keep, young_seconds, time.time() if now is None else now, entries, busy
-    )
+    now = time.time() if now is None else now
+    search = _Search(session, keep, all_projects, young_seconds, now, entries, busy)
     items: list[Leftover] = []
     if busy:
         search.notes.append("a push is under way: staged tags, blobs and artifacts are left alone")
@@ -88,6 +93,7 @@ def find_leftovers(
         items += _artifacts(search)
         items += _matrices(search)
         items += _texts(search)
+    items += _half_built(search)
     return Leftovers(tuple(items), tuple(search.notes))
 
 
@@ -114,8 +120,8 @@ def _is_held(path: Path) -> bool:
 def _tags(search: _Search, site: Site, store: LocalStore | None) -> list[Leftover]:
     listed = site.server.tags()
     chosen = [
-        *([] if search.busy else _staged(search, listed, store is not None)),
-        *_generations(listed, search.keep),
+        *([] if search.busy else _staged(search, site.server, listed)),
+        *_generations(search, site.server, listed),
     ]
     found: list[Leftover] = []
     for kind, tag, why in chosen:
@@ -136,28 +142,50 @@ def _frees(
 
 
 def _staged(
-    search: _Search, listed: list[TagRecord], here: bool
+    search: _Search, server: Server, listed: list[TagRecord]
 ) -> Iterator[tuple[LeftoverKind, TagRecord, str]]:
-    for tag in listed:
-        if not tag.name.lower().startswith(f"{STAGING}/"):
-            continue
-        # the locks of this machine say nothing of pushes that others make to a shared server
-        if not here and search.is_young(_seconds(tag.modified)):
+    """What no push needs any more: its own marker says that, whatever machine it runs on."""
+    staged = [tag for tag in listed if tag.name.lower().startswith(f"{STAGING}/")]
+    if not staged:
+        return
+    seen, now = {one.id: one for one in find_markers(server, listed)}, server.clock()
+    for tag in staged:
+        owner = seen.get(owner_of(tag.name) or "")
+        if owner is not None and owner.is_alive:
+            search.notes.append(f"{tag.name} is left alone: {owner} is under way")
+        elif age_seconds(tag, now) < search.young_seconds:
             search.notes.append(f"{tag.name} is left alone: it is young, a push may be under way")
-        else:
+        elif owner is None or not (owner.marker and owner.marker.swaps):
             yield "staged tag", tag, "a push did not finish"
 
 
 def _generations(
-    listed: list[TagRecord], keep: int
+    search: _Search, server: Server, listed: list[TagRecord]
 ) -> Iterator[tuple[LeftoverKind, TagRecord, str]]:
+    """Of each tag the generations of this project that are too many, or those of everybody."""
     matches = (_GENERATION.fullmatch(tag.name) for tag in listed)
     of = {(m["model"].lower(), m["tag"].lower()): m for m in matches if m is not None}
+    lock, owners = Lockfile.load(search.session.lockfile), dict[str, Mapping[str, Project]]()
+    foreign: list[str] = []
     for matched in of.values():
-        name = TagName(matched["model"], matched["tag"])
+        name, model = TagName(matched["model"], matched["tag"]), matched["model"].lower()
+        if model not in owners:
+            owners[model] = read_owners(server, listed, model)
+        mine = is_mine(search.session, lock, owners[model])
         kept = generations(listed, name)
-        for tag in beyond(kept, _current(listed, kept.values()), keep):
-            yield "earlier generation", tag, f"more than {keep} earlier ones are kept"
+        own = {n: t for n, t in kept.items() if mine(str(name), t.digest) or search.all_projects}
+        foreign += [tag.name for n, tag in kept.items() if n not in own]
+        for tag in beyond(own, _current(listed, kept.values()), search.keep):
+            why = f"more than {search.keep} earlier ones are kept"
+            if not mine(str(name), tag.digest):
+                owner = owners[model].get(tag.digest)
+                why += f"; of the project {owner.label}" if owner else "; of a project unknown here"
+            yield "earlier generation", tag, why
+    if foreign:
+        search.notes.append(
+            f"left alone, as this project did not push them: {', '.join(sorted(foreign))} "
+            "(--all-projects counts them, too, and says whose they are)"
+        )
 
 
 def _current(listed: Iterable[TagRecord], kept: Iterable[TagRecord]) -> str:
@@ -169,14 +197,6 @@ def _current(listed: Iterable[TagRecord], kept: Iterable[TagRecord]) -> str:
                 if generation_number(TagName.parse(tag.name), one) is not None:
                     return tag.digest
     return ""
-
-
-def _seconds(stamp: str) -> float:
-    """ISO 8601 as seconds since 1970; one that is none counts as now."""
-    try:
-        return datetime.fromisoformat(stamp).timestamp()
-    except ValueError:
-        return time.time()
 
 
 # ---------------------------------------------------------------- blobs
@@ -242,6 +262,16 @@ def _artifacts(search: _Search) -> Iterator[Leftover]:
             why += "; a server's store still has the same file"
         size = freed.freed_bytes + freed.linked_bytes
         yield Leftover("artifact", folder.name, size, freed.freed_bytes, why, path=artifact.path)
+
+
+def _half_built(search: _Search) -> Iterator[Leftover]:
+    """What killed processes left of artifacts: their lock is free, whatever the folder's age."""
+    for half in Workshop(search.session.cache_dir).half_built():
+        if not half.alive:
+            why = "a process was killed while it made this"
+            yield Leftover(
+                "half-built artifact", half.key, half.n_bytes, half.n_bytes, why, path=half.folder
+            )
 
 
 def _matrices(search: _Search) -> Iterator[Leftover]:

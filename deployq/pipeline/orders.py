@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deployq.errors import DeployqError, ServerError, ServerRefused
+from deployq.errors import ServerRefused
+from deployq.pipeline.damage import with_damage
 from deployq.pipeline.jobs import Job, Work, make_job
 from deployq.pipeline.ladder import widened, with_quants
 from deployq.pipeline.servers import Site
@@ -12,8 +13,8 @@ from deployq.pipeline.wanted import Wanted, wanted_alias, wanted_tag
 from deployq.plan.catalogue import CATALOGUE
 from deployq.records import dataclass
 from deployq.tags.lockfile import changes
+from deployq.tags.markers import is_left_over
 from deployq.tags.names import alias
-from deployq.tags.records import staged_names
 from deployq.tags.versions import keeps_weights
 from deployq.types import TargetPlan
 
@@ -22,7 +23,7 @@ from deployq.types import TargetPlan
 class Order:
     """What one server shall get: the tags of its targets, and an alias for each target.
 
-    `is_tidy`: nothing of the model was left there under a staging name.
+    `is_tidy`: no push that ended left something of the model there.
     """
 
     site: Site
@@ -34,20 +35,6 @@ class Order:
     @property
     def jobs(self) -> tuple[Job, ...]:
         return (*self.tags, *self.aliases.values())
-
-
-def make_orders(
-    work: Work, plans: Sequence[TargetPlan], sites: Mapping[str | None, Site]
-) -> tuple[dict[str | None, Order], dict[str | None, DeployqError]]:
-    """Every server's order; and why there is none, where a server went away or takes none."""
-    orders: dict[str | None, Order] = {}
-    lost: dict[str | None, DeployqError] = {}
-    for host, site in sites.items():
-        try:
-            orders[host] = _order(work, site, [p for p in plans if p.target.host == host])
-        except ServerError as exc:
-            lost[host] = exc
-    return orders, lost
 
 
 def _require_adapters(work: Work, site: Site) -> None:
@@ -66,8 +53,12 @@ def _require_adapters(work: Work, site: Site) -> None:
         )
 
 
-def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
-    """What one server shall get: each quant tag once, and an alias for each target."""
+def make_order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
+    """What one server shall get: each quant tag once, and an alias for each target.
+
+    Raises:
+        ServerError: it went away, or takes none.
+    """
     _require_adapters(work, site)
     held, session, subject = site.server.tags(), work.session, work.subject
     plans = [as_settled(work, site, plan) for plan in plans]
@@ -77,12 +68,20 @@ def _order(work: Work, site: Site, plans: Sequence[TargetPlan]) -> Order:
         plan.target.name: wanted_alias(session, subject, plan.target, tags[plan.chosen or ""])
         for plan in plans
     }
+    wanted = [*tags.values(), *aliases.values()]
+    jobs = with_damage(
+        work,
+        site,
+        held,
+        [make_job(work, site, one, held) for one in wanted],
+        hash_weights=work.options.verify_weights,
+    )
     return Order(
         site=site,
         plans=tuple(plans),
-        tags=tuple(make_job(work, site, tag, held) for tag in tags.values()),
-        aliases={target: make_job(work, site, alias, held) for target, alias in aliases.items()},
-        is_tidy=not staged_names(held, work.prepared.model.name),
+        tags=tuple(jobs[: len(tags)]),
+        aliases=dict(zip(aliases, jobs[len(tags) :], strict=True)),
+        is_tidy=not is_left_over(site.server, held, work.prepared.model.name),
     )
 
 

@@ -21,6 +21,8 @@ from deployq.pipeline.conversion import (
 from deployq.pipeline.fetched import Reach
 from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
 from deployq.pipeline.matrices import header_bytes, uses_imatrix, with_imatrix
+from deployq.pipeline.preflight import require_sound
+from deployq.pipeline.render import require_values
 from deployq.pipeline.resolve import (
     Model,
     Overrides,
@@ -72,7 +74,7 @@ def prepare(
     Where a `judge` is asked, its sizes count, and differences are warned about.
 
     Raises:
-        ConfigError: an unknown model, target or quant.
+        ConfigError: an unknown model, target or quant; a value that no Modelfile takes.
         SourceError: the model can't be used.
     """
     model = with_overrides(resolve_model(session.config, name), overrides)
@@ -84,7 +86,10 @@ def prepare(
     require_full_precision(info, allow_requantize, origin.label)
     _tell_unmerged(session, origin)
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
+    require_values(session.config, model, [target.name for target in resolved])
     prepared = planned(session, model, origin, info, resolved, judge)
+    if judge == "all" and info.format == "gguf":
+        require_sound(session, info, model.settings)
     if judge != "nothing":
         judged = judge_plan(session, prepared.plan, judge)
         warnings = (*prepared.plan.warnings, *differences(judged))

@@ -2,20 +2,24 @@
 
     <cache>/projects/<digest of the path>.json      one lockfile's path
 
-It is noted with a push, so that `prune` in one project takes nothing from another.
+It is noted with a push, so that `prune` in one project takes nothing from another. Of what is on a
+server, the lockfile and the server itself say whose it is (tags/owners.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import platform
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from deployq.digests import sha256_bytes
 from deployq.errors import LockfileError
 from deployq.pipeline.session import Session
+from deployq.tags.holders import this_process
 from deployq.tags.lockfile import LockEntry, Lockfile
+from deployq.tags.owners import Project
 
 
 def remember_project(session: Session) -> None:
@@ -43,6 +47,32 @@ def lock_entries(session: Session) -> tuple[list[LockEntry], list[str]]:
         except LockfileError as exc:
             broken.append(f"{path}: {exc.message}")
     return entries, broken
+
+
+def this_project(session: Session) -> Project:
+    """The project of this session, as servers are told of it."""
+    path = session.lockfile.absolute()
+    found = sha256_bytes(f"{platform.node()} {path}")[:16]
+    return Project(found, f"{path.parent.name or 'deployq'} ({this_process().who})")
+
+
+def is_mine(
+    session: Session, lock: Lockfile, owners: Mapping[str, Project]
+) -> Callable[[str, str], bool]:
+    """Tells whether a content of a tag, by name and manifest digest, is this project's.
+
+    It is if the lockfile knows it, which all clones of a project share, or if the server says so.
+
+    Args:
+        owners: of the model's contents, as the server says it.
+    """
+    me = this_project(session).id
+
+    def mine(tag: str, digest: str) -> bool:
+        owner = owners.get(digest)
+        return digest in lock.contents(tag) or (owner is not None and owner.id == me)
+
+    return mine
 
 
 def _all(lock: Lockfile) -> Iterator[LockEntry]:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 from deployq import pipeline
-from deployq.addresses import url_of
+from deployq.addresses import canonical_url
 from deployq.errors import ConfigError, DeployqError, DoesNotFit
+from deployq.pipeline.cache import clear_half_built
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.jobs import (
     Built,
@@ -20,12 +21,13 @@ from deployq.pipeline.jobs import (
     Work,
 )
 from deployq.pipeline.locked import require_locked
-from deployq.pipeline.orders import Order, make_orders
+from deployq.pipeline.orders import Order, make_order
 from deployq.pipeline.parallel import at_once, stopping
+from deployq.pipeline.preflight import require_sound
 from deployq.pipeline.prepare import Prepared, choose_backend, source_digest, with_parts
 from deployq.pipeline.projects import remember_project
-from deployq.pipeline.render import render_tag
-from deployq.pipeline.servers import connect
+from deployq.pipeline.render import render_alias, render_tag
+from deployq.pipeline.servers import Approach, Site
 from deployq.pipeline.session import Session
 from deployq.pipeline.unchanged import has_nothing_to_do, unchanged_targets
 from deployq.plan.catalogue import CATALOGUE
@@ -33,6 +35,9 @@ from deployq.report.documents import report_document
 from deployq.report.runs import new_run_dir, write_report
 from deployq.tags.lockfile import Lockfile
 from deployq.types import Report, StepResult, TagReport, TargetPlan, TargetReport
+
+PATIENCE_SECONDS = 2.0
+"""After so long those servers that answered are served; the others join them when they do."""
 
 
 def push(session: Session, prepared: Prepared, options: Options) -> Report:
@@ -48,11 +53,13 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
         DeployqError: what concerns every target.
     """
     started, clock = datetime.now(UTC), time.monotonic()
+    clear_half_built(session)
     if prepared.info.format != "gguf":
         if session.config.plugins.backend:  # what was asked for by name; a conversion takes minutes
             _require_makers(session, prepared)
         prepared = pipeline.made_ready(session, prepared)
     else:
+        require_sound(session, prepared.info, prepared.model.settings)
         prepared = with_parts(session, prepared)
     remember_project(session)
     work = _work(session, prepared, options, started)
@@ -80,6 +87,9 @@ def _work(session: Session, prepared: Prepared, options: Options, started: datet
     _require_names(prepared)
     for quant in prepared.plan.quants:
         render_tag(session, prepared.model, prepared.info, quant)
+    for plan in prepared.plan.targets:
+        if plan.chosen:
+            render_alias(session, prepared.model, prepared.info, plan.target, plan.chosen)
     _require_makers(session, prepared)
     return Work(
         session,
@@ -118,7 +128,7 @@ def _require_names(prepared: Prepared) -> None:
                 f"target {name!r}: its alias would be the tag of the quant {name.upper()}",
                 hint="give the target another name in deployq.toml",
             )
-        other = seen.setdefault((host and url_of(host), name.lower()), name)
+        other = seen.setdefault((host and canonical_url(host), name.lower()), name)
         if other != name:
             raise ConfigError(
                 f"targets {other!r} and {name!r} want one alias: a server ignores letter case",
@@ -141,15 +151,28 @@ def _teller(session: Session, prepared: Prepared) -> Callable[[StepResult], None
 
 
 def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
-    """Connect, see what is to do, build it, and deploy it, server by server."""
+    """Connect, see what is to do, build it, and deploy it, server by server.
+
+    Servers that are slow to answer are served after the others, if they answer.
+    """
     plans = [plan for plan in work.prepared.plan.targets if plan.chosen]
-    sites, unreached = connect(work.session, [plan.target.host for plan in plans], stack)
-    orders, lost = make_orders(work, plans, sites)
-    lost |= unreached
-    jobs = [job for order in orders.values() for job in order.jobs]
-    if work.options.locked:
-        require_locked(work, jobs)
-    done = {report.target: report for report in _carried_out(work, orders)}
+    work = replace(work, several=len({plan.target.host for plan in plans}) > 1)
+
+    def order(host: str | None, site: Site) -> Order:
+        return make_order(work, site, [plan for plan in plans if plan.target.host == host])
+
+    approach = Approach(work.session, [plan.target.host for plan in plans], stack, order)
+    done: dict[str, TargetReport] = {}
+    lost: dict[str | None, DeployqError] = {}
+    while approach.pending:
+        orders, unreached = approach.arrived(PATIENCE_SECONDS)
+        lost |= unreached
+        try:
+            done |= {report.target: report for report in _carried_out(work, orders)}
+        except DeployqError as exc:
+            if not done:
+                raise
+            lost |= dict.fromkeys(orders, exc)  # the report of the others is not to be lost
     return tuple(
         done.get(plan.target.name) or _lost_target(work, plan, _why_lost(plan, lost))
         for plan in work.prepared.plan.targets
@@ -158,18 +181,20 @@ def _targets(work: Work, stack: ExitStack) -> tuple[TargetReport, ...]:
 
 def _carried_out(work: Work, orders: Mapping[str | None, Order]) -> list[TargetReport]:
     """Every server's reports; where nothing is to do, what does it is not even imported."""
+    if work.options.locked:
+        require_locked(work, [job for order in orders.values() for job in order.jobs])
     if all(has_nothing_to_do(work, order) for order in orders.values()):
         return [report for order in orders.values() for report in unchanged_targets(work, order)]
     pipeline.require_room(work, {host: order.tags for host, order in orders.items()})
-    wanted = [job.rendered.quant for order in orders.values() for job in order.jobs if job.why]
-    return _deploy_all(work, list(orders.values()), pipeline.build_all(work, wanted))
+    jobs = [job for order in orders.values() for job in order.jobs]
+    return _deploy_all(work, list(orders.values()), pipeline.build_all(work, jobs))
 
 
 def _deploy_all(work: Work, orders: Sequence[Order], built: Built) -> list[TargetReport]:
     """Every server's reports; the servers are served at once."""
     stop = threading.Event()
     session = replace(work.session, progress=stopping(work.session.progress, stop))
-    work = replace(work, session=session, several=len(orders) > 1)
+    work = replace(work, session=session)
     tasks = [partial(_deployed, work, order, built) for order in orders]
     return [report for reports in at_once(tasks, stop) for report in reports]
 

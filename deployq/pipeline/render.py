@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from deployq import __version__, tags
+from deployq.config import CONFIG_NAME, Config
 from deployq.digests import sha256_bytes
+from deployq.errors import ConfigError, ModelfileError
 from deployq.files import template_dir, write_whole
 from deployq.pipeline.resolve import Model, default_context, target_settings
 from deployq.pipeline.session import Session
 from deployq.records import dataclass
 from deployq.setting_values import OwnTemplate
 from deployq.tags.context import context
-from deployq.tags.modelfile import Modelfile, parse
+from deployq.tags.modelfile import Modelfile, parse, quote
 from deployq.tags.names import TagName, alias, quant_tag
+from deployq.tags.parameters import check_setting, stops_of
 from deployq.types import Json, ModelInfo, Target
 
 OWN: OwnTemplate = "model"
+_PARAMETER = re.compile(r"^PARAMETER \w+: ")
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,11 @@ def render_tag(session: Session, model: Model, info: ModelInfo, quant: str) -> R
     }
     own = settings.quant_templates.get(quant)
     template = _named(session, str(own)) if own else settings.template
+    require_values(session.config, model)
     text = _render(session, model, info, quant, parameters, template, None)
     name = quant_tag(model.name, quant)
-    return Rendered(name, quant, text, parse(text), own_template=template == OWN)
+    modelfile = _parsed(text, name, template)
+    return Rendered(name, quant, text, modelfile, own_template=template == OWN)
 
 
 def render_alias(
@@ -78,9 +85,50 @@ def render_alias(
     mine = target_settings(session.config, target.name)
     parameters = {**settings.parameters, **mine.parameters, "num_ctx": target.n_ctx}
     template = mine.template or settings.template
+    require_values(session.config, model, (target.name,))
     text = _render(session, model, info, quant, parameters, template, target)
     name = alias(model.name, target.name)
-    return Rendered(name, quant, text, parse(text), target.name, template == OWN)
+    modelfile = _parsed(text, name, template)
+    return Rendered(name, quant, text, modelfile, target.name, template == OWN)
+
+
+def require_values(config: Config, model: Model, targets: Iterable[str] = ()) -> None:
+    """Make sure that what deployq.toml says of a model and its targets can go into a Modelfile.
+
+    Raises:
+        ConfigError: it can't; file, key and value are named.
+    """
+    settings, where = model.settings, f"models.{model.name}"
+    for key, text in (("system", settings.system), ("license", settings.license)):
+        with _setting(config, f"{where}.{key}"):
+            quote(text or "")
+    tables = {where: settings.parameters}
+    tables |= {f"targets.{name}": target_settings(config, name).parameters for name in targets}
+    for table, parameters in tables.items():
+        for name, value in parameters.items():
+            with _setting(config, f"{table}.parameters.{name} = {json.dumps(value, default=str)}"):
+                check_setting(name, value)
+                for stop in stops_of(name, value):
+                    quote(stop)
+
+
+@contextlib.contextmanager
+def _setting(config: Config, key: str) -> Iterator[None]:
+    """Names the key in a complaint from inside the block, in place of a line of a Modelfile."""
+    try:
+        yield
+    except ModelfileError as exc:
+        file = config.file.name if config.file else CONFIG_NAME
+        message = _PARAMETER.sub("", exc.message)
+        raise ConfigError(f"{file}: {key}: {message}", hint=exc.hint) from exc
+
+
+def _parsed(text: str, tag: TagName, template: Path | OwnTemplate | None) -> Modelfile:
+    try:
+        return parse(text)
+    except ModelfileError as exc:
+        by = f", as {template} renders it" if template not in (None, OWN) else ""
+        raise ModelfileError(f"Modelfile of {tag}{by}, {exc.message}", hint=exc.hint) from exc
 
 
 def _named(session: Session, name: str) -> Path | OwnTemplate:

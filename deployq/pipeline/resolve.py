@@ -10,6 +10,7 @@ from pathlib import Path
 from deployq.addresses import url_of
 from deployq.config import Config
 from deployq.errors import ConfigError
+from deployq.files import is_there
 from deployq.pipeline.machine import (
     Measured,
     bandwidth_of,
@@ -90,7 +91,7 @@ def resolve_model(config: Config, name: str) -> Model:
     if name.startswith(NAMED_SOURCES):
         return Model(model_name(Path(_bare(name))), Path(name), ModelSettings())
     path = Path(name).expanduser()
-    if not path.exists():
+    if not is_there(path):
         known = nearest(name, config.models) if config.models else ""
         raise ConfigError(
             f"there is no model {name!r}: neither in {_shown(config)} nor as a file{known}",

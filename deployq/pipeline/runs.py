@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from deployq.errors import ArtifactError, ConfigError, PluginError
+from deployq.files import is_there
 from deployq.pipeline.session import Session
 from deployq.plugins import pick
 from deployq.proof.statistics import wilson
@@ -45,7 +46,7 @@ def find_run(session: Session, wanted: str | None) -> Path:
             )
         return runs[max(runs)]
     path = Path(wanted)
-    if path.is_file():
+    if is_there(path) and path.is_file():
         return path
     if path.is_dir() and (found := _document(path)):
         return found

@@ -13,8 +13,10 @@ from deployq import pipeline
 from deployq import source as sources
 from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError, SourceError
+from deployq.files import is_there
 from deployq.ggml import NATIVE_TYPES
 from deployq.pipeline.fetched import Fetched, Reach
+from deployq.pipeline.preflight import allowed_checks, stops
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.records import dataclass
@@ -22,8 +24,9 @@ from deployq.settings import ModelSettings
 from deployq.source.finding import Found, find_source
 from deployq.source.hf_files import source_files
 from deployq.source.inspect import inspect
+from deployq.source.preflight import check_header
 from deployq.source.projector import projector_note
-from deployq.types import Finding, ModelInfo
+from deployq.types import Failed, Finding, ModelInfo
 
 if TYPE_CHECKING:
     from deployq.source import Adapter
@@ -61,9 +64,8 @@ class Origin:
 
     @property
     def allowed(self) -> frozenset[str]:
-        """Checks that only warn; a Modelfile template stands in for a missing chat template."""
-        own = ("template",) if isinstance(self.settings.template, Path) else ()
-        return frozenset((*self.settings.allow, *own))
+        """Checks that only warn."""
+        return allowed_checks(self.settings)
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -92,7 +94,7 @@ def find_origin(session: Session, model: Model, reach: Reach = "local") -> Origi
     """
     fetched = _fetched(session, model.source, reach)
     place = fetched.path
-    if not place.exists():
+    if not is_there(place):
         raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
     found = find_source(place)
     if found.kind == "adapter":
@@ -131,10 +133,9 @@ def _changes_projector(adapter: Adapter | None) -> bool:
 
 def _told(origin: Origin, fetched: Fetched) -> Origin:
     """The same, its info saying what was chosen and what is odd about it."""
-    findings = cheap_findings(origin) if origin.needs_conversion else ()
+    findings = cheap_findings(origin) if origin.needs_conversion else check_header(origin.info)
     warnings = [
-        finding.message + (STOPS if finding.fatal and finding.check not in origin.allowed else "")
-        for finding in findings
+        finding.message + (STOPS if stops(finding, origin.allowed) else "") for finding in findings
     ]
     info = replace(
         origin.info,
@@ -280,6 +281,7 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
     """
     folder = origin.base or origin.path
     yield from sources.check_folder(folder, origin.tokenizer_folder)
+    yield from sources.check_config(folder, origin.info)
     for part in (origin, *origin.parts):
         if part.adapter is not None and part.base is not None:
             shapes = {t.name: t.shape for t in sources.read_weights(part.base).tensors}
@@ -290,9 +292,8 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
 
 
 def _needs_merge(part: Origin) -> Finding:
-    return Finding(
+    return Failed(
         "adapter",
-        True,
         f"{part.path}: holds whole trained tensors (embeddings, new tokens), not attachable",
         'adapter = "merge" under [models.NAME]',
     )

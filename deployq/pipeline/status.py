@@ -8,6 +8,7 @@ from itertools import groupby
 
 from deployq.errors import BackendError, DeployqError, ServerError, ToolMissing
 from deployq.pipeline.checks import suite_at
+from deployq.pipeline.damage import find_damage
 from deployq.pipeline.prepare import current_info, source_digest
 from deployq.pipeline.resolve import Overrides, resolve_model, resolve_targets
 from deployq.pipeline.servers import Site, connect
@@ -20,6 +21,8 @@ from deployq.pipeline.wanted import (
     wanted_alias,
     wanted_tag,
 )
+from deployq.records import dataclass
+from deployq.tags.damage import Damage
 from deployq.tags.history import generations
 from deployq.tags.lockfile import LockEntry, Lockfile, changes
 from deployq.tags.names import TagName, is_internal
@@ -28,23 +31,40 @@ from deployq.types import TagState, TagStatus
 
 
 def status(
-    session: Session, names: Sequence[str] = (), *, servers_only: bool = False
+    session: Session,
+    names: Sequence[str] = (),
+    *,
+    servers_only: bool = False,
+    hash_weights: bool = False,
 ) -> list[TagStatus]:
     """Every tag of the lockfile, and what changed since it was pushed.
 
     Args:
         names: models or tags; none: all.
         servers_only: compare with the servers alone, not with source, suite and configuration.
+        hash_weights: hash every byte of the weights that are on this machine.
     """
     lock = Lockfile.load(session.lockfile)
     entries = [e for _, e in sorted(lock.entries.items()) if _asked_for(e.tag, names)]
     subjects = {} if servers_only else _subjects(session, {entry.model for entry in entries})
+    by_host = sorted(entries, key=lambda entry: entry.host)
+    groups = {key: list(of) for key, of in groupby(by_host, key=lambda entry: entry.host)}
     with ExitStack() as stack:
-        found: list[TagStatus] = []
-        by_host = sorted(entries, key=lambda entry: entry.host)
-        for key, group in groupby(by_host, key=lambda entry: entry.host):
-            found += _on_server(session, stack, key, list(group), subjects)
-    return found
+        sites = _sites(session, stack, groups)
+        search = _Search(session, lock, names, subjects, hash_weights)
+        found = [_on_server(search, sites[key], of) for key, of in groups.items()]
+    return [status for statuses in found for status in statuses]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What was asked for: `names` (none: all), and what each model is now."""
+
+    session: Session
+    lock: Lockfile
+    names: Sequence[str]
+    subjects: Mapping[str, Subject | str]
+    hash_weights: bool
 
 
 def _asked_for(tag: str, names: Sequence[str]) -> bool:
@@ -55,50 +75,60 @@ def _asked_for(tag: str, names: Sequence[str]) -> bool:
 # ---------------------------------------------------------------- the servers
 
 
-def _on_server(
-    session: Session,
-    stack: ExitStack,
-    key: str,
-    entries: Sequence[LockEntry],
-    subjects: Mapping[str, Subject | str],
-) -> list[TagStatus]:
-    site = _site(session, stack, key)
+def _on_server(search: _Search, site: Site | str, entries: Sequence[LockEntry]) -> list[TagStatus]:
+    session = search.session
     if isinstance(site, str):
         return [_status(entry, "unreachable", [site]) for entry in entries]
     try:
         held = site.server.tags()
-        found = [_compared(session, site, held, entry, subjects) for entry in entries]
+        looked_at = {
+            entry.tag: (entry.blob_digest,)
+            for entry in entries
+            if (there := find_tag(held, entry.tag)) and there.digest == entry.manifest_digest
+        }
+        damage = find_damage(session, site, held, looked_at, hash_weights=search.hash_weights)
+        found = [
+            _compared(search, site, held, entry, damage.get(entry.tag, ())) for entry in entries
+        ]
     except ServerError as exc:  # it went away meanwhile
         return [_status(entry, "unreachable", [exc.message]) for entry in entries]
-    return [*found, *_strangers(site, held, entries)]
+    return [*found, *_strangers(search, site, held, entries)]
 
 
-def _site(session: Session, stack: ExitStack, key: str) -> Site | str:
-    """The server that the lockfile calls `key`, or why it can't be asked."""
-    host = key if "://" in key else None
-    if host is None and session.config.runtime.name != key:
-        return f"it was pushed to the runtime {key}; this is {session.config.runtime.name}"
-    sites, lost = connect(session, [host], stack)
-    return sites[host] if host in sites else lost[host].message
+def _sites(session: Session, stack: ExitStack, keys: Iterable[str]) -> dict[str, Site | str]:
+    """The servers that the lockfile calls so, or why they can't be asked; all are asked at once."""
+    mine = session.config.runtime.name
+    found: dict[str, Site | str] = {
+        key: f"it was pushed to the runtime {key}; this is {mine}" for key in keys
+    }
+    hosts = {key: key if "://" in key else None for key in found if "://" in key or key == mine}
+    sites, lost = connect(session, hosts.values(), stack)
+    for key, host in hosts.items():
+        found[key] = sites[host] if host in sites else lost[host].message
+    return found
 
 
 def _compared(
-    session: Session,
+    search: _Search,
     site: Site,
     held: Sequence[TagRecord],
     entry: LockEntry,
-    subjects: Mapping[str, Subject | str],
+    damage: Sequence[Damage],
 ) -> TagStatus:
     there = find_tag(held, entry.tag)
     if there is None:
         return _status(entry, "lost", ["the server does not have it"])
-    reasons = []
+    reasons = [one.message for one in damage]
     if there.digest != entry.manifest_digest:
         reasons.append(_changed_by_hand(held, entry, there.digest))
-    elif (blob := site.server.show(entry.tag).blob_digest) and blob != entry.blob_digest:
-        reasons.append(f"its weights are sha256:{blob[:12]}, not sha256:{entry.blob_digest[:12]}")
-    reasons += _since(session, entry, subjects.get(entry.model))
-    return _status(entry, "drifted" if reasons else "ok", reasons)
+    elif not damage:
+        blob = site.server.show(entry.tag).blob_digest
+        if blob and blob != entry.blob_digest:
+            mine = entry.blob_digest[:12]
+            reasons.append(f"its weights are sha256:{blob[:12]}, not sha256:{mine}")
+    reasons += _since(search.session, entry, search.subjects.get(entry.model))
+    state: TagState = "damaged" if damage else "drifted" if reasons else "ok"
+    return _status(entry, state, reasons)
 
 
 def _changed_by_hand(held: Iterable[TagRecord], entry: LockEntry, there: str) -> str:
@@ -111,14 +141,16 @@ def _changed_by_hand(held: Iterable[TagRecord], entry: LockEntry, there: str) ->
 
 
 def _strangers(
-    site: Site, held: Iterable[TagRecord], entries: Sequence[LockEntry]
+    search: _Search, site: Site, held: Iterable[TagRecord], entries: Iterable[LockEntry]
 ) -> Iterator[TagStatus]:
-    """Tags of the same models that the lockfile does not know."""
+    """Tags of the same models that were asked for, and that the lockfile does not know."""
     models = {entry.model.lower() for entry in entries}
-    known = {entry.tag.lower() for entry in entries}
+    known = {tag for tag, host in search.lock.entries if host == site.key}
     for record in held:
         name = record.name.lower()
-        if name.partition(":")[0] in models and name not in known and not is_internal(name):
+        if name.partition(":")[0] not in models or name in known or is_internal(name):
+            continue
+        if _asked_for(name, search.names):
             reason = "the server has it, the lockfile does not"
             yield TagStatus(record.name, site.key, "unknown", (reason,), quant=record.quant)
 

@@ -52,6 +52,7 @@ def weights_evidence(
     found = sha256_file(
         blob, lambda done: session.progress("hashing the weights", done, size, "bytes")
     )
+    session.digests.remember(blob, found)  # so the next push knows, and replaces them
     if found != digest:
         message = f"their sha256 is {found[:12]}…, by their name it should be {digest[:12]}…"
         yield Clue("weights", message, "damaged weights", proven=True)

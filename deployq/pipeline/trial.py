@@ -20,6 +20,7 @@ from deployq.pipeline.jobs import (
 from deployq.pipeline.locked import require_weights_locked
 from deployq.pipeline.measuring import Measuring, in_words
 from deployq.pipeline.prompts import Prompts, settle_prompts
+from deployq.pipeline.recovery import note_staging
 from deployq.proof.verify import run_suite
 from deployq.records import dataclass
 from deployq.report.runs import write_text
@@ -136,6 +137,8 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
     file_name = f"{work.prepared.model.name}-{artifact.quant}.gguf"
     parts = work.prepared.info.parts
     require_weights(job.name, job.rendered.modelfile, file_name, parts)
+    assert work.hold is not None, "the model is held while it is deployed"
+    note_staging(work.session, job.site, work.hold, job.name)
     staged = stage(
         job.site.server,
         steps,
@@ -145,6 +148,7 @@ def _stage(work: Work, job: Job, artifact: Artifact, steps: Steps, stages: ExitS
         _renamed(work, job, bytes="upload", steps="create"),
         job.site.endpoint.models_dir,
         parts,
+        owner=work.hold.id,
     )
     stages.callback(discard, job.site.server, staged.staging)
     if work.options.locked:

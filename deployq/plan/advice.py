@@ -50,7 +50,7 @@ def worth_sharing(situation: Situation) -> Candidate | None:
 
 def advice(situation: Situation) -> tuple[str, ...]:
     """Sentences about one target: context, growth, cache type, a card that is too small."""
-    parts = (_context, _growth, _cache, _server_cache, _drafts, _offload)
+    parts = (_context, _growth, _cache, _server_cache, _serving, _drafts, _offload)
     return tuple(sentence for part in parts for sentence in part(situation))
 
 
@@ -169,7 +169,8 @@ def _may_shrink(situation: Situation) -> bool:
     """Whether a smaller cache type can be had, by the target and by the model."""
     if situation.target.cache_type != "f16":
         return False
-    return not cache_problem(situation.info, SMALLER_CACHE)
+    flash_attention = situation.target.serving.flash_attention
+    return not cache_problem(situation.info, SMALLER_CACHE, flash_attention)
 
 
 def _saved_by_cache(situation: Situation, candidate: Candidate) -> bool:
@@ -205,6 +206,22 @@ def _server_cache(situation: Situation) -> Iterator[str]:
         f"counts on a KV cache of type {cache_type}: start the server with "
         f"{server_variables(cache_type)}; its API doesn't show whether it was"
     )
+
+
+def _serving(situation: Situation) -> Iterator[str]:
+    """The server's part in parallel requests, and what flash attention would save."""
+    target, chosen = situation.target, situation.chosen
+    if target.serving.parallel > 1:
+        yield (
+            f"counts on {target.serving.parallel} requests at a time, each with a context of its "
+            f"own: start the server with OLLAMA_NUM_PARALLEL={target.serving.parallel}; its API "
+            "doesn't show whether it was"
+        )
+    if chosen is not None and not target.serving.flash_attention:
+        yield (
+            "counts on a server without flash attention, whose compute buffers take "
+            f"{format_bytes(chosen.memory.compute_bytes)}: with it they are much smaller"
+        )
 
 
 def _drafts(situation: Situation) -> Iterator[str]:

@@ -160,14 +160,13 @@ def _cache_formula(kind: _Kind, layers: int, keys: str, values: str) -> str:
 
 def _compute(info: ModelInfo, target: Target, candidate: Candidate) -> Iterator[Term]:
     """The terms of `compute_bytes`; what is left beside mask and output is the widest moment."""
-    figures, serving = Figures(info), target.serving
-    n_batch = candidate.memory.n_batch or DEFAULT_BATCH
+    figures, serving, memory = Figures(info), target.serving, candidate.memory
+    n_batch = memory.n_batch or DEFAULT_BATCH
     caches = layer_caches(figures, target.n_ctx, n_batch)
     cells = {one.windowed: one.cells for one in caches if one.cells}
     number = _F16 if serving.flash_attention else _F32
     mask = number * n_batch * sum(cells.values())
     output = _F32 * serving.parallel * figures.vocabulary
-    memory = candidate.memory
     single = (memory.compute_bytes - memory.unused_bytes) // memory.cards
     moment = single - mask - output
     per_token = moment / (_F32 * n_batch)

@@ -33,7 +33,6 @@ CPU_FIGURES = (
     "measured"
 )
 
-
 ONE_REQUEST = (
     "one request at a time is assumed, Ollama's default; its API doesn't show OLLAMA_NUM_PARALLEL: "
     "write parallel = N for a target whose server has more"
@@ -100,7 +99,10 @@ class MemoryModel:
         return min(chosen, all_ctx)
 
     def _ollamas_estimate(self, size: QuantSize, all_ctx: int) -> int:
-        """What Ollama expects a model to take of a GPU (`PredictServerVRAM`): only it is asked."""
+        """Ollama's own estimate of a model on a GPU (`PredictServerVRAM`, llm/llama_server.go).
+
+        It decides about the batch, and only about that.
+        """
         figures = self._figures
         key = "attention.head_count_kv"
         heads = int(max(min(figures.array(key) or (figures.number(key),)), 1))

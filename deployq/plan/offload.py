@@ -34,6 +34,9 @@ OUTPUT_FIRST = frozenset({"gemma3n", "gemma4"})
 """Architectures whose loader makes the output before the embedding that it is a copy of, and so
 has both, in RAM too (src/models/gemma4.cpp); all others find the embedding and share it."""
 
+REPACKED = frozenset({"Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL", "IQ4_XS"})
+"""Types that builds for ARM (ggml/src/ggml-cpu/repack.cpp) or with AMX (amx/common.h) repack."""
+
 LOOKED_UP = frozenset({_EMBEDDING, "position_embd", "token_types", "per_layer_token_embd"})
 """Tensors of llama.cpp's input layer."""
 
@@ -71,6 +74,20 @@ def lookups(info: ModelInfo, types: Sequence[str]) -> Lookups:
         if role in LOOKED_UP
     }
     return Lookups(sum(found.values()), found.get(_EMBEDDING, 0) if _tied(info) else 0)
+
+
+def repacked_copy_bytes(info: ModelInfo, types: Sequence[str]) -> int:
+    """Bytes of the second copy of an embedding that llama.cpp keeps in RAM on some processors.
+
+    Where its build repacks weights of that type for the processor, the output gets a buffer of its
+    own, in which the embedding isn't found. 0 for models that have both in any case, or an output
+    apart. On x86 without AMX no type that an output gets is repacked.
+    """
+    embedding = next((t for t, role in zip(types, _outside(info.tensors), strict=True)
+                      if role == _EMBEDDING), "")  # fmt: skip
+    if info.architecture in OUTPUT_FIRST or embedding not in REPACKED:
+        return 0
+    return lookups(info, types).second_copy_bytes
 
 
 def skipped_bytes(info: ModelInfo, types: Sequence[str]) -> int:

@@ -26,6 +26,7 @@ from deployq.plan.offload import (
     layer_bytes,
     lookups,
     offload,
+    repacked_copy_bytes,
     skipped_bytes,
 )
 from deployq.plan.quants import tensor_types
@@ -73,24 +74,28 @@ class _Planning:
 
     def memory_for(self, target: Target) -> MemoryOf:
         """A quant's memory on a target: of a card, what lies on it."""
-        memory_on = self.memory_on(target)
-        twice = target.kind == "ram" and self.info.architecture in OUTPUT_FIRST
+        memory_of = self.memory_on(target)
 
         def loaded(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
-            memory = memory_on(size, n_ctx, cache_type)
+            memory = memory_of(size, n_ctx, cache_type)
             skipped = 0 if target.drafts else self.skipped_of(size.quant)
-            memory = replace(memory, weights_bytes=memory.weights_bytes - skipped)
-            return self.lookups_of(size.quant).twice(memory) if twice else memory
+            return replace(memory, weights_bytes=memory.weights_bytes - skipped)
+
+        def twice(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
+            return self.lookups_of(size.quant).twice(loaded(size, n_ctx, cache_type))
 
         def on_cards(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
             memory = self.lookups_of(size.quant).beside(loaded(size, n_ctx, cache_type))
             if len(target.cards) < 2:
                 return memory
-            at = replace(target, n_ctx=n_ctx, cache_type=cache_type)
-            kept = self.kept_of(at, memory.n_batch)
+            there = replace(target, n_ctx=n_ctx, cache_type=cache_type)
+            kept = self.kept_of(there, memory.n_batch or DEFAULT_BATCH)
             return over_cards(self.layers_of(size.quant), kept, memory, target.cards)
 
-        return on_cards if target.kind == "vram" else loaded
+        if target.kind == "vram":
+            return on_cards
+        output_first = target.kind == "ram" and self.info.architecture in OUTPUT_FIRST
+        return twice if output_first else loaded
 
     @cached_property
     def common(self) -> list[QuantSize]:
@@ -159,7 +164,7 @@ def make_plan(
         cache(lambda quant: lookups(info, types_of(quant))),
         cache(lambda quant: skipped_bytes(info, types_of(quant))),
         cache(lambda quant: layer_bytes(info, types_of(quant))),
-        cache(lambda target, n_batch: kept_bytes(info, target, n_batch or DEFAULT_BATCH)),
+        cache(lambda target, n_batch: kept_bytes(info, target, n_batch)),
         estimator(info, types_of),
         imatrix,
     )
@@ -182,8 +187,20 @@ def make_plan(
         *filter(None, [info.estimate]),
         *([CPU_FIGURES] if cards else []),
         *([ONE_REQUEST] if assumed else []),
+        *_repacking_notes(planning, plans),
     )
     return Plan(model, info, plans, disk, warnings, bool(planning.bound), notes)
+
+
+def _repacking_notes(planning: _Planning, plans: Sequence[TargetPlan]) -> Iterator[str]:
+    """Which processor a target has isn't known; what some of them take more is said once."""
+    in_ram = {plan.chosen for plan in plans if plan.target.kind == "ram" and plan.chosen}
+    more = {q: repacked_copy_bytes(planning.info, planning.types_of(q)) for q in in_ram}
+    if more and (largest := max(more.values())):
+        yield (
+            "on ARM and with AMX llama.cpp repacks weights, and an embedding that is the output "
+            f"too lies in RAM twice there: up to {format_bytes(largest)} more, which is not planned"
+        )
 
 
 def _builds(
@@ -273,7 +290,7 @@ def _with_offload(planning: _Planning, situation: Situation) -> Situation:
         return situation
     target = situation.target
     layers = planning.layers_of(large.quant)
-    kept = planning.kept_of(target, large.memory.n_batch)
+    kept = planning.kept_of(target, large.memory.n_batch or DEFAULT_BATCH)
     shared = replace(large, offload=offload(layers, kept, large.memory, target))
     candidates = tuple(shared if c is large else c for c in situation.candidates)
     return replace(situation, candidates=candidates)

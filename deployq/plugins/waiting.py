@@ -67,11 +67,11 @@ def waiting_for(what: str, hint: str, say: Say, seconds: float = SECONDS) -> Ite
 
     Args:
         what: what runs, for people.
-        hint: how to do without it.
+        hint: how to do without it; may be empty.
         say: gets the sentence, in a thread of its own.
         seconds: how long it may take unnoticed.
     """
-    sentence = f"still waiting for {what}; Ctrl-C ends it; {hint}"
+    sentence = "; ".join(filter(None, (f"still waiting for {what}", "Ctrl-C ends it", hint)))
     token = _WATCH.begin(lambda: say(sentence), seconds)
     try:
         with _stubborn_interrupts():

@@ -183,7 +183,7 @@ def _mend_stop(facts: Facts) -> str:
 def _mend_damaged(facts: Facts) -> str:
     if facts.source_damaged:
         return f"copy or convert {facts.source} again, then: {facts.push}"
-    return f"deployq cache --verify && deployq remove {facts.tag} && {facts.push}"
+    return f"{facts.push} --verify-weights"
 
 
 def _mend_quantization(facts: Facts) -> str:

@@ -73,13 +73,13 @@ PROMPT_KEYS: Mapping[str, Mapping[str, Json]] = {
 # 500 when the model is loaded.
 OPTIONS: Mapping[str, Mapping[str, Json]] = {
     **dict.fromkeys(("num_ctx", "num_batch", "num_predict"), _COUNT),
+    **dict.fromkeys(("num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "top_k"), _WHOLE),
     **dict.fromkeys(
-        ("num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "top_k", "repeat_last_n"), _WHOLE
+        ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty"), _NUMBER
     ),
-    **dict.fromkeys(
-        ("temperature", "top_p", "min_p", "repeat_penalty", "presence_penalty"), _NUMBER
-    ),
-    "frequency_penalty": _NUMBER,
+    # what is smaller the engine refuses in every answer
+    "repeat_last_n": {"type": "integer", "minimum": 0},
+    "repeat_penalty": {"type": "number", "minimum": 1e-6},
     "draft_num_predict": _WHOLE,
     "use_mmap": {"type": "boolean"},
     "stop": {"type": "array", "items": _TEXT},

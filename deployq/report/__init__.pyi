@@ -5,7 +5,7 @@ from .comparison_view import (
     comparison_document as comparison_document,
     comparison_view as comparison_view,
 )
-from .console import show as show, stderr as stderr
+from .console import plain_console as plain_console, show as show, stderr as stderr
 from .diagnosis_document import diagnosis_document as diagnosis_document
 from .diagnosis_view import diagnosis_view as diagnosis_view
 from .documents import (

@@ -18,6 +18,7 @@ from deployq.units import format_bytes
 _MARKS: dict[TagState, tuple[str, str]] = {
     "ok": ("ok", "green"),
     "drifted": ("drifted", "yellow"),
+    "damaged": ("damaged", "red"),
     "lost": ("lost", "red"),
     "unknown": ("unknown", "dim"),
     "unreachable": ("not reached", "red"),

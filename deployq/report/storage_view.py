@@ -9,7 +9,7 @@ from rich.table import Table
 
 from deployq.report.documents import SCHEMA, Document
 from deployq.report.wording import NOTHING, plain
-from deployq.types import CachedArtifact, Leftover, Leftovers, Pruned
+from deployq.types import CachedArtifact, HalfBuilt, Leftover, Leftovers, Pruned
 from deployq.units import format_bytes
 
 KEY_CHARACTERS = 12
@@ -80,7 +80,7 @@ def prune_table(found: Leftovers, chosen: Collection[Leftover]) -> Table:
 
 
 def _short(item: Leftover) -> str:
-    if item.kind in ("artifact", "importance matrix", "text"):
+    if item.kind in ("artifact", "half-built artifact", "importance matrix", "text"):
         return item.name[:KEY_CHARACTERS]
     prefix = "sha256-"
     if item.name.startswith(prefix):
@@ -88,13 +88,19 @@ def _short(item: Leftover) -> str:
     return item.name
 
 
-def cache_document(artifacts: Sequence[CachedArtifact]) -> Document:
+def cache_document(
+    artifacts: Sequence[CachedArtifact], unfinished: Sequence[HalfBuilt] = ()
+) -> Document:
     """What `deployq cache --json` prints."""
     return {
         "schema": SCHEMA,
         "total_bytes": sum(artifact.file_bytes for artifact in artifacts),
         "artifacts": [
             {**dataclasses.asdict(artifact), "tags": list(artifact.tags)} for artifact in artifacts
+        ],
+        "half_built": [
+            {"key": half.key, "bytes": half.n_bytes, "being_made": half.alive}
+            for half in unfinished
         ],
     }
 

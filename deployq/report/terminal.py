@@ -95,7 +95,10 @@ def _target(
     if target.alias is not None:
         yield _alias_line(target.alias)
     yield from _gate_lines(target)
-    if target.reason:
+    every = (*target.tags, *filter(None, [target.alias]))
+    failed = [tag for tag in every if tag.status == "failed"]
+    # why a tag could not be made or run is told once, for all targets together (_notes)
+    if target.reason and not (failed and all(_noted(tag) for tag in failed)):
         mark = BAD if target.exit_code else " "
         style = "red" if target.exit_code else "dim"
         yield _grid([(mark, Text(plain(target.reason)))], style)
@@ -232,11 +235,16 @@ def _notes(report: Report) -> Iterator[RenderableType]:
                 yield _grid([(status, line)], label_style=STATUS_STYLES[status])
 
 
+def _noted(tag: TagReport) -> bool:
+    """Whether a tag's reason stands among the notes: not if its prompts tell more."""
+    judged = tag.verification is not None and not tag.verification.ok
+    return bool(tag.reason) and not judged
+
+
 def _reasons(report: Report) -> Iterator[tuple[StepStatus, str, str]]:
     for target in report.targets:
         for tag in (*target.tags, *([target.alias] if target.alias else [])):
-            judged = tag.verification is not None and not tag.verification.ok
-            if tag.reason and not judged:
+            if _noted(tag):
                 yield tag.status, tag.reason, tag.tag
             for step in tag.steps:
                 if step.status in ("skipped", "warned"):

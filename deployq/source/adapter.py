@@ -11,7 +11,7 @@ from deployq.errors import SourceError
 from deployq.records import dataclass
 from deployq.source.finding import ADAPTER_CONFIG, read_object
 from deployq.source.safetensors import StoredTensor, read_tensors
-from deployq.types import Finding
+from deployq.types import Failed, Finding
 
 WEIGHTS = "adapter_model.safetensors"
 _FOUR_BIT = re.compile(
@@ -111,7 +111,7 @@ def _sort(
 def check_adapter(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
     """Hold an adapter against the tensors of its base (PyTorch's names and shapes)."""
     if not adapter.pairs and not adapter.whole:
-        yield Finding("adapter", True, f"{adapter.folder}: holds no LoRA weights")
+        yield Failed("adapter", f"{adapter.folder}: holds no LoRA weights")
         return
     yield from _fits(adapter, base)
 
@@ -125,9 +125,8 @@ def check_commit(adapter: Adapter, base: Path) -> Iterator[Finding]:
     repo = f"models--{adapter.base.replace('/', '--')}"
     known = folder.parent.name == "snapshots" and folder.parent.parent.name == repo
     if known and _COMMIT.fullmatch(adapter.revision) and folder.name != adapter.revision:
-        yield Finding(
+        yield Failed(
             "base",
-            True,
             f"{adapter.folder}: was trained on commit {adapter.revision[:12]} of {adapter.base}; "
             f"this base is commit {folder.name[:12]}",
             f"--base hf:{adapter.base}@{adapter.revision}",
@@ -151,9 +150,8 @@ def _fits(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iterator[Fin
     if wrong or missing:
         what = wrong[0] if wrong else f"it has no {missing[0]}"
         more = len(wrong) + len(missing) - 1
-        yield Finding(
+        yield Failed(
             "base",
-            True,
             f"{adapter.folder}: was not trained on this base: {what}"
             + (f", and {more} more differ" if more else ""),
             f"its config names {adapter.base_shown or 'no base'}: give that one with --base",

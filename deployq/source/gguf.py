@@ -65,6 +65,24 @@ class Array:
             cursor.skip_strings(index % _MARK_EVERY, "an array")
             return cursor.string(f"entry {index}", MAX_STRING_BYTES)
 
+    def texts(self) -> Iterator[str]:
+        """Every entry of an array of strings, in order."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            content = file.read(self.end - self.offset)
+        at, length_at = 0, struct.Struct(f"{self.order}Q").unpack_from
+        for _ in range(self.count):
+            end = at + 8 + length_at(content, at)[0]
+            yield content[at + 8 : end].decode("utf-8", "replace")
+            at = end
+
+    def numbers(self) -> tuple[int | float | bool, ...]:
+        """Every entry of an array of numbers, in order."""
+        with self.path.open("rb") as file:
+            return Cursor(file, self.path, self.order, self.offset).numbers(
+                self.kind, self.count, "an array"
+            )
+
     def index(self, text: str) -> int | None:
         """Where `text` stands in an array of strings; None if it doesn't."""
         wanted = text.encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -167,6 +168,13 @@ def _check_parts(headers: Sequence[Header]) -> None:
 
 def _model_info(headers: Sequence[Header]) -> ModelInfo:
     first = headers[0]
+    if first.big_endian != (sys.byteorder == "big"):
+        raise SourceError(
+            f"{first.path}: is of the other byte order, for other processors than this one: "
+            "llama.cpp does not load it here",
+            hint="convert the model again here, or turn the file: python -m "
+            "gguf.scripts.gguf_convert_endian FILE native",
+        )
     architecture = _architecture(first)
     tensors = tuple(tensor for header in headers for tensor in header.tensors)
     if not tensors:

@@ -5,22 +5,27 @@ Each finding has the name of a check, which `allow` in deployq.toml turns into a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployq.source.finding import read_object
+from deployq.source.hf_config import read_config
 from deployq.source.hf_files import unexpected_weights
 from deployq.source.safetensors import Weights
 from deployq.source.stored import PICKLE, read_weights
 from deployq.source.tokenizer_files import TokenizerFacts, read_tokenizer
-from deployq.types import Finding
+from deployq.types import Failed, Finding, ModelInfo, Remark
 
 if TYPE_CHECKING:
     from deployq.source.weights import WeightScan
 
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight",
                "embeddings.weight", "embedding.weight")  # fmt: skip
+_TOKENS = "tokenizer.ggml.tokens"
+_NO_TOKENIZER = ("none", "no_vocab")
+_BLOCK = re.compile(r"blk\.(\d+)\.")
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|return|>")
 
 
@@ -46,17 +51,15 @@ def check_folder(folder: Path, tokenizer_folder: Path | None = None) -> Iterator
 def check_tokenizer(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
     """Is there a tokenizer, with a chat template, and without code of its own?"""
     if not facts.files:
-        yield Finding(
+        yield Failed(
             "tokenizer",
-            True,
             f"{folder}: has no tokenizer (none of tokenizer.json, tokenizer.model, vocab.json)",
             f"tokenizer.save_pretrained({str(folder)!r}) where it was trained",
         )
         return
     if facts.chat_template is None:
-        yield Finding(
+        yield Failed(
             "template",
-            True,
             f"{folder}: its tokenizer has no chat template; Ollama would then chat in a format "
             "that the model was not trained on",
             "save the tokenizer with the template that was trained with, name a Modelfile "
@@ -64,9 +67,8 @@ def check_tokenizer(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
             "completes text",
         )
     if facts.remote_code:
-        yield Finding(
+        yield Remark(
             "code",
-            False,
             f"{folder}: brings code of its own, which is not run",
             'allow = ["code"] runs it, where the conversion needs it',
         )
@@ -80,9 +82,8 @@ def check_eos(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
     stated = stated or _ids(config.get("eos_token_id"))
     stated = stated or _ids(text.get("eos_token_id") if isinstance(text, dict) else None)
     if facts.eos_id is not None and stated and facts.eos_id not in stated:
-        yield Finding(
+        yield Failed(
             "eos",
-            True,
             f"{folder}: the tokenizer ends with {facts.eos_token!r} (id {facts.eos_id}), the "
             f"model with id {', '.join(map(str, sorted(stated)))}: it would not stop",
             "set eos_token_id in generation_config.json and config.json to what the answers it "
@@ -91,9 +92,8 @@ def check_eos(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
     template = facts.chat_template or ""
     ends = [mark for mark in _TURN_ENDS if mark in template]
     if ends and facts.eos_token and facts.eos_token not in template:
-        yield Finding(
+        yield Remark(
             "eos",
-            False,
             f"{folder}: the chat template ends turns with {ends[0]}, the tokenizer's EOS is "
             f"{facts.eos_token}: both will stop an answer",
         )
@@ -104,15 +104,42 @@ def _ids(value: Any) -> set[int]:
     return {v for v in values if isinstance(v, int) and not isinstance(v, bool)}
 
 
+def check_config(folder: Path, info: ModelInfo) -> Iterator[Finding]:
+    """Has the folder the layers and the rows of the embedding that its config.json announces?
+
+    The converter believes config.json, and llama.cpp then misses the rest.
+
+    Raises:
+        SourceError: it has no config.json that can be read.
+    """
+    config, there = read_config(folder), _blocks(info)
+    layers = config.number("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+    if there and layers is not None and max(there) + 1 < layers:
+        yield Failed(
+            "weights",
+            f"{config.path}: says {layers} layers, the weights have {max(there) + 1}",
+            "set the number of layers to what was saved, or save the model again whole",
+        )
+    else:
+        yield from check_blocks(info)
+    rows, said = _rows(info), config.number("vocab_size", "padded_vocab_size")
+    if rows is not None and said is not None and said != rows:
+        yield Failed(
+            "vocabulary",
+            f"{config.path}: says vocab_size {said}, the embedding has {rows} rows",
+            f"set vocab_size to {rows} in config.json, if the weights are the right ones; else "
+            "save the model again",
+        )
+
+
 def check_vocabulary(folder: Path, facts: TokenizerFacts, weights: Weights) -> Iterator[Finding]:
     """Has every token a row in the embedding?"""
     rows = next(
         (t.shape[0] for t in weights.tensors if t.name.endswith(_EMBEDDINGS) and t.shape), None
     )
     if rows is not None and facts.size is not None and facts.size > rows:
-        yield Finding(
+        yield Failed(
             "vocabulary",
-            True,
             f"{folder}: the tokenizer has ids up to {facts.size - 1}, the embedding {rows} rows: "
             "tokens were added without resizing it",
             "model.resize_token_embeddings(len(tokenizer)) before training, and save again",
@@ -122,17 +149,16 @@ def check_vocabulary(folder: Path, facts: TokenizerFacts, weights: Weights) -> I
 def _extra_shards(folder: Path, weights: Weights) -> Iterator[Finding]:
     if extra := unexpected_weights(folder, weights.files):
         names = ", ".join(file.name for file in extra[:3])
-        yield Finding(
-            "weights", False, f"{folder}: {names} belong to no part of the model and are left out"
+        yield Remark(
+            "weights", f"{folder}: {names} belong to no part of the model and are left out"
         )
 
 
 def _pickled(folder: Path, weights: Weights) -> Iterator[Finding]:
     """Are the weights in files that can run code when PyTorch reads them?"""
     if any(file.suffix == PICKLE for file in weights.files):
-        yield Finding(
+        yield Failed(
             "pickle",
-            True,
             f"{folder}: its weights are pickle files ({weights.files[0].name}), which can run code "
             "when they are read",
             "save_pretrained(..., safe_serialization=True) where it was trained; or trust them: "
@@ -140,21 +166,85 @@ def _pickled(folder: Path, weights: Weights) -> Iterator[Finding]:
         )
 
 
+def check_header(info: ModelInfo) -> Iterator[Finding]:
+    """What a GGUF's header tells that no engine or no server would take.
+
+    llama.cpp's own refusals come late, and name the fault without its cause.
+    """
+    tokens, rows = info.array_lengths.get(_TOKENS), _rows(info)
+    model = info.metadata.get("tokenizer.ggml.model")
+    if tokens is None and model not in _NO_TOKENIZER:
+        yield Failed(
+            "tokenizer", f"{info.path}: holds no tokenizer", "convert it again, tokenizer included"
+        )
+    elif tokens is not None and rows is not None and tokens != rows:
+        yield Failed(
+            "vocabulary",
+            f"{info.path}: has {tokens} tokens, and {rows} rows in its embedding",
+            "convert it again from a folder whose tokenizer belongs to its weights",
+        )
+    if model == "gpt2" and not info.array_lengths.get("tokenizer.ggml.merges"):
+        yield Failed(
+            "tokenizer",
+            f"{info.path}: its tokenizer is BPE, and its header has no merges",
+            "convert it again with the base model's tokenizer.json (or merges.txt) in the folder",
+        )
+    if f"{info.architecture}.pooling_type" in info.metadata:
+        yield Failed(
+            "pooling",
+            f"{info.path}: its header has a pooling_type: Ollama takes such a file for a model of "
+            "embeddings, which answers no prompt",
+            "convert it again as a causal model (without modules.json and 1_Pooling in the folder)",
+        )
+    yield from check_blocks(info)
+
+
+def check_blocks(info: ModelInfo) -> Iterator[Finding]:
+    """Has every block that the configuration announces tensors?
+
+    Blocks for multi-token prediction stand at the end, and may be left out.
+    """
+    blocks, extra = (
+        info.metadata.get(f"{info.architecture}.{key}")
+        for key in ("block_count", "nextn_predict_layers")
+    )
+    there = _blocks(info)
+    if not isinstance(blocks, int) or not there:
+        return
+    needed = set(range(blocks - (extra if isinstance(extra, int) else 0)))
+    if missing := sorted(needed - there):
+        yield Failed(
+            "weights",
+            f"{info.path}: announces {blocks} layers, and has no weights of layer {missing[0]}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+            "set the number of layers to what was saved, or save the model again whole",
+        )
+
+
+def _blocks(info: ModelInfo) -> set[int]:
+    """The numbers of the blocks that tensors belong to."""
+    return {int(found[1]) for t in info.tensors if (found := _BLOCK.match(t.name))}
+
+
+def _rows(info: ModelInfo) -> int | None:
+    shape = next((t.shape for t in info.tensors if t.name == "token_embd.weight"), ())
+    return shape[1] if len(shape) > 1 else None
+
+
 def check_scan(folder: Path, scan: WeightScan, dtype: str) -> Iterator[Finding]:
     """Are all weights numbers, and do they fit into what they are converted to?"""
     if scan.not_numbers:
-        yield Finding(
+        yield Failed(
             "weights",
-            True,
             f"{folder}: {', '.join(scan.not_numbers)} has values that are no numbers (NaN or "
             "infinite): the training diverged, or the file is damaged",
             "take an earlier checkpoint",
         )
     if scan.above_f16:
         names = ", ".join(scan.above_f16)
-        yield Finding(
+        kind = Failed if dtype == "F16" else Remark
+        yield kind(
             "overflow",
-            dtype == "F16",
             f"{folder}: {names} has values above 65504, the largest F16",
             'write dtype = "BF16" under [models.NAME], and build no F16 of it',
         )

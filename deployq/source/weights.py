@@ -17,7 +17,7 @@ from deployq.records import dataclass
 from deployq.source.adapter import Adapter
 from deployq.source.pickled import pickle_places
 from deployq.source.stored import PICKLE
-from deployq.types import Finding
+from deployq.types import Failed, Finding, Remark
 
 CHUNK_BYTES = 8 << 20
 _FEW = 3
@@ -124,15 +124,12 @@ def check_trained(adapter: Adapter) -> Iterator[Finding]:
     """B starts as zero: where it still is, the adapter changes nothing."""
     zero = [m for m, name in adapter.names.items() if not read_array(adapter.weights, name).any()]
     if zero and len(zero) == len(adapter.names) and not adapter.whole:
-        yield Finding(
+        yield Failed(
             "adapter",
-            True,
             f"{adapter.folder}: was never trained: B is zero in all {len(zero)} modules, so the "
             "merged model would be its base",
             "save the adapter after training: trainer.save_model()",
         )
     elif zero:
         some = ", ".join(zero[:_FEW])
-        yield Finding(
-            "adapter", False, f"{adapter.folder}: {len(zero)} modules were not trained: {some}"
-        )
+        yield Remark("adapter", f"{adapter.folder}: {len(zero)} modules were not trained: {some}")

@@ -70,7 +70,7 @@ def place_blob(
         ServerError: the server can't be asked, or does not take the upload.
     """
     if server.has_blob(artifact.digest):
-        if models_dir is not None and not artifact.reused:
+        if models_dir is not None:
             _mend(models_dir / "blobs", artifact, progress)
         return Placed("present")
     why = "the server is on another machine"
@@ -143,9 +143,10 @@ def _link(server: BlobServer, blobs: Path, artifact: Artifact) -> tuple[How | No
 
 
 def _mend(blobs: Path, artifact: Artifact, progress: Progress) -> None:
-    """Put an artifact that was made anew in place of a blob of that name with other bytes.
+    """Put an artifact in place of a blob of that name that was cut, or has other bytes.
 
-    A damaged artifact that was linked is damaged in the server's store, too: it is one file.
+    It is hashed only beside an artifact that was made just now: the one before may have been
+    damaged, and where it was linked the server's store has the same file.
     """
     blob = blobs / f"sha256-{artifact.digest}"
     with contextlib.suppress(OSError):  # not ours to read or to write: verification will tell
@@ -153,7 +154,11 @@ def _mend(blobs: Path, artifact: Artifact, progress: Progress) -> None:
         if not stat.S_ISREG(found.st_mode) or os.path.samestat(found, artifact.path.stat()):
             return
         size, task = found.st_size, f"checking the server's {artifact.quant}"
-        if sha256_file(blob, lambda done: progress(task, done, size, "bytes")) == artifact.digest:
+        if size == artifact.file_bytes and (
+            artifact.reused
+            or sha256_file(blob, lambda done: progress(task, done, size, "bytes"))
+            == artifact.digest
+        ):
             return
         fresh = blob.with_name(f"{blob.name}-{os.getpid()}-partial")
         if _reflink(artifact.path, fresh, blobs.stat()) is None:

@@ -148,7 +148,7 @@ def _prompt(answer: Mapping[str, str]) -> RenderedPrompt:
         return RenderedPrompt(answer["text"])
     if "refusal" in answer:
         return RenderedPrompt(None, answer["refusal"])
-    return RenderedPrompt(None, f"fails: {answer['fault']}")
+    return RenderedPrompt(None, f"fails: {answer['fault']}", is_broken=True)
 
 
 def _job(template: ChatTemplate, asked: Asked) -> dict[str, Any]:

@@ -5,6 +5,8 @@ It needs all of them, so it is imported when something went wrong (`__init__.pyi
 
 from __future__ import annotations
 
+import re
+import signal
 import ssl
 
 import httpcore
@@ -13,8 +15,18 @@ import ollama
 import requests
 import urllib3
 
-from deployq.errors import ServerError, ServerRefused, ServerTimeout, ServerUnreachable
+from deployq import proc
+from deployq.addresses import is_local
+from deployq.errors import (
+    EngineCrashed,
+    ServerError,
+    ServerRefused,
+    ServerTimeout,
+    ServerUnreachable,
+)
+from deployq.smoke import names_amx
 from deployq.tags.refusal import Refusal, words_of
+from deployq.tags.transport import Timeouts
 
 # All that the libraries raise, and what a client does on an answer of the wrong shape.
 FOREIGN = (
@@ -55,6 +67,11 @@ _NO_ADDRESS = (
 )
 _TOO_LATE = (httpcore.TimeoutException, httpx.TimeoutException, requests.Timeout, TimeoutError)
 _NONSENSE = (ValueError, TypeError, AttributeError, KeyError)
+# Such as: llama-server process has terminated: signal: segmentation fault (core dumped)
+_ENDED = re.compile(r"\bsignal: ([a-z ]*[a-z])(?: \(core dumped\))?")
+AMX_CRASHES = (signal.SIGSEGV, signal.SIGILL)
+"""How engines built for AMX end where a virtual machine names it and does not let it be used."""
+
 _HINTS = {
     401: 'what stands before it wants another key: auth = "env:NAME" for the target or [runtime], '
     "where the variable NAME holds a token or USER:PASSWORD",
@@ -78,13 +95,22 @@ _WORDS = {
 }
 
 
-def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> ServerError:
-    """The error of ours that a foreign one stands for, with the server's own words."""
+def translate(exc: Exception, url: str, what: str, limits: Timeouts) -> ServerError:
+    """The error of ours that a foreign one stands for, with the server's own words.
+
+    Args:
+        exc: what was raised.
+        url: the server's.
+        what: what it was asked to do.
+        limits: those that it was asked with.
+    """
     if isinstance(exc, ollama.ResponseError):
         exc = Refusal(exc.error, exc.status_code if exc.status_code > 0 else None)
     if isinstance(exc, Refusal):
         status = exc.status
         words = words_of(exc.words) or f"HTTP {status}"
+        if crash := _ENDED.search(words):
+            return _crashed(crash, words, url, what, status)
         hint = next((hint for said, hint in _WORDS.items() if said in words.lower()), "")
         hint = hint or _HINTS.get(status or 500, "")
         return ServerRefused(f"{url} refused to {what}: {words}", status=status, hint=hint)
@@ -94,13 +120,13 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
         return _not_trusted(tls, url, what)
     if isinstance(exc, _NO_SERVER) or type(exc) is ConnectionError:
         return ServerUnreachable(
-            f"no Ollama server answers at {url}, asked to {what}: {_cause(exc)}",
+            f"no Ollama server answers at {url}, asked to {what}: {_why_none(exc, limits)}",
             hint="start one with `ollama serve`, or see `deployq doctor`",
         )
     if isinstance(exc, _TOO_LATE):
         return ServerTimeout(
-            f"{url} took the request to {what} and did not answer within {timeout_seconds:g} s",
-            hint="`ollama ps` there shows whether it still works; restart it if it hangs",
+            f"{url}, asked to {what}, did not answer within {limits['read']:g} s",
+            hint="does it still work? `ollama ps` there shows it; restart it if it hangs",
         )
     if isinstance(exc, _NONSENSE) and not isinstance(exc, OSError):
         return ServerError(
@@ -110,6 +136,39 @@ def translate(exc: Exception, url: str, what: str, timeout_seconds: float) -> Se
     return ServerError(
         f"{url} went away while asked to {what}: {_cause(exc)}",
         hint="start it again if it ended (its own log says why), then repeat the command",
+    )
+
+
+def _why_none(exc: Exception, limits: Timeouts) -> str:
+    """Why there is no connection; one that nobody takes or refuses has no words of its own."""
+    if isinstance(exc, httpcore.ConnectTimeout | httpx.ConnectTimeout | requests.ConnectTimeout):
+        return f"no connection within {limits['connect']:g} s"
+    return _cause(exc)
+
+
+def _crashed(
+    crash: re.Match[str], words: str, url: str, what: str, status: int | None
+) -> EngineCrashed:
+    """The engine's death, in the words of proc.describe_exit; Ollama tells it as Go does."""
+    sign = next((one for one in proc.CRASHES if proc.signal_words(one) == crash[1]), None)
+    loading = "terminated" in words or "could not load" in words
+    how = f"crashed ({crash[1]})" if sign else f"was ended ({crash[1]})"
+    how += " while loading" if loading else " while running"
+    hint = "the server's own log says more"
+    if crash[1] == "killed":
+        hint = "a system does that which runs out of memory: a smaller quant or context"
+    elif sign in AMX_CRASHES and (names_amx() or not is_local(url)):
+        whose = "this processor names AMX" if is_local(url) else "if its processor names AMX"
+        hint = (
+            f"{whose}: set LLAMA_ARG_REPACK=0 in the environment of the Ollama server and restart "
+            "it (docs/troubleshooting.md#amx)"
+        )
+    tag, log = what.rpartition(" ")[2], words[crash.end() :].lstrip(" ;:")
+    return EngineCrashed(
+        f"llama-server {how} {tag} at {url}" + (f"; {log}" if log else ""),
+        how=how,
+        status=status,
+        hint=hint,
     )
 
 

@@ -7,7 +7,7 @@ may then be counted where another tag has them, too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -62,16 +62,21 @@ class Links:
         return Freed(freed, linked)
 
 
-def store_of(server: TagServer, models_dir: Path | None) -> LocalStore | None:
+def store_of(
+    server: TagServer, models_dir: Path | None, listed: Sequence[TagRecord] | None = None
+) -> LocalStore | None:
     """The server's store, if the folder is on this machine and really is that server's.
 
     It is if it holds the tags that the server lists; one without tags, if the server has a blob
     that lies there.
+
+    Args:
+        listed: the server's tags, where they were asked for already.
     """
     if models_dir is None or not (models_dir / "blobs").is_dir():
         return None
     try:
-        store, listed = LocalStore.read(models_dir), server.tags()
+        store, listed = LocalStore.read(models_dir), server.tags() if listed is None else listed
         if store.tags or listed:
             return store if store.is_that_of(listed) else None
         names = (path.name.removeprefix("sha256-") for path in store.unused())

@@ -1,9 +1,10 @@
-"""What a promotion is about to change, on disk before the first change.
+"""What a push puts on a server for a while, and which names it changes: on disk before it does.
 
-    <folder>/<id>.json     there while names are being changed; removed when all is done
+    <folder>/<id>.json     there while the push works on the model; removed when all is done
 
-A file that is still there when nobody holds its lock belongs to a process, or to a server, that
-died in between: the names in it are put back to what they held before.
+The server has the same in the marker of that id (markers.py), for everybody who comes by; here is
+what concerns this machine alone, the lockfile. A file whose process is gone belongs to a push, or
+to a server, that died in between: the names in it are put back to what they held before.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deployq.digests import sha256_bytes
 from deployq.errors import DiskError
 from deployq.files import write_whole
 from deployq.records import dataclass
@@ -53,18 +53,24 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Entry:
-    """All that one promotion changes: on the server at `place`, of one model, recorded where."""
+    """All that one push may leave: on the server at `place`, of one model, recorded where.
 
+    `id` is that of its marker; `swaps` are the names that it is changing, `passing` those that it
+    takes away in the end. `lockfile` is None where it is on another machine.
+    """
+
+    id: str
     place: str
     model: str
-    lockfile: Path
-    swaps: tuple[Swap, ...]
-    recorded: tuple[Recorded, ...]
+    lockfile: Path | None
+    swaps: tuple[Swap, ...] = ()
+    recorded: tuple[Recorded, ...] = ()
+    passing: tuple[TagName, ...] = ()
 
     @property
-    def id(self) -> str:
-        """One promotion of a model on a server at a time: there is one file for each."""
-        return sha256_bytes(f"{self.place} {self.model}")[:32]
+    def key(self) -> str:
+        """The server as the lockfile names it."""
+        return self.place if "://" in self.place else self.place.partition(" ")[0]
 
 
 class Journal:
@@ -86,17 +92,17 @@ class Journal:
         except OSError as exc:
             raise DiskError(
                 f"the journal {self.folder} can't be written: {exc.strerror or exc}",
-                hint="nothing was changed; free some room there and push again",
+                hint="nothing was changed; free some room there and repeat the command",
             ) from exc
 
     def close(self, entry: Entry) -> None:
         """Everything in it is done, or undone."""
         self._path(entry).unlink(missing_ok=True)
 
-    def entries(self, place: str) -> list[Entry]:
-        """What was left open on this server."""
+    def entries(self) -> list[Entry]:
+        """What was left open, on whatever server."""
         found = (_read(path) for path in sorted(self.folder.glob("*.json")))
-        return [entry for entry in found if entry is not None and entry.place == place]
+        return [entry for entry in found if entry is not None]
 
     def _path(self, entry: Entry) -> Path:
         return self.folder / f"{entry.id}.json"
@@ -108,20 +114,12 @@ def _document(entry: Entry) -> dict[str, Any]:
         "place": entry.place,
         "model": entry.model,
         "lockfile": str(entry.lockfile),
-        "swaps": [
-            {
-                "name": str(swap.name),
-                "source": str(swap.source),
-                "after": swap.after,
-                "before": swap.before,
-                "kept": str(swap.kept) if swap.kept else None,
-            }
-            for swap in entry.swaps
-        ],
+        "swaps": [swap_document(swap) for swap in entry.swaps],
         "recorded": [
             {"name": str(record.name), "before": record.before, "after": record.after}
             for record in entry.recorded
         ],
+        "passing": [str(name) for name in entry.passing],
     }
 
 
@@ -131,19 +129,41 @@ def _read(path: Path) -> Entry | None:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA:
             return None
-        swaps = tuple(_swap(swap) for swap in document["swaps"])
+        swaps = tuple(read_swap(swap) for swap in document["swaps"])
         recorded = tuple(
             Recorded(TagName.parse(one["name"]), one["before"], one["after"])
             for one in document["recorded"]
         )
         return Entry(
-            document["place"], document["model"], Path(document["lockfile"]), swaps, recorded
+            path.stem,
+            document["place"],
+            document["model"],
+            Path(document["lockfile"]),
+            swaps,
+            recorded,
+            tuple(TagName.parse(name) for name in document.get("passing", ())),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _swap(document: dict[str, Any]) -> Swap:
+def swap_document(swap: Swap) -> dict[str, str | None]:
+    """A swap as JSON takes it."""
+    return {
+        "name": str(swap.name),
+        "source": str(swap.source),
+        "after": swap.after,
+        "before": swap.before,
+        "kept": str(swap.kept) if swap.kept else None,
+    }
+
+
+def read_swap(document: dict[str, Any]) -> Swap:
+    """A swap from its JSON.
+
+    Raises:
+        ConfigError, KeyError, TypeError: it is none.
+    """
     kept = document["kept"]
     return Swap(
         name=TagName.parse(document["name"]),

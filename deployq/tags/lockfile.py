@@ -1,9 +1,11 @@
 """deployq.lock: what each tag was made from, its digests, its results. TOML, meant for git.
 
-One table for each tag and place (`[tags."task-api:q4_k_m"."http://box:11434"]`), sorted, one
-value a line, no path of any machine: so two people's pushes of different tags merge by
-themselves. What a tag was before stands under it as `earlier`, newest first: `rollback` takes its
-entry from there.
+Sorted by tag and place, one value a line, no path of any machine. Every line names its tag and
+place (`tags."task-api:q4_k_m"."http://box:11434".quant = "Q4_K_M"`), so that it means the same
+wherever a merge puts it: changes of different tags merge in git by themselves. Where two branches
+add tags between the same two, git asks, unless it is told to take both (`merge=union`) or to let
+deployq do it (lockmerge.py). What a tag was before is its `earlier`, newest first: `rollback` takes
+its entry from there.
 """
 
 from __future__ import annotations
@@ -133,6 +135,12 @@ class Lockfile:
         known = (*filter(None, [self.entries.get(key)]), *self.earlier.get(key, ()))
         return next((e for e in known if e.manifest_digest == manifest_digest), None)
 
+    def contents(self, tag: str) -> frozenset[str]:
+        """The manifest digests of all that a tag was pushed as, on whatever host."""
+        mine = [e for (name, _), e in self.entries.items() if name == tag.lower()]
+        before = [e for (name, _), es in self.earlier.items() if name == tag.lower() for e in es]
+        return frozenset(entry.manifest_digest for entry in (*mine, *before))
+
     def merged(
         self,
         entries: Iterable[LockEntry],
@@ -157,13 +165,17 @@ class Lockfile:
 
     def dumps(self) -> str:
         """The text of the file: the same entries give the same text."""
-        tags: dict[str, dict[str, Any]] = {}
+        lines = [_pair("schema", SCHEMA)]
         for key, entry in sorted(self.entries.items()):
-            values = _values(entry)
+            tag, host = _quoted(entry.tag), _quoted(entry.host)
+            place = f"tags.{tag}.{host}"
+            # Unchanged when its values change, it keeps those of two neighbours apart in a merge.
+            lines.append(f"# {tag} on {host}")
+            lines += [f"{place}.{_pair(*pair)}" for pair in _values(entry).items()]
             if before := self.earlier.get(key):
-                values["earlier"] = [_values(e) for e in before]
-            tags.setdefault(entry.tag, {})[entry.host] = values
-        return _HEADER + tomli_w.dumps({"schema": SCHEMA, "tags": tags}, multiline_strings=False)
+                tables = (", ".join(_pair(*p) for p in _values(e).items()) for e in before)
+                lines.append(f"{place}.earlier = [{', '.join(f'{{ {t} }}' for t in tables)}]")
+        return _HEADER + "".join(f"{line}\n" for line in lines)
 
 
 def update(
@@ -221,10 +233,19 @@ def _values(entry: LockEntry) -> dict[str, Any]:
     return {k: v for k, v in asdict(entry).items() if v is not None and k not in named}
 
 
+def _pair(name: str, value: Any) -> str:
+    """`name = value`, as TOML writes it on one line."""
+    return tomli_w.dumps({name: value}, multiline_strings=False).rstrip("\n")
+
+
+def _quoted(key: str) -> str:
+    return _pair(key, 0).removesuffix(" = 0")
+
+
 def _parse(text: str, name: str) -> Iterator[tuple[LockEntry, tuple[LockEntry, ...]]]:
     if any(line.startswith(_MERGE_MARKS) for line in text.splitlines()):
         raise LockfileError(
-            f"{name} has merge-conflict marks", hint="take either side, then push again"
+            f"{name} has merge-conflict marks", hint="deployq lock merge takes both sides"
         )
     try:
         content = tomllib.loads(text)

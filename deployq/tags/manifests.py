@@ -22,19 +22,35 @@ from deployq.tags.records import TagRecord
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 BLOB = re.compile(r"sha256-([0-9a-f]{64})")
+# What people call the parts whose media type ends in another word.
+_KINDS = {"model": "weights", "params": "parameters", "v1+json": "configuration"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One part of a tag: what it is (`weights`, `template`, ...), its blob and that blob's size."""
+
+    kind: str
+    digest: str
+    size_bytes: int
 
 
 @dataclass(frozen=True)
 class Held:
-    """One tag: `digest` (hex) is that of its manifest, `blobs` are those of its parts.
+    """One tag: `digest` (hex) is that of its manifest, `layers` are its parts.
 
     `readable` is False for a manifest that is empty or cut: what it holds is not known.
     """
 
     name: str
     digest: str
-    blobs: frozenset[str] = frozenset()
+    layers: tuple[Layer, ...] = ()
     readable: bool = True
+
+    @property
+    def blobs(self) -> frozenset[str]:
+        """Digests of its parts."""
+        return frozenset(layer.digest for layer in self.layers)
 
 
 @dataclass(frozen=True)
@@ -115,14 +131,19 @@ def _held(relative: Path, path: Path) -> Held:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     try:
-        return Held(name, digest, _blobs(json.loads(content)))
+        return Held(name, digest, _layers(json.loads(content)))
     except (ValueError, KeyError, TypeError, AttributeError):
         return Held(name, digest, readable=False)
 
 
-def _blobs(manifest: Mapping[str, object]) -> frozenset[str]:
+def _layers(manifest: Mapping[str, object]) -> tuple[Layer, ...]:
     layers, config = manifest["layers"], manifest["config"]
     if not isinstance(layers, list) or not isinstance(config, dict):
         raise TypeError("no manifest")
-    digests = [str(layer["digest"]) for layer in (*layers, config) if layer.get("digest")]
-    return frozenset(digest.replace(":", "-").removeprefix("sha256-") for digest in digests)
+    return tuple(_layer(layer) for layer in (*layers, config) if layer.get("digest"))
+
+
+def _layer(layer: Mapping[str, object]) -> Layer:
+    kind = str(layer.get("mediaType", "")).rpartition(".")[2]
+    digest = str(layer["digest"]).replace(":", "-").removeprefix("sha256-")
+    return Layer(_KINDS.get(kind, kind), digest, int(str(layer["size"])))

@@ -86,10 +86,10 @@ def parse(text: str) -> Modelfile:
             looks; the message names the line.
     """
     found = _Found()
-    for number, command, word, value in _statements(text.removeprefix("\ufeff")):
-        with _line(number):
-            _refuse_controls(value)
-            found.add(command, word, value)
+    for one in _statements(text.removeprefix("\ufeff")):
+        with _line(one.line):
+            _refuse_controls(one.value)
+            found.add(one.command, one.word, one.value)
     if not found.from_:
         raise ModelfileError("the Modelfile has no FROM line", hint="FROM {{ from_ }}")
     return found.modelfile()
@@ -116,6 +116,15 @@ def dump(modelfile: Modelfile) -> str:
     for message in modelfile.messages:
         lines.append(f"MESSAGE {_role(message.role)} {quote(message.content)}")
     return "\n".join(lines) + "\n"
+
+
+def in_parts(text: str) -> list[tuple[str, str, str]]:
+    """A Modelfile's statements, its comments left out: command, word, and both with the value.
+
+    Raises:
+        ModelfileError: it can't be read.
+    """
+    return [(one.command, one.word, text[one.start : one.end]) for one in _statements(text)]
 
 
 def quote(value: str) -> str:
@@ -194,27 +203,32 @@ class _Found:
         )
 
 
-def _statements(text: str) -> Iterator[tuple[int, str, str, str]]:
-    """Line, command, its word (a parameter's name, a role), value; one for each command."""
+@dataclass(frozen=True)
+class _Statement:
+    """A command with its word (a parameter's name, a role) and value, and where that is."""
+
+    line: int
+    start: int
+    end: int
+    command: str
+    word: str
+    value: str
+
+
+def _statements(text: str) -> Iterator[_Statement]:
     position = 0
     while True:
         while gap := _GAP.match(text, position):
             position = gap.end()
         if position == len(text):
             return
-        number = text.count("\n", 0, position) + 1
-        with _line(number):
-            command, word, value, position = _statement(text, position)
-        yield number, command, word, value
-
-
-def _statement(text: str, position: int) -> tuple[str, str, str, int]:
-    word = ""
-    command, position = _command(text, position)
-    if command in ("PARAMETER", "MESSAGE"):
-        word, position = _word(command, text, position)
-    value, position = _value(text, position)
-    return command, word, value, position
+        start, line, word = position, text.count("\n", 0, position) + 1, ""
+        with _line(line):
+            command, position = _command(text, position)
+            if command in ("PARAMETER", "MESSAGE"):
+                word, position = _word(command, text, position)
+            value, position = _value(text, position)
+        yield _Statement(line, start, position, command, word, value)
 
 
 def _command(text: str, position: int) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError
 
 STAGING = "deployq-staging"
@@ -17,6 +18,8 @@ MAX_PART_BYTES = 80
 RESERVED_TAGS = frozenset({"cloud", "local"})
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*", re.ASCII)
+_IN_USE = "in-use"
+_OWNED = re.compile(rf"{STAGING}/[^:/]+:(?P<what>.+)\.(?P<owner>[0-9a-f]{{8}})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, order=True)
@@ -81,13 +84,41 @@ def alias(model: str, target: str) -> TagName:
     return TagName(model=model, tag=target)
 
 
-def staging_name(name: TagName) -> TagName:
+def staging_name(name: TagName, owner: str) -> TagName:
     """Where a tag is created and verified before it gets its name.
 
     A name that has a namespace keeps it as a part of the model's: `me/task-api:x` becomes
-    `deployq-staging/me.task-api:x`.
+    `deployq-staging/me.task-api:x.3f2a9c1d`.
+
+    Args:
+        owner: the id of the push, 8 hex digits; two pushes don't share a staging name.
     """
-    return TagName(model=_inside(name), tag=name.tag, namespace=STAGING)
+    tag = name.tag
+    if len(tag) + 1 + len(owner) > MAX_PART_BYTES:
+        tag = sha256_bytes(tag)[:32]
+    return TagName(model=_inside(name), tag=f"{tag}.{owner}", namespace=STAGING)
+
+
+def marker_name(model: str, owner: str) -> TagName:
+    """What says on a server that a push is at work: `deployq-staging/task-api:in-use.3f2a9c1d`."""
+    return TagName(model=model, tag=f"{_IN_USE}.{owner}", namespace=STAGING)
+
+
+def is_marker(name: str) -> bool:
+    """Whether a name on a server is a marker's."""
+    found = _OWNED.fullmatch(name)
+    return found is not None and found["what"].lower() == _IN_USE
+
+
+def owner_of(name: str) -> str | None:
+    """The id of the push that staged a tag, or whose marker it is; None: it has none."""
+    found = _OWNED.fullmatch(name)
+    return found["owner"].lower() if found else None
+
+
+def staged_model(name: str) -> str:
+    """The model in a name below `deployq-staging/`."""
+    return name.partition("/")[2].rpartition(":")[0]
 
 
 def history_name(name: TagName, number: int) -> TagName:

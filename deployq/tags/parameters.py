@@ -1,7 +1,9 @@
 """PARAMETER of a Modelfile: the names that count, their types and their ranges.
 
 A server checks none of it when a tag is created (a wrong type is an error 500 at the first
-load), so deployq does. Names and types are those of Ollama 0.34.4 (`api/types.go`, Options).
+load), so deployq does. Names and types are those of Ollama 0.34.4 (`api/types.go`, Options); the
+ranges are those that its engine took when each edge was tried, or narrower where a value is taken
+and means something else (a top_p of 1.5).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Literal
 
 from deployq.errors import ModelfileError
 from deployq.records import dataclass
+from deployq.types import Json
 
 Value = str | int | float | bool | tuple[str, ...]
 
@@ -28,20 +31,24 @@ _BOOLEANS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What one parameter takes: its type, and its range where it is a number."""
+    """What one parameter takes: its type, and its range where it is a number.
+
+    `why` says what becomes of a value outside of it, where that is not plain.
+    """
 
     type: Literal["int", "float", "bool", "stop"]
     low: float = 0
     high: float = _INT32
+    why: str = ""
 
 
 RULES: Mapping[str, Rule] = {
     "num_ctx": Rule("int", 1),
-    "num_batch": Rule("int", 1),
+    "num_batch": Rule("int", 2, why="llama-server aborts while it loads the model"),
     "num_gpu": Rule("int", -1),
     "main_gpu": Rule("int", 0),
     "use_mmap": Rule("bool"),
-    "num_thread": Rule("int", 0),
+    "num_thread": Rule("int", 0, 1024, why="llama-server crashes on far more"),
     "num_keep": Rule("int", -1),
     "seed": Rule("int", -1, 2**32 - 1),
     "num_predict": Rule("int", -2),
@@ -49,9 +56,9 @@ RULES: Mapping[str, Rule] = {
     "top_k": Rule("int", 0),
     "top_p": Rule("float", 0, 1),
     "min_p": Rule("float", 0, 1),
-    "repeat_last_n": Rule("int", -1),
+    "repeat_last_n": Rule("int", why="the engine refuses it in every chat; it was the context"),
     "temperature": Rule("float", 0, 100),
-    "repeat_penalty": Rule("float", 0, 100),
+    "repeat_penalty": Rule("float", 1e-6, 100, why="the engine refuses 0 in every chat; 1 is off"),
     "presence_penalty": Rule("float", -2, 2),
     "frequency_penalty": Rule("float", -2, 2),
     "stop": Rule("stop"),
@@ -78,6 +85,27 @@ def read(name: str, text: str) -> Value:
         return check(name, _BOOLEANS.get(text, text))
     pattern, convert = (_INTEGER, int) if rule.type == "int" else (_DECIMAL, float)
     return check(name, convert(text) if pattern.fullmatch(text) and len(text) < 40 else text)
+
+
+def check_setting(name: str, value: Json) -> None:
+    """Make sure that a value of a configuration can become PARAMETER lines; `stop` takes a list.
+
+    Raises:
+        ModelfileError: as for `read`.
+    """
+    if name == "stop" and isinstance(value, list):
+        check(name, tuple(value))
+    elif isinstance(value, str):
+        read(name, value)
+    else:
+        check(name, value)  # type: ignore[arg-type]
+
+
+def stops_of(name: str, value: Json) -> tuple[str, ...]:
+    """The stops that a value of a configuration names, where it is one of `stop`."""
+    if name != "stop":
+        return ()
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
 
 
 def check(name: str, value: Value) -> Value:
@@ -125,7 +153,8 @@ def _number_fault(rule: Rule, value: Value) -> str:
         wanted = "a whole number" if rule.type == "int" else "a number"
         return f"{value!r} is not {wanted}{_comment_hint(value)}"
     if not rule.low <= float(value) <= rule.high:
-        return f"{value} is not between {rule.low:g} and {rule.high:.0f}"
+        why = f": {rule.why}" if rule.why else ""
+        return f"{value} is not between {rule.low:g} and {rule.high:.0f}{why}"
     return ""
 
 
@@ -136,7 +165,7 @@ def _bool_fault(_: Rule, value: Value) -> str:
 
 def _stop_fault(_: Rule, value: Value) -> str:
     if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
-        return f"{value!r} is not a tuple of strings"
+        return f"{value!r} is neither a text nor a list of texts"
     if not value or not all(value):
         return "an empty stop would end every answer before it starts"
     return ""

@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import Any, TypeVar
 
 from deployq.records import dataclass
-from deployq.tags.names import STAGING, TagName, same_name
+from deployq.tags.names import STAGING, TagName, is_marker, same_name
 from deployq.tags.parameters import Value
 from deployq.types import Answer, Piece, TokenStep
 
@@ -74,9 +74,13 @@ def find_tag(held: Iterable[TagRecord], name: TagName | str) -> TagRecord | None
 
 
 def staged_names(held: Iterable[TagRecord], model: str) -> list[str]:
-    """The names among them under which a push tries out a model's tags."""
+    """The names among them under which pushes try out a model's tags; not their markers."""
     prefix = f"{STAGING}/{model}:".lower()
-    return [record.name for record in held if record.name.lower().startswith(prefix)]
+    return [
+        record.name
+        for record in held
+        if record.name.lower().startswith(prefix) and not is_marker(record.name)
+    ]
 
 
 def expect(answer: Any, key: str, kind: type[T]) -> T:

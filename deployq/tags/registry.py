@@ -4,14 +4,15 @@ The steps are functions of their own, so that several tags can be staged and ver
 first is promoted: `stage` (upload, create under a staging name), the caller's verification,
 `promote` (the server's own copy, for all of a set or none), `discard` (the staging name). What a
 name held before is kept as a generation (history.py) before it is overwritten; `restore` puts it
-back.
+back, unless somebody else gave the name something since.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from http import HTTPStatus
 from pathlib import Path
 
 from deployq.errors import ModelfileError, ServerError, ServerRefused
@@ -20,7 +21,7 @@ from deployq.tags.blobs import Placed, mtime_kept, place_blob
 from deployq.tags.history import beyond, generations, kept_name
 from deployq.tags.journal import Swap
 from deployq.tags.modelfile import Modelfile
-from deployq.tags.names import TagName, staging_name
+from deployq.tags.names import TagName, owner_of, staging_name
 from deployq.tags.records import TagRecord, find_tag, staged_names
 from deployq.tags.server import Server
 from deployq.tags.steps import Steps
@@ -54,10 +55,13 @@ def stage(
     progress: Progress = no_progress,
     models_dir: Path | None = None,
     parts: Sequence[Part] = (),
+    *,
+    owner: str,
 ) -> Staged:
     """Create a tag under its staging name; the tag itself is untouched.
 
     Args:
+        owner: the id of the push, in the staging name.
         models_dir: where the server may keep its models on this machine: what is linked there
             is not uploaded.
         parts: a projector or an adapter that is registered with the weights.
@@ -65,7 +69,7 @@ def stage(
     Raises:
         ServerError: the server failed; nothing is left under the staging name.
     """
-    staging = staging_name(tag)
+    staging = staging_name(tag, owner)
     with steps.step("upload") as outcome:
         for part in parts:
             place_blob(server, models_dir, part.artifact, progress)
@@ -134,9 +138,13 @@ def discard(server: Server, staging: TagName) -> None:
         server.delete(str(staging))
 
 
-def clear_staging(server: Server, model: str) -> list[str]:
-    """Remove what an earlier push of a model left staged; gives the names."""
-    left = staged_names(server.tags(), model)
+def clear_staging(server: Server, model: str, owner: str | None = None) -> list[str]:
+    """Remove what earlier pushes of a model left staged, or one of them; gives the names."""
+    left = [
+        name
+        for name in staged_names(server.tags(), model)
+        if owner is None or owner_of(name) == owner
+    ]
     for name in left:
         discard(server, TagName.parse(name))
     return left
@@ -163,7 +171,8 @@ def promote(server: Server, swaps: Sequence[Swap]) -> None:
     for swap in swaps:
         if swap.kept is not None:
             server.copy(str(swap.name), str(swap.kept))
-    _require(server, {swap.kept: swap.before or "" for swap in swaps if swap.kept})
+    held = _require(server, {swap.kept: swap.before or "" for swap in swaps if swap.kept})
+    _require_unchanged(server, held or server.tags(), swaps)
     for swap in swaps:
         server.copy(str(swap.source), str(swap.name))
     _require(server, {swap.name: swap.after for swap in swaps})
@@ -171,48 +180,76 @@ def promote(server: Server, swaps: Sequence[Swap]) -> None:
 
 @dataclass(frozen=True)
 class Restored:
-    """The names that needed to be put back; and the `lost`, with where their content was kept."""
+    """The names that needed to be put back; and those that were not.
+
+    `lost` says where the content of each was kept, `left` what each holds by somebody else's hand,
+    the digest of a manifest ("": nothing).
+    """
 
     names: tuple[str, ...] = ()
     lost: Mapping[str, str] = field(default_factory=dict)
+    left: Mapping[str, str] = field(default_factory=dict)
 
 
 def restore(server: Server, swaps: Sequence[Swap]) -> Restored:
-    """Give every name of a set the content that it held before.
+    """Give every name of a set that holds its new content the content that it held before.
 
-    It also mends a name whose manifest was cut short when the server died. A name whose earlier
-    content is kept nowhere any more stays as it is.
+    It also mends a name whose manifest was cut short when the server died. A name that somebody
+    else gave other content, or took away, stays as it is; so does one whose earlier content is kept
+    nowhere any more.
 
     Raises:
         ServerError: it can't be done now.
     """
     held = server.tags()
     wrong = [swap for swap in swaps if _digest(held, swap.name) != swap.before]
-    lost = [swap for swap in wrong if swap.before not in (None, _digest(held, swap.backup))]
+    left = [swap for swap in wrong if not _is_ours(server, held, swap)]
+    ours = [swap for swap in wrong if swap not in left]
+    lost = [swap for swap in ours if swap.before not in (None, _digest(held, swap.backup))]
+    back = [swap for swap in ours if swap not in lost]
     for swap in swaps:
-        if swap.before is None:
-            _take_away(server, swap, held)
-        elif swap in wrong and swap not in lost:
+        unlisted = swap.before is None and _digest(held, swap.name) is None  # or cut short
+        if unlisted or (swap in back and swap.before is None):
+            take_away(server, swap.name, held)
+        elif swap in back:
             server.copy(str(swap.backup), str(swap.name))
-    _require(server, {s.name: s.before for s in swaps if s.before and s not in lost})
+    _require(server, {swap.name: swap.before for swap in back if swap.before})
     return Restored(
-        tuple(str(swap.name) for swap in wrong if swap not in lost),
+        tuple(str(swap.name) for swap in back),
         {str(swap.name): str(swap.backup) for swap in lost},
+        {str(swap.name): _digest(held, swap.name) or "" for swap in left},
     )
 
 
-def forget(server: Server, name: TagName, keep: int) -> list[str]:
-    """Let go of a tag's oldest generations, all but `keep`; gives their names."""
+def _is_ours(server: Server, held: Sequence[TagRecord], swap: Swap) -> bool:
+    """Whether a name holds what this swap put there, or a manifest that nobody can read."""
+    found = _digest(held, swap.name)
+    if found is not None:
+        return found == swap.after
+    try:
+        server.show(str(swap.name))
+    except ServerRefused as exc:
+        return exc.status != HTTPStatus.NOT_FOUND
+    return False  # it came back in this moment
+
+
+def forget(server: Server, name: TagName, keep: int, mine: Callable[[str], bool]) -> list[str]:
+    """Let go of a tag's oldest generations, all but `keep`; gives their names.
+
+    Args:
+        mine: whether the content with this manifest digest is the caller's to let go.
+    """
     held = server.tags()
     current = find_tag(held, name)
-    kept = generations(held, name)
+    kept = {n: record for n, record in generations(held, name).items() if mine(record.digest)}
     gone = [record.name for record in beyond(kept, current.digest if current else "", keep)]
     for old in gone:
         server.delete(old)
     return gone
 
 
-def _require(server: Server, wanted: dict[TagName, str]) -> None:
+def _require(server: Server, wanted: dict[TagName, str]) -> list[TagRecord]:
+    """Make sure that names hold these contents; gives the tags that the server has."""
     held = server.tags() if wanted else []
     for name, digest in wanted.items():
         found = _digest(held, name)
@@ -222,6 +259,24 @@ def _require(server: Server, wanted: dict[TagName, str]) -> None:
                 f"not {digest[:12]}",
                 hint="does something else write that tag? Push again",
             )
+    return held
+
+
+def _require_unchanged(server: Server, held: Sequence[TagRecord], swaps: Sequence[Swap]) -> None:
+    """Make sure that every name still holds what was kept of it.
+
+    Raises:
+        ServerError: somebody changed one meanwhile.
+    """
+    for swap in swaps:
+        found = _digest(held, swap.name)
+        if found != swap.before:
+            holds = f"holds sha256:{found[:12]}" if found else "is gone"
+            raise ServerError(
+                f"{server.url}: somebody else changed {swap.name} just now: it {holds}; "
+                "nothing was promoted",
+                hint="push again: what it holds then is kept as a generation",
+            )
 
 
 def _digest(held: Sequence[TagRecord], name: TagName) -> str | None:
@@ -229,17 +284,24 @@ def _digest(held: Sequence[TagRecord], name: TagName) -> str | None:
     return found.digest if found else None
 
 
-def _take_away(server: Server, swap: Swap, held: Sequence[TagRecord]) -> None:
-    """Remove a name that did not exist before."""
+def take_away(server: Server, name: TagName, held: Sequence[TagRecord]) -> None:
+    """Remove a name, if it is there, also one whose manifest was cut short when the server died.
+
+    Args:
+        held: tags that the server has.
+
+    Raises:
+        ServerError: it can't be done now.
+    """
     try:
-        server.delete(str(swap.name))
+        server.delete(str(name))
     except ServerRefused as exc:
-        if exc.status == 404 or not held:
+        whole = [record for record in held if not name.same(record.name)]
+        if exc.status == HTTPStatus.NOT_FOUND or not whole:
             return
         # A manifest that was cut short can't be deleted, only written over: by anything.
-        source = find_tag(held, swap.source) or held[0]
-        server.copy(source.name, str(swap.name))
-        server.delete(str(swap.name))
+        server.copy(whole[0].name, str(name))
+        server.delete(str(name))
 
 
 # ---------------------------------------------------------------- take away

@@ -49,7 +49,8 @@ class Remote:
     ) -> Iterator[Response]:
         timeout = httpx.Timeout(**timeouts)
         with self._http.stream(method, path, json=body, timeout=timeout) as response:
-            yield Response(response.status_code, response.iter_bytes())
+            date = response.headers.get("Date", "")
+            yield Response(response.status_code, response.iter_bytes(), date)
 
     def close(self) -> None:
         self._http.close()

@@ -24,6 +24,9 @@ from deployq.tags.versions import version_numbers
 from deployq.tags.wire import Wire
 from deployq.types import Answer, Json, Message, Piece, Progress, Turn, no_progress
 
+FIRST_ANSWER_SECONDS = 10.0
+"""How long a server may take to tell its version, which no load and no model holds up."""
+
 OLDEST = (0, 30)
 # What a build from source says of itself when nobody stamped it.
 UNSTAMPED = (0, 0, 0)
@@ -35,7 +38,8 @@ class Server:
     Args:
         url: its address; `host:port` will do.
         connect_timeout_seconds: to get a connection.
-        timeout_seconds: for answers that need no model.
+        first_answer_seconds: to tell its version, connection included.
+        timeout_seconds: for other answers that need no model.
         generate_timeout_seconds: for those that load or run one, and for a create.
         access: who asks, and whose certificates count.
 
@@ -48,6 +52,7 @@ class Server:
         url: str,
         *,
         connect_timeout_seconds: float = 5,
+        first_answer_seconds: float = FIRST_ANSWER_SECONDS,
         timeout_seconds: float = 60,
         generate_timeout_seconds: float = 300,
         access: Access | None = None,
@@ -59,6 +64,7 @@ class Server:
             access=access,
         )
         self.url = self._wire.url
+        self.first_answer_seconds = min(first_answer_seconds, timeout_seconds)
         self.timeout_seconds = timeout_seconds
         self.generate_timeout_seconds = generate_timeout_seconds
 
@@ -78,8 +84,9 @@ class Server:
 
     def version(self) -> str:
         """The version that the server says it has."""
-        with self._mapped("tell its version"):
-            return expect(self._ask("GET", "/api/version"), "version", str)
+        seconds = self.first_answer_seconds
+        with self._mapped("tell its version", seconds):
+            return expect(self._wire.ask("/api/version", seconds), "version", str)
 
     def ensure_supported(self) -> str:
         """The server's version, if deployq can work with it.
@@ -98,10 +105,15 @@ class Server:
             )
         return version
 
+    def clock(self) -> float:
+        """The server's time, in seconds since 1970, to the second."""
+        with self._mapped("tell its time"):
+            return self._wire.clock("/api/version", self.timeout_seconds)
+
     def tags(self) -> list[TagRecord]:
         """Every tag that the server has."""
         with self._mapped("list its tags"):
-            models = expect(self._ask("GET", "/api/tags"), "models", list)
+            models = expect(self._ask("/api/tags"), "models", list)
             return [records.tag(model) for model in models]
 
     def names(self) -> list[str]:
@@ -115,13 +127,21 @@ class Server:
     def ps(self) -> list[Loaded]:
         """The models in memory; tags of equal weights share one, under one of their names."""
         with self._mapped("list its loaded models"):
-            models = expect(self._ask("GET", "/api/ps"), "models", list)
+            models = expect(self._ask("/api/ps"), "models", list)
             return [records.loaded(model) for model in models]
 
-    def show(self, name: str) -> Shown:
-        """What the server knows of a tag."""
+    def show(self, name: str, *, fresh: bool = False) -> Shown:
+        """What the server knows of a tag.
+
+        Args:
+            fresh: read from its files now; a plain answer may come from the server's memory. What
+                the request's option says is then part of the answer's `modelfile`.
+        """
+        body: dict[str, Any] = {"model": name}
+        if fresh:  # any option keeps Ollama from its cache (server/model_show_cache.go)
+            body["options"] = {"seed": 0}
         with self._mapped(f"show {name}"):
-            return records.shown(self._ask("POST", "/api/show", {"model": name}))
+            return records.shown(self._ask("/api/show", body))
 
     # ------------------------------------------------------------ changing what it holds
 
@@ -327,8 +347,8 @@ class Server:
     def _mapped(self, what: str, timeout_seconds: float | None = None) -> Any:
         return self._wire.mapped(what, timeout_seconds or self.timeout_seconds)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        return self._wire.call(method, path, body, self.timeout_seconds)
+    def _ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return self._wire.ask(path, self.timeout_seconds, body)
 
     def _run(self, path: str, body: Mapping[str, Any], timeout_seconds: float) -> Any:
         return self._wire.call("POST", path, body, timeout_seconds)

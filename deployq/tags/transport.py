@@ -21,10 +21,11 @@ Timeouts = Mapping[str, float]
 
 
 class Response(NamedTuple):
-    """An answer that has begun: its status, and its body as it comes in."""
+    """An answer that has begun: its status, and its body as it comes in; `date` is its header."""
 
     status: int
     chunks: Iterator[bytes]
+    date: str = ""
 
     def text(self) -> str:
         """The whole body, or what is left of it."""
@@ -85,7 +86,9 @@ class Direct:
             content=json.dumps(body).encode() if body is not None else None,
             extensions={"timeout": dict(timeouts)},
         ) as response:
-            yield Response(response.status, response.iter_stream())
+            headers = {name.lower(): value for name, value in response.headers}
+            date = headers.get(b"date", b"").decode("ascii", "replace")
+            yield Response(response.status, response.iter_stream(), date)
 
     def close(self) -> None:
         self._pool.close()

@@ -8,12 +8,14 @@ import os
 import ssl
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from deployq import tags
 from deployq.addresses import is_local, is_plain_remote, url_of
+from deployq.deadlines import within
 from deployq.errors import ConfigError
 from deployq.tags.access import Access, environment_access
 from deployq.tags.refusal import Refusal, words_of
@@ -83,6 +85,11 @@ class Wire:
                 f"it is no JSON: {words_of(content.decode(errors='replace'))}"
             ) from exc
 
+    def ask(self, path: str, timeout_seconds: float, body: Mapping[str, Any] | None = None) -> Any:
+        """What `path` says, in `timeout_seconds` whatever holds it up; it must change nothing."""
+        method = "GET" if body is None else "POST"
+        return within(timeout_seconds, lambda: self.call(method, path, body, timeout_seconds))
+
     def lines(
         self, method: str, path: str, body: Mapping[str, Any], timeout_seconds: float
     ) -> Generator[dict[str, Any]]:
@@ -99,10 +106,25 @@ class Wire:
                 yield line
 
     def head(self, path: str, timeout_seconds: float) -> int:
-        """The status that a HEAD request gets."""
+        """The status that a HEAD request gets, in `timeout_seconds` whatever holds it up."""
         timeouts = timeouts_of(self._connect_timeout_seconds, timeout_seconds)
-        with self._transport.open("HEAD", path, None, timeouts) as response:
-            return response.status
+
+        def status() -> int:
+            with self._transport.open("HEAD", path, None, timeouts) as response:
+                return response.status
+
+        return within(timeout_seconds, status)
+
+    def clock(self, path: str, timeout_seconds: float) -> float:
+        """The time that the answer to a GET request carries, in seconds since 1970.
+
+        An answer without one is as old as it is here.
+        """
+        with self._open("GET", path, None, timeout_seconds) as response:
+            response.text()
+        with contextlib.suppress(ValueError):
+            return parsedate_to_datetime(response.date).timestamp()
+        return time.time()
 
     def post_file(self, path: str, file: Path, progress: Progress, timeout_seconds: float) -> None:
         """Upload a file as it is read; `timeout_seconds` is for the server to take or say a bit."""
@@ -150,7 +172,8 @@ class Wire:
         try:
             yield
         except tags.FOREIGN as exc:  # looked up, and so imported, only if something was raised
-            error = tags.translate(exc, self.url, what, timeout_seconds)
+            limits = timeouts_of(self._connect_timeout_seconds, timeout_seconds)
+            error = tags.translate(exc, self.url, what, limits)
             error.message = self.access.hide(error.message)
             error.args = (error.message,)
             raise error from exc

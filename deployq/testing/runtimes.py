@@ -16,7 +16,15 @@ from urllib.parse import urlsplit
 from deployq.errors import DeployqError
 from deployq.testing.calls import at_once, called, kind_of
 from deployq.testing.must import must
-from deployq.types import Endpoint, Health, PrivateRuntime, Runtime, StoringRuntime
+from deployq.types import (
+    Endpoint,
+    Health,
+    PrivateRuntime,
+    Runtime,
+    Serving,
+    ServingRuntime,
+    StoringRuntime,
+)
 
 START_SECONDS = 90.0
 """A private server may load for a while on a busy machine."""
@@ -63,6 +71,12 @@ def check_runtime_health(runtime: Runtime, seconds: float = START_SECONDS) -> No
     health = called(runtime.health, f"{runtime.name}.health()", seconds)
     must(isinstance(health, Health), f"health() gives {kind_of(health)}, no deployq.Health")
     must(health.ok, f"{runtime.name} says that it is not usable here: {health.detail}")
+    if isinstance(runtime, ServingRuntime):
+        serving = called(runtime.serving, f"{runtime.name}.serving()", seconds)
+        must(
+            serving is None or isinstance(serving, Serving),
+            f"serving() gives {kind_of(serving)}, no deployq.Serving",
+        )
 
 
 def check_runtime_endpoint(runtime: Runtime, folder: Path, seconds: float = START_SECONDS) -> None:

@@ -9,10 +9,13 @@ from .answers import (
 from .artifacts import (
     Artifact as Artifact,
     ConvertJob as ConvertJob,
+    Failed as Failed,
     Finding as Finding,
     MadeFrom as MadeFrom,
+    NotRun as NotRun,
     Part as Part,
     QuantizeJob as QuantizeJob,
+    Remark as Remark,
     SourceCheck as SourceCheck,
 )
 from .base import (
@@ -107,6 +110,7 @@ from .protocols import (
     Backend as Backend,
     Calibrator as Calibrator,
     CheckingConverter as CheckingConverter,
+    CheckingJudge as CheckingJudge,
     CheckType as CheckType,
     ComparingMeter as ComparingMeter,
     Completer as Completer,
@@ -178,6 +182,7 @@ from .source import ModelInfo as ModelInfo, TensorInfo as TensorInfo
 from .together import Share as Share, TogetherPlan as TogetherPlan
 from .storage import (
     CachedArtifact as CachedArtifact,
+    HalfBuilt as HalfBuilt,
     Leftover as Leftover,
     LeftoverKind as LeftoverKind,
     Leftovers as Leftovers,

@@ -20,12 +20,18 @@ class Health:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where an Ollama API answers; `models_dir` is its store where that is on this machine."""
+    """Where an Ollama API answers.
+
+    Args:
+        models_dir: its store, where that is on this machine.
+        note: what the user should know of how it runs; said once.
+    """
 
     url: str
     runtime: str
     version: str = ""
     models_dir: Path | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -64,15 +64,29 @@ class ConvertJob:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a look at a source found before anything was spent on it.
+    """What a check of a source came to: `Failed`, a `Remark` or a `NotRun`.
 
-    `check` is its name, as `allow` in deployq.toml takes it; one that is `fatal` stops the work.
+    `check` is its name, as `allow` in deployq.toml takes it. A check with nothing to say passed.
     """
 
     check: str
-    fatal: bool
     message: str
     hint: str = ""
+
+
+@dataclass(frozen=True)
+class Failed(Finding):
+    """The check ran, and the source failed it: the work stops, unless `allow` names the check."""
+
+
+@dataclass(frozen=True)
+class Remark(Finding):
+    """The check ran, and found what a person should know; nothing stops."""
+
+
+@dataclass(frozen=True)
+class NotRun(Finding):
+    """The check could not run: a tool or memory is missing, or a tool broke. Nothing stops."""
 
 
 @dataclass(frozen=True)

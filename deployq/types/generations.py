@@ -6,7 +6,7 @@ from typing import Literal
 
 from deployq.records import dataclass
 
-TagState = Literal["ok", "drifted", "lost", "unknown", "unreachable"]
+TagState = Literal["ok", "drifted", "damaged", "lost", "unknown", "unreachable"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class TagDifference:
 class TagStatus:
     """One tag of the lockfile against its server and the configuration, as they are now.
 
-    `drifted`: something changed since it was pushed; `lost`: the server does not have it;
-    `unknown`: the server has it and the lockfile does not.
+    `drifted`: something changed since it was pushed; `damaged`: the server lists it, but a part of
+    it is gone, cut or has other bytes; `lost`: the server does not have it; `unknown`: the server
+    has it and the lockfile does not.
     """
 
     tag: str

@@ -81,10 +81,10 @@ class Target:
     """A named machine to deploy to, fully resolved: nothing left to default.
 
     `reserve_bytes` is what the system keeps of `memory_bytes`. `cards` is what a model may have
-    of each of several cards; together that is the budget. `goal_given` tells an asked-for choice
-    from a default one. `asked_ctx` is the context that was asked for, where it is more than Ollama
-    loads. `drafts`: `draft_num_predict` is set, for which Ollama also loads a model's layers for
-    predicting further tokens.
+    of each of several cards; together that is the budget. `goal_given` and `quants_given` tell an
+    asked-for choice from a default one. `asked_ctx` is the context that was asked for, where it
+    is more than Ollama loads. `drafts`: `draft_num_predict` is set, for which Ollama also loads a
+    model's layers for predicting further tokens.
     """
 
     name: str
@@ -99,9 +99,9 @@ class Target:
     host: str | None = None
     origin: str = ""
     bandwidth: Bandwidth | None = None
+    cards: tuple[int, ...] = ()
     serving: Serving = Serving()
     asked_ctx: int | None = None
-    cards: tuple[int, ...] = ()
     drafts: bool = False
 
     @property

@@ -60,11 +60,15 @@ class Conversation:
 
 @dataclass(frozen=True)
 class RenderedPrompt:
-    """A prompt, or (`text` None) the words in which it was refused; `tokens` where counted."""
+    """A prompt, or (`text` None) the words in which it was refused; `tokens` where counted.
+
+    `is_broken`: the template failed, where it might have refused by its own word.
+    """
 
     text: str | None
     refusal: str = ""
     tokens: int | None = None
+    is_broken: bool = False
 
 
 @dataclass(frozen=True)

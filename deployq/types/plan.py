@@ -25,10 +25,10 @@ class Memory:
     kv_cache_bytes: int
     compute_bytes: int
     host_bytes: int = 0
-    n_batch: int = 0
-    unlisted_bytes: int = 0
     cards: int = 1
     unused_bytes: int = 0
+    n_batch: int = 0
+    unlisted_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:

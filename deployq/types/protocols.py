@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deployq.types.answers import Completion, Endpoint, Health, Measurement
-    from deployq.types.artifacts import ConvertJob, QuantizeJob, SourceCheck
+    from deployq.types.artifacts import ConvertJob, Finding, QuantizeJob, SourceCheck
     from deployq.types.base import Json
     from deployq.types.machines import Hardware, Serving
     from deployq.types.measuring import Comparison, MeterText, SpeedOptions, Speeds, TextOptions
@@ -103,6 +103,21 @@ class Judge(Protocol):
     def health(self) -> Health: ...
     def file_bytes(self, gguf: Path, quant: str) -> QuantSize | None: ...
     def memory(self, gguf: Path, n_ctx: int, cache_type: str) -> Memory | None: ...
+
+
+@runtime_checkable
+class CheckingJudge(Protocol):
+    """A judge that can also have the engine load a file as far as its weights.
+
+    `check` gives `Failed` where the engine refuses the file, and `NotRun` where it can't be asked.
+    """
+
+    name: str
+
+    def health(self) -> Health: ...
+    def file_bytes(self, gguf: Path, quant: str) -> QuantSize | None: ...
+    def memory(self, gguf: Path, n_ctx: int, cache_type: str) -> Memory | None: ...
+    def check(self, gguf: Path) -> Sequence[Finding]: ...
 
 
 @runtime_checkable

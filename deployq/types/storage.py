@@ -13,6 +13,7 @@ LeftoverKind = Literal[
     "blob",
     "unfinished file",
     "artifact",
+    "half-built artifact",
     "importance matrix",
     "text",
 ]
@@ -76,3 +77,13 @@ class CachedArtifact:
     tags: tuple[str, ...] = ()
     damaged: str = ""
     verified: bool = False
+
+
+@dataclass(frozen=True)
+class HalfBuilt:
+    """What there is of an artifact that is not finished; `alive`: somebody builds it now."""
+
+    key: str
+    folder: Path
+    n_bytes: int
+    alive: bool = False

@@ -34,7 +34,8 @@ is talk. `deployq completion bash` makes [your shell complete](../howto/completi
 | 4 | verification failed; the earlier tag is untouched |
 | 5 | the server can't be reached, or refused |
 | 6 | the backend failed (1: what it wrote was refused) |
-| 130 | interrupted |
+| 130 | interrupted (Ctrl-C) |
+| 143, 129 | ended by SIGTERM, by SIGHUP (the terminal was closed) |
 
 Options before the command:
 """

@@ -10,7 +10,7 @@ from typing import Any
 from deployq import (
     BackendError,
     ConvertJob,
-    Finding,
+    Failed,
     Health,
     Json,
     Progress,
@@ -67,7 +67,7 @@ class LlamaCppConverter:
         try:
             said = run(python.path, asked).last("tokens")
         except Refused as exc:
-            return SourceCheck((Finding(exc.check or "tokenizer", True, exc.message, exc.hint),))
+            return SourceCheck((Failed(exc.check or "tokenizer", exc.message, exc.hint),))
         assert said is not None, "a job that is done said so"
         return SourceCheck(token_ids=tuple(map(tuple, said["ids"])))
 

@@ -17,11 +17,15 @@ from deployq import (
     ToolMissing,
     proc,
 )
+from deployq.ggml import GGUF_ALIGNMENT
+from deployq.llama_output import last_words
 from deployq.tools import Tool, require_tool
+from deployq_llamacpp.header import read_metadata
 from deployq_llamacpp.judge import LlamaCppJudge
-from deployq_llamacpp.output import last_words, parse_count, parse_types
+from deployq_llamacpp.output import parse_count, parse_types
 
 TOOL = "llama-quantize"
+ALIGNED = f"general.alignment=int:{GGUF_ALIGNMENT}"
 # what the tool says -> what to do about it
 _HINTS = (
     ("requantizing from type", "start from a full-precision GGUF, or add --allow-requantize"),
@@ -57,7 +61,7 @@ class LlamaCppBackend:
                 )
         except BackendError as exc:
             return Health(False, detail=exc.message, hint=exc.hint)
-        return Health(True, version=tool.version, path=tool.path, detail=f"from {tool.origin}")
+        return tool.health()
 
     def quants(self) -> frozenset[str]:
         """The quants that this llama-quantize lists; none where there is no tool."""
@@ -95,11 +99,10 @@ class LlamaCppBackend:
     def _run(self, tool: Tool, job: QuantizeJob, progress: Progress) -> None:
         done = False
         try:
-            finished = proc.run(
-                _argv(tool, job),
+            finished = tool.run(
+                _arguments(job),
                 on_line=_watch(job, progress),
                 cwd=job.imatrix.parent if job.imatrix else None,
-                check=False,
             )
             if finished.returncode:
                 raise self._failure(job, finished)
@@ -120,14 +123,28 @@ class LlamaCppBackend:
         return BackendError(f"could not make {job.quant} of {job.source}: {how}", hint=hint)
 
 
-def _argv(tool: Tool, job: QuantizeJob) -> list[str | Path]:
+def _arguments(job: QuantizeJob) -> list[str | Path]:
     # absolute: a name that starts with a dash is no option
     files = [job.source.absolute(), job.output.absolute()]
     options = ["--allow-requantize"] if job.allow_requantize else []
     # by its name alone (the tool runs in its folder): the name goes into the output
     options += ["--imatrix", f"./{job.imatrix.name}"] if job.imatrix else []
+    options += ["--override-kv", ALIGNED] if _aligned_otherwise(job.source) else []
     threads = [str(job.threads)] if job.threads else []
-    return [tool.path, *options, *files, job.quant, *threads]
+    return [*options, *files, job.quant, *threads]
+
+
+def _aligned_otherwise(source: Path) -> bool:
+    """Whether its tensors are aligned to other than 32 bytes.
+
+    llama-quantize (b11434) pads to 32 whatever the source did, and keeps the source's key: a file
+    that llama.cpp then calls corrupted.
+    """
+    try:
+        values = read_metadata(source).values
+    except (OSError, ValueError):
+        return False
+    return values.get("general.alignment", GGUF_ALIGNMENT) != GGUF_ALIGNMENT
 
 
 def _watch(job: QuantizeJob, progress: Progress) -> Callable[[str], None]:

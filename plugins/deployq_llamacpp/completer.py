@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deployq import Completion, Health, Progress
-from deployq.tools import find_tool
+from deployq.tools import tool_health
 from deployq_llamacpp import engine
 
 TOOL = "llama-server"
@@ -23,10 +23,7 @@ class LlamaCppCompleter:
         self._env = env
 
     def health(self) -> Health:
-        tool = find_tool(TOOL, self._env)
-        if tool is None:
-            return Health(False, detail=f"{TOOL} is not here", hint="deployq tools install")
-        return Health(True, tool.version, tool.path, f"from {tool.origin}")
+        return tool_health(TOOL, self._env)
 
     def complete(
         self, model: Path, prompts: Sequence[str], n_ctx: int, n_predict: int, progress: Progress

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deployq import BackendError, Health, MeterText, Progress, TextOptions, ToolMissing, proc
-from deployq.tools import Tool, find_tool, require_tool
-from deployq_llamacpp.output import last_words
+from deployq.llama_output import last_words
+from deployq.tools import Tool, find_tool, require_tool, tool_health
 from deployq_llamacpp.running import quiet_threads
 from deployq_llamacpp.tokens import count_tokens, cut
 
@@ -29,11 +29,11 @@ class LlamaCppCalibrator:
         """Is there a llama-imatrix that writes GGUF and reads control tokens?"""
         tool = find_tool(TOOL, self._env)
         if tool is None:
-            return Health(False, detail=f"{TOOL} is not here", hint="deployq tools install")
+            return tool_health(TOOL, self._env)
         if missing := [f for f in ("--output-format", "--parse-special") if not tool.has_flag(f)]:
             detail = f"{tool.path} does not know {missing[0]}: it is too old"
             return Health(False, path=tool.path, detail=detail, hint="deployq tools install")
-        return Health(True, tool.version, tool.path, f"from {tool.origin}")
+        return tool.health()
 
     def calibrate(
         self, gguf: Path, text: MeterText, output: Path, options: TextOptions, progress: Progress
@@ -47,7 +47,7 @@ class LlamaCppCalibrator:
         tool = self._require()
         n_ctx, chunks, _ = cut(count_tokens(gguf, text, self._env), text.path, options)
         # by names relative to the text's folder: both names go into the matrix, and on from it
-        argv: list[str | Path] = [tool.path, "-m", gguf.absolute(), "-f", text.path.name]
+        argv: list[str | Path] = ["-m", gguf.absolute(), "-f", text.path.name]
         argv += ["-o", output.absolute()]
         argv += [
             "--output-format",
@@ -60,17 +60,18 @@ class LlamaCppCalibrator:
         ]
         argv += ["--parse-special"] if text.special else []
         argv += ["-t", str(options.threads)] if options.threads else []
-        finished = proc.run(
+        finished = tool.run(
             argv,
             cwd=text.path.parent,
             env=quiet_threads(),
             on_line=_watch(chunks, progress),
-            check=False,
         )
         if finished.returncode or not output.is_file():
             output.unlink(missing_ok=True)
-            said = last_words(finished.stdout)
-            raise BackendError(f"no importance matrix could be made of {gguf.name}:\n{said}")
+            raise BackendError(
+                f"no importance matrix could be made of {gguf.name}: {TOOL} "
+                f"{proc.describe_exit(finished.returncode)}:\n{last_words(finished.stdout)}"
+            )
         progress("imatrix", chunks, chunks, "chunks")
 
     def _require(self) -> Tool:

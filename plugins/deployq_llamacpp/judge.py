@@ -10,11 +10,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from deployq import Health, Memory, QuantSize, proc
-from deployq.ggml import GGUF_ALIGNMENT, TYPES, padded, tensor_bytes
-from deployq.tools import Tool, cache_home, find_tool
+from deployq import Finding, Health, Memory, QuantSize
+from deployq.ggml import TYPES, padded, tensor_bytes
+from deployq.tools import Tool, cache_home, find_tool, tool_health
 from deployq_llamacpp.header import START_BYTES, Metadata, read_metadata
+from deployq_llamacpp.loading import LOADERS, check_loading, rejected
 from deployq_llamacpp.output import PlannedTensor, parse_fallbacks, parse_planned
 
 ASK_SECONDS = 120.0
@@ -42,9 +44,7 @@ class LlamaCppJudge:
         """Is there a llama-quantize that knows `--dry-run`?"""
         tool = self._tool("llama-quantize")
         if tool is None:
-            return Health(
-                False, detail="llama-quantize is not on this machine", hint="deployq tools install"
-            )
+            return tool_health("llama-quantize", self._env)
         if not tool.has_flag("--dry-run"):
             return Health(
                 False,
@@ -52,13 +52,16 @@ class LlamaCppJudge:
                 detail=f"{tool.path} does not know --dry-run: it is too old",
                 hint="deployq tools install",
             )
-        return Health(True, version=tool.version, path=tool.path, detail=f"from {tool.origin}")
+        return tool.health()
 
     def file_bytes(self, gguf: Path, quant: str) -> QuantSize | None:
         """Size of the file that `llama-quantize gguf OUT quant` writes, no importance matrix.
 
         None where it can't be told: no tool, a header that can't be read, a refused quant, a
-        tensor type or an alignment that is not known here.
+        tensor type that is not known here.
+
+        Raises:
+            ModelRejected: llama.cpp refuses the file.
         """
         tool = self._tool("llama-quantize")
         if tool is None:
@@ -67,16 +70,12 @@ class LlamaCppJudge:
             metadata = self._metadata(gguf)
         except (OSError, ValueError):
             return None
-        if metadata.values.get("general.alignment", GGUF_ALIGNMENT) != GGUF_ALIGNMENT:
-            return None
-        # the first part of a split model says nothing of the other parts' tensors
-        split = metadata.values.get("split.count", 0) > 1
-        entry = None if split else self._entry(metadata, quant, tool)
+        entry = self._entry_of(gguf, quant, tool.version)
         if entry is not None and (known := _read_entry(entry)) is not None:
             return known
         size = self._ask(tool, gguf, quant, metadata)
         if entry is not None and size is not None:
-            _write_entry(entry, size)
+            _write(entry, dataclasses.asdict(size))
         return size
 
     def memory(self, gguf: Path, n_ctx: int, cache_type: str) -> Memory | None:
@@ -85,20 +84,41 @@ class LlamaCppJudge:
         `cache_type` is "f16", or "q8_0/f16" for K/V. The compute buffer is that of a context
         with 512 outputs, as llama-fit-params (b11434) reserves it: more than a server's.
         None where there is no llama-fit-params, or it can't tell.
+
+        Raises:
+            ModelRejected: llama.cpp refuses the file.
         """
         tool = self._tool("llama-fit-params")
         if tool is None or not (tool.has_flag("--fit-print") or tool.has_flag("-fitp")):
             return None
         cache_k, _, cache_v = cache_type.partition("/")
-        finished = proc.run(
-            _fit_argv(tool, gguf, n_ctx, cache_k, cache_v or cache_k),
-            check=False,
-            timeout_seconds=ASK_SECONDS,
-        )
+        argv = _fit_arguments(tool, gguf, n_ctx, cache_k, cache_v or cache_k)
+        finished = tool.run(argv, timeout_seconds=ASK_SECONDS)
+        if finished.returncode and (refused := rejected(gguf, finished.stdout, tool.name)):
+            raise refused
         return _parse_memory(finished.stdout.splitlines()) if not finished.returncode else None
 
-    def _entry(self, metadata: Metadata, quant: str, tool: Tool) -> Path:
-        key = hashlib.sha256(f"{metadata.digest}\n{quant}\n{tool.version}".encode()).hexdigest()
+    def check(self, gguf: Path) -> Sequence[Finding]:
+        """Has the tools that are here load a file as far as its weights; asked once per header."""
+        tools = [tool for name in LOADERS if (tool := self._tool(name))]
+        entry = self._entry_of(gguf, "check", *(tool.version for tool in tools))
+        if entry is not None and entry.is_file():
+            return ()
+        found = check_loading(gguf, self._tool, self._env)
+        if entry is not None and not found:
+            _write(entry, {})
+        return found
+
+    def _entry_of(self, gguf: Path, *asked: str) -> Path | None:
+        """Where an answer that hangs on the header alone is kept; None: it hangs on more."""
+        try:
+            metadata = self._metadata(gguf)
+        except (OSError, ValueError):
+            return None
+        # the first part of a split model says nothing of the other parts' tensors
+        if metadata.values.get("split.count", 0) > 1:
+            return None
+        key = hashlib.sha256("\n".join([metadata.digest, *asked]).encode()).hexdigest()
         return cache_home(self._env) / "judge" / f"{key[:40]}.json"
 
     def _metadata(self, gguf: Path) -> Metadata:
@@ -121,11 +141,10 @@ class LlamaCppJudge:
     def _ask(self, tool: Tool, gguf: Path, quant: str, metadata: Metadata) -> QuantSize | None:
         if not tool.has_flag("--dry-run"):
             return None
-        finished = proc.run(
-            [tool.path, "--dry-run", gguf.absolute(), quant],
-            check=False,
-            timeout_seconds=ASK_SECONDS,
-        )
+        argv: list[str | Path] = ["--dry-run", gguf.absolute(), quant]
+        finished = tool.run(argv, timeout_seconds=ASK_SECONDS)
+        if finished.returncode and (refused := rejected(gguf, finished.stdout, tool.name)):
+            raise refused
         planned = [t for line in finished.stdout.splitlines() if (t := parse_planned(line))]
         if finished.returncode or not planned or any(t.type not in TYPES for t in planned):
             return None
@@ -155,8 +174,10 @@ def _elements(tensor: PlannedTensor) -> int:
     return count
 
 
-def _fit_argv(tool: Tool, gguf: Path, n_ctx: int, cache_k: str, cache_v: str) -> list[str | Path]:
-    argv: list[str | Path] = [tool.path, "-m", gguf.absolute(), "-c", str(n_ctx), "-ngl", "99"]
+def _fit_arguments(
+    tool: Tool, gguf: Path, n_ctx: int, cache_k: str, cache_v: str
+) -> list[str | Path]:
+    argv: list[str | Path] = ["-m", gguf.absolute(), "-c", str(n_ctx), "-ngl", "99"]
     argv += ["-np", "1", "-ctk", cache_k, "-ctv", cache_v, "-fa", "on", "-fitp", "on"]
     # by default the row leaves out the weights that get repacked for the CPU
     repack = ["--no-repack"] if tool.has_flag("--no-repack") else []
@@ -181,9 +202,9 @@ def _read_entry(entry: Path) -> QuantSize | None:
         return None
 
 
-def _write_entry(entry: Path, size: QuantSize) -> None:
+def _write(entry: Path, answer: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):  # what isn't remembered is asked again
         entry.parent.mkdir(parents=True, exist_ok=True)
         temporary = entry.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(size)))
+        temporary.write_text(json.dumps(answer))
         temporary.replace(entry)

@@ -20,9 +20,6 @@ _TENSOR = (
 )
 _FALLBACKS = r"(\d+) of \d+ tensor\(s\) required fallback"
 _TYPE = r"^\s*\d+\s+or\s+(\w+)\s*:(?!\s*alias for)"
-_NOISE = r"^(llama_model_loader: (-|Dumping|loaded)|version: |built with|\s*=*\s*$|\[\s*\d+/.*MiB)"
-_TENSOR_START = r"^\[\s*\d+/\s*\d+\].*type =\s+\w+, "
-LAST_WORDS_LINES = 8
 
 
 class PlannedTensor(NamedTuple):
@@ -59,9 +56,3 @@ def parse_fallbacks(text: str) -> int:
 def parse_types(help_text: str) -> frozenset[str]:
     """The quants that `--help` lists, without aliases and COPY."""
     return frozenset(re.findall(_TYPE, help_text, re.MULTILINE))
-
-
-def last_words(text: str) -> str:
-    """The last lines that say something: no metadata dump, no tensor that went well."""
-    lines = [line for line in text.splitlines() if not re.match(_NOISE, line)]
-    return "\n".join(re.sub(_TENSOR_START, "", line) for line in lines[-LAST_WORDS_LINES:])

@@ -28,8 +28,8 @@ from deployq import (
     ToolMissing,
     proc,
 )
-from deployq.tools import Tool, find_tool, require_tool
-from deployq_llamacpp.output import last_words
+from deployq.llama_output import last_words
+from deployq.tools import Tool, find_tool, require_tool, tool_health
 from deployq_llamacpp.running import quiet_threads
 from deployq_llamacpp.scores import (
     LostFigure,
@@ -87,11 +87,11 @@ class Perplexity:
         """Is there a llama-perplexity that knows `--kl-divergence`?"""
         tool = find_tool(TOOL, self._env)
         if tool is None:
-            return Health(False, detail=f"{TOOL} is not here", hint="deployq tools install")
+            return tool_health(TOOL, self._env)
         if not tool.has_flag("--kl-divergence"):
             detail = f"{tool.path} does not know --kl-divergence, or does not run"
             return Health(False, path=tool.path, detail=detail, hint="deployq tools install")
-        return Health(True, tool.version, tool.path, f"from {tool.origin}")
+        return tool.health()
 
     def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement:
         """The perplexity of a plain text.
@@ -214,11 +214,11 @@ class _Run:
                 self._progress(task, min(chunk, self._chunks - 1), self._chunks, "chunks")
 
         self._progress(task, 0, self._chunks, "chunks")
-        argv: list[str | Path] = [self._tool.path, "-m", gguf.absolute(), "-c", str(self._n_ctx)]
+        argv: list[str | Path] = ["-m", gguf.absolute(), "-c", str(self._n_ctx)]
         # without it a backslash and an n in the text become a line's end
         argv += ["--chunks", str(self._chunks), "--no-escape", *more]
         argv += ["-t", str(self._threads)] if self._threads else []
-        finished = proc.run(argv, on_line=on_line, env=quiet_threads(), check=False)
+        finished = self._tool.run(argv, on_line=on_line, env=quiet_threads())
         if finished.returncode:
             said = last_words(finished.stdout)
             how = proc.describe_failure(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployq import Health
-from deployq.tools import find_tool
+from deployq.tools import tool_health
 from deployq_llamacpp import engine
 
 if TYPE_CHECKING:
@@ -29,12 +29,7 @@ class LlamaServer:
 
     def health(self) -> Health:
         """Is there a llama-server?"""
-        tool = find_tool(TOOL, self._env)
-        if tool is None:
-            return Health(
-                False, detail=f"{TOOL} is not on this machine", hint="deployq tools install"
-            )
-        return Health(True, version=tool.version, path=tool.path, detail=f"from {tool.origin}")
+        return tool_health(TOOL, self._env)
 
     @contextmanager
     def load(self, weights: Path, n_ctx: int) -> Iterator[RawModel]:

@@ -24,9 +24,9 @@ from deployq import (
     ToolMissing,
     proc,
 )
-from deployq.tools import Tool, find_tool, require_tool
+from deployq.llama_output import last_words
+from deployq.tools import Tool, require_tool, tool_health
 from deployq_llamacpp import engine
-from deployq_llamacpp.output import last_words
 
 TOOL, SERVER = "llama-bench", "llama-server"
 UNIT = "tokens/s"
@@ -54,11 +54,8 @@ class Speed:
 
     def health(self) -> Health:
         """Are llama-bench and llama-server here?"""
-        for name in (TOOL, SERVER):
-            if find_tool(name, self._env) is None:
-                return Health(False, detail=f"{name} is not here", hint="deployq tools install")
-        tool = require_tool(TOOL, self._env)
-        return Health(True, tool.version, tool.path, f"from {tool.origin}")
+        server = tool_health(SERVER, self._env)
+        return tool_health(TOOL, self._env) if server.ok else server
 
     def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement:  # noqa: ARG002
         """Generation speed; no text is read for it.
@@ -137,13 +134,15 @@ def forget_file(path: Path) -> bool:
 
 
 def _bench(tool: Tool, gguf: Path, options: SpeedOptions, taken: _Taken) -> None:
-    argv: list[str | Path] = [tool.path, "-m", gguf.absolute(), "-r", "1", "-o", "json"]
+    argv: list[str | Path] = ["-m", gguf.absolute(), "-r", "1", "-o", "json"]
     argv += ["-p", str(options.prompt_tokens), "-n", str(options.generated_tokens)]
     argv += ["-t", str(options.threads)] if options.threads else []
-    finished = proc.run(argv, check=False)
+    finished = tool.run(argv)
     if finished.returncode:
-        said = last_words(finished.stdout)
-        raise BackendError(f"{TOOL} failed with {gguf.name} ({finished.returncode}):\n{said}")
+        raise BackendError(
+            f"{TOOL} {proc.describe_exit(finished.returncode)} with {gguf.name}:\n"
+            f"{last_words(finished.stdout)}"
+        )
     for test in parse_bench(finished.stdout):
         speed = float(test["avg_ts"])
         (taken.generation if int(test["n_gen"]) else taken.prompt).append(speed)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployq import BackendError, MeterText, SourceError, TextOptions, proc
+from deployq.llama_output import last_words
 from deployq.tools import require_tool
-from deployq_llamacpp.output import last_words
 
 TOOL = "llama-tokenize"
 N_CTX = 512
@@ -25,14 +25,16 @@ def token_ids(gguf: Path, text: MeterText, env: Mapping[str, str]) -> list[int]:
         ToolMissing: there is no llama-tokenize.
         BackendError: it failed.
     """
-    argv: list[str | Path] = [require_tool(TOOL, env).path, "-m", gguf.absolute()]
+    argv: list[str | Path] = ["-m", gguf.absolute()]
     # its log would stand between the numbers; and a backslash in the text is a backslash
     argv += ["-f", text.path.absolute(), "--ids", "--log-disable", "--no-escape"]
-    finished = proc.run([*argv, *([] if text.special else ["--no-parse-special"])], check=False)
+    argv += [] if text.special else ["--no-parse-special"]
+    finished = require_tool(TOOL, env).run(argv)
     found = re.findall(_IDS, finished.stdout, re.MULTILINE)
     if finished.returncode or not found:
+        how = proc.describe_exit(finished.returncode) if finished.returncode else "gave no tokens"
         raise BackendError(
-            f"{TOOL} can't read {text.path.name} with the tokenizer of {gguf.name}:\n"
+            f"{TOOL} {how}, reading {text.path.name} with the tokenizer of {gguf.name}:\n"
             f"{last_words(finished.stdout)}"
         )
     return [int(number) for number in found[-1].split(",") if number.strip()]
@@ -45,8 +47,7 @@ def count_tokens(gguf: Path, text: MeterText, env: Mapping[str, str]) -> int:
 
 def vocabulary_log(gguf: Path, env: Mapping[str, str]) -> str:
     """What llama.cpp says while it loads a file's vocabulary."""
-    argv: list[str | Path] = [require_tool(TOOL, env).path, "-m", gguf.absolute(), "-p", "x"]
-    return proc.run(argv, check=False).stdout
+    return require_tool(TOOL, env).run(["-m", gguf.absolute(), "-p", "x"]).stdout
 
 
 def cut(tokens: int, text: Path, options: TextOptions) -> tuple[int, int, tuple[str, ...]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployq import BackendError, Health, Measurement, Progress, ToolMissing, proc
-from deployq.tools import find_tool
+from deployq import BackendError, Health, Measurement, Progress, proc
+from deployq.tools import require_tool, tool_health
 
 TOOL = "llama-bench"
 TOKENS = 32
@@ -23,10 +22,7 @@ class Bench:
     unit: str = "tokens/s"
 
     def health(self) -> Health:
-        tool = find_tool(TOOL, os.environ)
-        if tool is None:
-            return Health(False, detail=f"{TOOL} is not here", hint="deployq tools install")
-        return Health(True, path=tool.path)
+        return tool_health(TOOL)
 
     def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement:  # noqa: ARG002
         """Tokens per second of a GGUF; no text is read for it. `detail` is llama.cpp's backend.
@@ -35,14 +31,12 @@ class Bench:
             ToolMissing: there is no llama-bench here.
             BackendError: it failed, or said what can't be understood.
         """
-        path = self.health().path
-        if path is None:
-            raise ToolMissing(f"{TOOL} is not on this machine", hint="deployq tools install")
+        tool = require_tool(TOOL)
         progress(artifact.name, 0, None, "runs")
         counts = ("-p", "0", "-n", str(TOKENS), "-r", "3")
-        answer = proc.run(
-            (path, "-m", artifact, *counts, "-o", "json"), timeout_seconds=_TIMEOUT_SECONDS
-        )
+        answer = tool.run(("-m", artifact, *counts, "-o", "json"), timeout_seconds=_TIMEOUT_SECONDS)
+        if answer.returncode:
+            raise BackendError(proc.describe_failure(answer))
         progress(artifact.name, 3, 3, "runs")
         return parse_bench(answer.stdout)
 

@@ -7,46 +7,57 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from typing import NamedTuple
+
+from deployq.addresses import is_local
+from deployq.deadlines import within
 
 _ALLOWED = ("http://", "https://")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def version_at(url: str, timeout_seconds: float) -> str | None:
-    """The version that the server at `url` states; None: nothing answers there like Ollama.
+class Found(NamedTuple):
+    """Whether a server is there, and the version that it states; None: it does not, like Ollama."""
 
-    A server on this machine is asked directly, whatever proxy the environment names.
+    is_there: bool
+    version: str | None = None
+
+
+def probe(url: str, timeout_seconds: float) -> Found:
+    """What is at `url`; a server may also want a key, or have a certificate that nobody knows.
+
+    It is asked without a key and with the system's certificate authorities; deployq has more. A
+    server on this machine is asked directly, whatever proxy the environment names.
+
+    Raises:
+        TimeoutError: nobody refused a connection, and no answer came in time.
     """
     if not url.startswith(_ALLOWED):
-        return None
-    opener = _DIRECT if _on_this_machine(url) else urllib.request.build_opener()
+        return Found(False)
+    return within(timeout_seconds, lambda: _asked(url, timeout_seconds))
+
+
+def _asked(url: str, timeout_seconds: float) -> Found:
+    opener = _DIRECT if is_local(url) else urllib.request.build_opener()
     try:
         with opener.open(f"{url.rstrip('/')}/api/version", timeout=timeout_seconds) as answer:
-            content = json.loads(answer.read())
-    except (OSError, ValueError, urllib.error.URLError, http.client.HTTPException):
-        return None
-    version = content.get("version") if isinstance(content, dict) else None
-    return version if isinstance(version, str) else None
-
-
-def answers_at(url: str, timeout_seconds: float) -> bool:
-    """Whether a server stands there at all: one that wants a key, or whose certificate is unknown.
-
-    It was asked without a key and with the system's certificate authorities; deployq has more.
-    """
-    if not url.startswith(_ALLOWED):
-        return False
-    opener = _DIRECT if _on_this_machine(url) else urllib.request.build_opener()
-    try:
-        opener.open(f"{url.rstrip('/')}/api/version", timeout=timeout_seconds).close()
+            return Found(True, _version(answer.read()))
     except urllib.error.HTTPError:
-        return True
+        return Found(True)
     except urllib.error.URLError as exc:
-        return isinstance(exc.reason, ssl.SSLError)
+        if isinstance(exc.reason, TimeoutError):
+            raise exc.reason from exc
+        return Found(isinstance(exc.reason, ssl.SSLError))
+    except TimeoutError:
+        raise
     except (OSError, ValueError, http.client.HTTPException):
-        return False
-    return True
+        return Found(False)
 
 
-def _on_this_machine(url: str) -> bool:
-    return url.split("://", 1)[1].startswith(("127.", "localhost", "[::1]"))
+def _version(content: bytes) -> str | None:
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        return None
+    version = answer.get("version") if isinstance(answer, dict) else None
+    return version if isinstance(version, str) else None

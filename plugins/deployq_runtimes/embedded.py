@@ -32,7 +32,7 @@ class Embedded:
             tool = require_tool("llama-server", self.env)
         except ToolMissing as exc:
             return Health(False, detail=exc.message, hint=exc.hint)
-        return Health(True, version=tool.version, path=tool.path, detail=tool.origin)
+        return tool.health()
 
     def models_dir(self, folder: Path) -> Path | None:
         """Where the server in `folder` keeps its models."""
@@ -46,7 +46,8 @@ class Embedded:
         """
         require_modules()
         tool = require_tool("llama-server", self.env)
-        return shared_server(folder, Launch(self.name, ("--llama-server", str(tool.path))), port)
+        launch = Launch(self.name, ("--llama-server", str(tool.path)), tool)
+        return shared_server(folder, launch, port)
 
     def serving(self) -> Serving:
         """How it runs models: one request at a time, with flash attention."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deployq import Endpoint, Health, Serving, ToolMissing, proc
 from deployq.serving import serving_of
+from deployq.tools import NEEDS_MEND, Tool, ollama_folders, tool_at
 from deployq_runtimes.sharing import Launch, shared_server
 
 BINARY_VARIABLE = "DEPLOYQ_OLLAMA"
@@ -41,7 +42,13 @@ class Managed:
             ).stdout
         except ToolMissing as exc:
             return Health(False, detail=exc.message, hint=exc.hint)
-        return Health(True, version=said.split()[-1] if said.split() else "", path=binary)
+        version = said.split()[-1] if said.split() else ""
+        engine = engine_of(binary, self.env)
+        if engine is not None and engine.smoke.problem:
+            detail = f"its engine {engine.path} {engine.smoke.problem}"
+            return Health(False, version, binary, detail, _HINT)
+        mend = engine.smoke.mend if engine else ""
+        return Health(True, version, binary, f"run with {mend}: {NEEDS_MEND}" if mend else "")
 
     def models_dir(self, folder: Path) -> Path | None:
         """Where the server in `folder` keeps its models."""
@@ -53,8 +60,9 @@ class Managed:
         Raises:
             ToolMissing: no ollama on this machine.
         """
-        launch = Launch(self.name, ("--binary", str(find_ollama(self.env))))
-        return shared_server(folder, launch, port)
+        binary = find_ollama(self.env)
+        engine = engine_of(binary, self.env)
+        return shared_server(folder, Launch(self.name, ("--binary", str(binary)), engine), port)
 
     def serving(self) -> Serving:
         """How it runs models: it is started with deployq's own environment."""
@@ -73,6 +81,13 @@ def find_ollama(env: Mapping[str, str]) -> Path:
     if env.get(BINARY_VARIABLE):
         raise ToolMissing(f"{BINARY_VARIABLE} names no program: {env[BINARY_VARIABLE]}", hint=_HINT)
     raise ToolMissing("ollama is not on this machine", hint=_HINT)
+
+
+def engine_of(binary: Path, env: Mapping[str, str]) -> Tool | None:
+    """The llama-server that an Ollama brings along; None where it has none (before 0.30)."""
+    places = (folder / "llama-server" for folder in ollama_folders(binary))
+    found = next((path for path in places if path.is_file()), None)
+    return tool_at("llama-server", found, env, "the installed Ollama") if found else None
 
 
 def _candidates(env: Mapping[str, str]) -> Iterator[Path]:

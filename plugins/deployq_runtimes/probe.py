@@ -5,24 +5,31 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deployq_runtimes.asking import Found
 
 PROBE_SECONDS = 5.0
 
 
 def version_at(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | None:
-    """The version that the server at `url` states; None: nothing answers there like Ollama.
+    """The version that the server at `url` states; None: nothing answers there like Ollama."""
+    try:
+        return probe(url, timeout_seconds).version
+    except TimeoutError:
+        return None
+
+
+def probe(url: str, timeout_seconds: float = PROBE_SECONDS) -> Found:
+    """What is at `url`.
 
     The HTTP stack is imported with the first question: planning asks none and must start fast.
+
+    Raises:
+        TimeoutError: no answer came in time.
     """
-    asking = importlib.import_module("deployq_runtimes.asking")
-    version: str | None = asking.version_at(url, timeout_seconds)
-    return version
-
-
-def answers_at(url: str, timeout_seconds: float = PROBE_SECONDS) -> bool:
-    """Whether a server stands there at all, be it one that wants a key or a certificate."""
-    asking = importlib.import_module("deployq_runtimes.asking")
-    found: bool = asking.answers_at(url, timeout_seconds)
+    found: Found = importlib.import_module("deployq_runtimes.asking").probe(url, timeout_seconds)
     return found
 
 

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deployq import BackendError, ConfigError, DiskError, Endpoint, ServerTimeout, proc
+from deployq.tools import NEEDS_MEND, Tool
 from deployq_runtimes.locks import is_locked, locked
 from deployq_runtimes.probe import last_lines, version_at
 
@@ -48,11 +49,23 @@ class Address:
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a server: the runtime's name and the supervisor's further arguments."""
+    """How to start a server: the runtime's name and the supervisor's further arguments.
+
+    Args:
+        engine: the llama-server that will run the models; None where there is none to be found.
+    """
 
     runtime: str
     arguments: Sequence[str]
+    engine: Tool | None = None
     start_seconds: float = START_SECONDS
+
+    @property
+    def note(self) -> str:
+        mend = self.engine.smoke.mend if self.engine else ""
+        if not mend:
+            return ""
+        return f"the {self.runtime} runtime runs its models with {mend}: {NEEDS_MEND}"
 
 
 def read_address(folder: Path) -> Address | None:
@@ -106,7 +119,7 @@ def _running(folder: Path, launch: Launch, port: int) -> Endpoint:
         version = version_at(address.url) if address else None
         if address and version:
             _same_port(address, port, folder)
-            return Endpoint(address.url, launch.runtime, version, folder / "models")
+            return Endpoint(address.url, launch.runtime, version, folder / "models", launch.note)
         if time.monotonic() > deadline:
             raise ServerTimeout(
                 f"the {launch.runtime} runtime in {folder} did not answer within "
@@ -120,7 +133,9 @@ def _start(folder: Path, launch: Launch, port: int) -> None:
     (folder / "runtime.json").unlink(missing_ok=True)
     argv = [sys.executable, "-P", "-m", "deployq_runtimes.supervisor", launch.runtime]
     argv += [str(folder), str(port), *launch.arguments]
-    proc.run(argv, timeout_seconds=_LAUNCH_SECONDS)
+    # what the engine needs around it, the server hands on
+    env = launch.engine.smoke.env if launch.engine else None
+    proc.run(argv, env=env, timeout_seconds=_LAUNCH_SECONDS)
 
 
 def _died(folder: Path, launch: Launch) -> str:

@@ -22,6 +22,8 @@ Moment = Literal["before", "during", "after"]
 
 HOP = {"transfer-encoding", "connection", "content-length", "date", "server"}
 TIMEOUT_SECONDS = 120.0
+NOTES = (b":in-use.", b":owners")
+NOTE_BYTES = 2000  # and no weights are so small
 # So long an answer is under way before it is cut: a model takes its time, a copy takes none.
 UNDER_WAY_SECONDS = {"/api/chat": 0.1}
 
@@ -107,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _hand_on(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length // 2 if self.path.startswith("/api/blobs/") else length)
-        request = _named(self.command, self.path, body)
+        request = _named(self.command, self.path, body, length)
         moment = self.proxy.fate_of(request)
         if not (moment == "during" and len(body) < length):
             body += self.rfile.read(length - len(body))
@@ -151,9 +153,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
-def _named(command: str, path: str, body: bytes) -> str:
-    """`POST /api/copy`; one that wants to see the prompt, but no answer, is a `RENDER`."""
-    return f"{'RENDER' if b'_debug_render_only' in body else command} {path}"
+def _named(command: str, path: str, body: bytes, length: int) -> str:
+    """`POST /api/copy`; one that wants to see the prompt, but no answer, is a `RENDER`.
+
+    What writes a marker or takes it away is a `MARK`: `MARK /api/create`.
+    """
+    if b"_debug_render_only" in body:
+        return f"RENDER {path}"
+    blob = path.startswith("/api/blobs/") and 0 < length < NOTE_BYTES
+    changes = path in ("/api/create", "/api/delete")
+    mark = blob or (changes and any(name in body for name in NOTES))
+    return f"{'MARK' if mark else command} {path}"
 
 
 @contextmanager

@@ -105,7 +105,16 @@ def test_a_template_that_does_not_render(project: Project) -> None:
 
 def test_a_parameter_that_ollama_does_not_know(project: Project) -> None:
     project.write("deployq.toml", CONFIG.replace("temperature = 0", "temprature = 0"))
-    complained(project.run("push", "tiny"), 2, "temprature", "did you mean temperature?")
+    for command in ("plan", "push"):
+        said = ("deployq.toml: models.tiny.parameters.temprature", "did you mean temperature?")
+        complained(project.run(command, "tiny"), 2, *said)
+
+
+def test_a_line_that_the_users_own_template_renders(project: Project) -> None:
+    project.write("mine.j2", "FROM {{ from_ }}\nPARAMETER top_k many\n")
+    project.write("deployq.toml", CONFIG.replace("suite =", 'template = "mine.j2"\nsuite ='))
+    said = ("Modelfile of tiny:q8_0, as ", "mine.j2 renders it, line 2: PARAMETER top_k: 'many'")
+    complained(project.run("push", "tiny"), 2, *said)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import requests
 from filelock import FileLock
 
+from deployq.tags.lockfile import Lockfile
 from tests.cli.conftest import CONFIG, Project
 from tests.tiny import write_tiny_llama
 
@@ -77,7 +78,7 @@ def test_only_so_many_generations_are_kept(twice: Project) -> None:
         twice.write("deployq.toml", text)
         push(twice)
     assert generations(twice) == [(5, True), (4, False)]
-    assert (twice.folder / "deployq.lock").read_text().count(".earlier]]") == 2
+    assert (twice.folder / "deployq.lock").read_text().count(".earlier = [") == 2
 
 
 def test_remove_takes_the_earlier_generations_along(twice: Project) -> None:
@@ -174,11 +175,7 @@ def test_push_locked_makes_exactly_that_or_fails(twice: Project) -> None:
     assert "tiny:q8_0: the modelfile changed" in ran.err
     twice.write("deployq.toml", SYSTEM)
     lock = twice.folder / "deployq.lock"
-    digest = next(
-        line.partition('"')[2].rstrip('"')
-        for line in lock.read_text().splitlines()
-        if line.startswith("blob_digest")
-    )
+    digest = next(iter(Lockfile.load(lock).entries.values())).blob_digest
     lock.write_text(
         lock.read_text()
         .replace(digest, "0" * 64)

@@ -51,7 +51,9 @@ STEPS = [*STAGING, *KEEPING, *NAMING, *TIDYING]
 # What the server writes at a step, and what is left of that file if it dies while it does.
 CUT = b'{"schemaVersion":2,"mediaType":"applic'
 LEFT = [
-    (STAGING[2], "deployq-staging/tiny/q8_0", CUT),
+    (STAGING[2], "deployq-staging/tiny/q8_0.{push}", CUT),
+    (STAGING[2], "deployq-staging/tiny/in-use.{push}", CUT),
+    (STAGING[2], "deployq-staging/tiny/in-use.{push}", b""),
     (KEEPING[0], "deployq-history/tiny/q8_0.1", b""),
     (KEEPING[0], "deployq-history/tiny/q8_0.1", CUT),
     (NAMING[0], "library/tiny/q8_0", b""),
@@ -186,7 +188,8 @@ def test_server_killed_while_it_wrote_a_manifest(
     """The window is too small to hit: the file is cut once the server is dead."""
     push_struck(bench, step)
     manifests = bench.server.folder / "models" / "manifests"
-    written = manifests / "registry.ollama.ai" / name
+    (journal,) = (bench.project.folder / "cache" / "journal").glob("*.json")
+    written = manifests / "registry.ollama.ai" / name.format(push=journal.stem)
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_bytes(left)
     bench.start()
@@ -194,6 +197,43 @@ def test_server_killed_while_it_wrote_a_manifest(
     come_back(bench, step)
     for manifest in manifests.rglob("*/tiny/*"):
         assert json.loads(manifest.read_bytes())["layers"], f"{manifest} is whole again"
+    assert not list((bench.project.folder / "cache" / "journal").iterdir())
+
+
+def test_what_was_mended_by_hand_stays(bench: Bench) -> None:
+    """Killed between two names; then somebody gives the first one something of their own."""
+    killed(bench, NAMING[1], *PUSH)
+    by_hand = bench.ask(
+        "/api/create", model=TAGS[0], **{"from": TAGS[1]}, system="by hand", stream=False
+    )
+    assert by_hand.ok, by_hand.text
+    mended = bench.tags()[TAGS[0]]
+    ran = bench.project.run("list", "--host", bench.proxy.url)
+    assert ran.code == 0, ran.err
+    held = f"{TAGS[0]} holds sha256:{mended[:12]}, which somebody else put there since"
+    assert held in ran.err
+    assert bench.tags() == {TAGS[0]: mended, TAGS[1]: bench.old[TAGS[1]]}
+    assert "somebody else" not in bench.project.run("list", "--host", bench.proxy.url).err
+    again = bench.project.run(*PUSH)
+    assert again.code == 0, again.err
+    assert {mended, *bench.old.values()} <= set(bench.held().values()), "each is a generation"
+
+
+def test_another_project_puts_back_what_a_killed_push_left(bench: Bench, tmp_path: Path) -> None:
+    """By another spelling of the address, with a HOME and a cache of its own."""
+    killed(bench, NAMING[1], *PUSH)
+    assert bench.tags().items() - bench.old.items(), "one name holds the new content"
+    other = Project(tmp_path / "other")
+    other.folder.mkdir()
+    url = bench.proxy.server.replace("127.0.0.1", "localhost")
+    ran = other.run("list", "--host", url)
+    assert ran.code == 0, ran.err
+    assert "did not come to its end; put back as before: tiny:q8_0" in ran.err
+    assert bench.tags() == bench.old
+    assert not [name for name in bench.held() if "staging" in name]
+    ran = bench.project.run("list", "--host", bench.proxy.url)
+    assert (ran.code, "none of tiny:q8_0, tiny:laptop had been changed" in ran.err) == (0, True)
+    assert bench.project.run(*PUSH).code == 0
 
 
 def test_a_rollback_killed_before_the_journal_was_closed_is_done(bench: Bench) -> None:

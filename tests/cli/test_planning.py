@@ -228,7 +228,7 @@ def test_doctor_groups_what_is_missing(project: Project) -> None:
     assert ran.code == 1
     missing = [f for f in ran.json["findings"] if f["group"] == "llama.cpp" and not f["ok"]]
     missing = [f for f in missing if f["what"] != "backend unsloth"]  # no tool of llama.cpp's
-    assert [f["what"].count("llama-") for f in missing] == [6, 0]
+    assert [f["what"].count("llama-") for f in missing] == [7, 0]
     assert missing[0]["hint"].endswith("deployq tools install")
     assert "makes importance matrices" in missing[0]["detail"]
 

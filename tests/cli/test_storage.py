@@ -8,11 +8,13 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from filelock import FileLock
 
 from tests.cli.conftest import CONFIG, PASSING, Project
 
@@ -326,6 +328,72 @@ def test_a_flipped_bit_is_noticed_and_mended_everywhere(pushed: Project) -> None
     for path in (artifact, blob):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     assert pushed.run("cache", "--verify").code == 0
+
+
+def half_build(project: Project, key: str, folder: str) -> Path:
+    """What a build that was killed leaves."""
+    left = project.folder / "cache" / folder
+    left.mkdir(parents=True)
+    (left / "model.gguf").write_bytes(b"GGUF half")
+    (project.folder / "cache" / "artifacts" / key[:2]).mkdir(parents=True, exist_ok=True)
+    return left
+
+
+DEAD, SCRATCH, LIVING = "ab" * 32, "cd" * 32, "ef" * 32
+
+
+@pytest.fixture
+def half_built(pushed: Project) -> Iterator[list[Path]]:
+    """Left by processes that were killed, twice; and one that is being made."""
+    cache = pushed.folder / "cache"
+    left = [
+        half_build(pushed, DEAD, f"artifacts/ab/.{DEAD}.building"),
+        half_build(pushed, SCRATCH, f"scratch/{SCRATCH}"),
+        half_build(pushed, LIVING, f"artifacts/ef/.{LIVING}.building"),
+    ]
+    with FileLock(cache / "artifacts" / "ef" / f".{LIVING}.lock"):
+        yield left
+
+
+def test_half_built_artifacts_are_listed(pushed: Project, half_built: list[Path]) -> None:
+    ran = pushed.run("cache", "--json")
+    found = {one["key"]: (one["bytes"], one["being_made"]) for one in ran.json["half_built"]}
+    assert found == {DEAD: (9, False), SCRATCH: (9, False), LIVING: (9, True)}
+    assert f"{DEAD[:12]} is half built, 9 B: a process that was killed left it" in ran.err
+    assert f"{LIVING[:12]} is half built, 9 B: it is being made now" in ran.err
+    assert all(folder.exists() for folder in half_built)
+
+
+def test_a_push_with_nothing_to_do_clears_what_is_dead(
+    pushed: Project, half_built: list[Path]
+) -> None:
+    ran = pushed.run("push", "tiny", "--targets", "box")
+    assert "nothing to do" in ran.out
+    assert "left half built by a process that was killed: 18 B freed" in ran.err
+    assert [folder.exists() for folder in half_built] == [False, False, True]
+    assert "half built" not in pushed.run("push", "tiny", "--targets", "box").err
+
+
+def test_prune_clears_what_is_dead(pushed: Project, half_built: list[Path]) -> None:
+    found = pushed.run("prune", "-y", "--json").json
+    assert kinds(found) == ["half-built artifact"] * 2
+    assert found["freed_bytes"] == 18
+    assert [folder.exists() for folder in half_built] == [False, False, True]
+
+
+def test_a_build_that_is_killed_is_cleared(project: Project, tools_bin: Path) -> None:
+    assert tools_bin
+    project.write("deployq.toml", ONE)
+    child = project.start("push", "tiny", "--targets", "box")
+    cache, deadline = project.folder / "cache", time.monotonic() + TIMEOUT
+    while not list(cache.glob("artifacts/*/.*.building")):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    child.kill()
+    child.communicate()
+    if left := list(cache.glob("artifacts/*/.*.building")):  # it was not too quick for us
+        push(project)
+        assert not left[0].exists()
 
 
 def test_two_pushes_at_once_build_once(project: Project, tools_bin: Path) -> None:

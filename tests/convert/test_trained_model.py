@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployq import inspect, proc
+from deployq import Failed, inspect, proc
 from deployq.config import load_config
 from deployq.pipeline.answerparity import check_answers
 from deployq.pipeline.resolve import resolve_model
@@ -113,5 +113,5 @@ def test_answers_that_are_not_the_trained_models_stop_a_conversion(
     assert found is not None
     assert int(found[2]) > 10
     assert found[1] == found[2]
-    assert (fault.check, fault.fatal) == ("answers", True)
+    assert (fault.check, type(fault)) == ("answers", Failed)
     assert "it was not converted right" in fault.message

@@ -6,18 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from deployq.pipeline.recovery import journal_of, recover
+from deployq.pipeline.locks import recover
+from deployq.pipeline.recovery import journal_of
+from deployq.pipeline.site import Site
 from deployq.tags.journal import Entry, Recorded, Swap
 from deployq.tags.lockfile import update
 from deployq.tags.names import TagName
 from deployq.tags.server import Server
+from deployq.types import Endpoint
 from tests.pipeline.conftest import Open
 from tests.tags.small_ollama import small_ollama
 from tests.tags.test_lockfile import ENTRY
 
 PLACE = "http://box:11434"
 NAMES = (TagName("tiny", "q8_0"), TagName("tiny", "laptop"))
-NEW = TagName("tiny", "q8_0", "deployq-staging")
+OWNER = "3f2a9c1d"
+NEW = TagName("tiny", f"q8_0.{OWNER}", "deployq-staging")
 KEPT = {name: TagName("tiny", f"{name.tag}.1", "deployq-history") for name in NAMES}
 
 
@@ -76,8 +80,9 @@ def test_all_names_hold_the_old_or_all_the_new(
             entry = replace(ENTRY, host=PLACE, manifest_digest=digest[says] or "")
             update(session.lockfile, [replace(entry, tag=str(name)) for name in NAMES])
         journal = journal_of(session)
-        journal.open(Entry(PLACE, "tiny", session.lockfile, tuple(swaps), tuple(recorded)))
-        recover(session, PLACE, PLACE, server)
+        left = Entry(OWNER, PLACE, "tiny", session.lockfile, tuple(swaps), tuple(recorded))
+        journal.open(left)
+        recover(session, Site(PLACE, Endpoint(small.url, "ollama"), server))
         assert [server.show(str(name)).system for name in NAMES] == [held, held]
-        assert (journal.entries(PLACE), server.tag(str(NEW))) == ([], None)
+        assert (journal.entries(), server.tag(str(NEW))) == ([], None)
     assert bool(said) == (held == "old")

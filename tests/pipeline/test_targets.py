@@ -14,7 +14,7 @@ from deployq.errors import ConfigError
 from deployq.pipeline.resolve import Model, Overrides, resolve_targets
 from deployq.pipeline.session import Session
 from deployq.settings import ModelSettings
-from deployq.types import Target
+from deployq.types import Serving, Target
 
 Open = Callable[..., Session]
 GB, GIB, MIB = 10**9, 1 << 30, 1 << 20
@@ -218,3 +218,39 @@ def test_a_reserve_that_leaves_nothing(session_for: Open) -> None:
     session = session_for('[targets.box]\nmemory = "8GB"\nreserve = "8GB"')
     with pytest.raises(ConfigError, match="nothing is left"):
         resolve(session, "box")
+
+
+# ---------------------------------------------------------------- how the server runs models
+
+
+def test_how_a_server_runs_models(session_for: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line, the target, the default server's variables; of another one nothing."""
+    monkeypatch.setenv("OLLAMA_NUM_PARALLEL", "2")
+    monkeypatch.setenv("OLLAMA_FLASH_ATTENTION", "0")
+    text = """
+        [targets.here]
+        preset = "4090"
+        [targets.told]
+        preset = "4090"
+        parallel = 3
+        flash_attention = true
+        parameters = { num_batch = 256 }
+        [targets.far]
+        preset = "4090"
+        host = "http://far.example:11434"
+    """
+    session = session_for(f'runtime.name = "managed"\n{text}')
+    known = {name: resolve(session, name).serving for name in ("here", "told", "far")}
+    assert known == {
+        "here": Serving(2, "OLLAMA_NUM_PARALLEL", flash_attention=False),
+        "told": Serving(3, "given", num_batch=256),
+        "far": Serving(),
+    }
+    assert resolve(session, "told", parallel=5).serving.parallel == 5
+    embedded = session_for(f'runtime.name = "embedded"\n{text}')
+    assert resolve(embedded, "here").serving == Serving(1, "embedded")
+
+
+def test_no_larger_context_than_the_trained_one(session_for: Open) -> None:
+    target = resolve(session_for(), "4090", n_ctx=10000)
+    assert (target.n_ctx, target.asked_ctx) == (8192, 10000)

@@ -99,7 +99,8 @@ def test_weights_that_are_loaded(tmp_path: Path, name: str) -> None:
     info = judged(name, tmp_path).info
     types = [tensor.type for tensor in info.tensors]
     loaded = info.file_bytes - info.header_bytes - skipped_bytes(info, types)
-    said = {row["model_mib"] for row in judged(name, tmp_path).memory if "model_mib" in row}
+    rows = judged(name, tmp_path).memory
+    said = {row["model_mib"] for row in rows if "model_mib" in row}
     assert said == {loaded // MIB}
 
 

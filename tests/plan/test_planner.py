@@ -395,6 +395,22 @@ def test_a_card_needs_room_for_a_larger_batch(
     assert candidate.memory.n_batch == n_batch
 
 
+def test_a_second_copy_on_some_processors_is_said(
+    oracle: Callable[[str], Oracle], llama: ModelInfo
+) -> None:
+    """Of an embedding that is the output too, in a type that is repacked; planned it is not."""
+    small = oracle("smollm2-135m").info
+
+    def said(info: ModelInfo, box: Target) -> list[str]:
+        return [note for note in plan(info, box).notes if "lies in RAM twice there" in note]
+
+    (note,) = said(small, target(24, "Q8_0"))
+    assert format_bytes(49152 * 576 * 34 // 32) in note
+    assert not said(small, target(24, "F16"))
+    assert not said(small, replace(target(24, "Q8_0"), kind="vram"))
+    assert not said(llama, target(24, "Q8_0"))
+
+
 def test_memory_without_flash_attention(llama: ModelInfo) -> None:
     """32 heads, 8192 cells, 1024 tokens, scores in F32: a GiB more."""
     box = replace(target(24, "Q4_K_M"), serving=Serving())

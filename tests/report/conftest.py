@@ -8,8 +8,9 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
+from deployq.report.console import plain_console
 from deployq.report.lines import Sheet, wrapped, written
 
 GOLDEN = Path(__file__).resolve().parent.parent / "data" / "golden"
@@ -30,7 +31,7 @@ def rendered(view: View, width: int) -> str:
 
 
 def _printed(renderable: RenderableType, width: int) -> str:
-    console = Console(file=StringIO(), width=width, no_color=True, highlight=False)
+    console = plain_console(file=StringIO(), width=width, no_color=True)
     console.print(renderable)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()

@@ -18,6 +18,7 @@ from deployq.errors import SourceError
 from deployq.source.inspect import inspect
 from deployq.source.pickled import read_pickle
 from deployq.source.preflight import check_folder
+from deployq.types import Failed
 from tests.source.hf_files import llama_stored
 from tests.source.training_files import write_model
 
@@ -95,7 +96,7 @@ def test_a_model_in_a_pickle_file_is_planned_and_needs_trust(tmp_path: Path) -> 
     same = inspect(write_model(tmp_path / "safe", "F32"))
     assert {t.name: t.shape for t in info.tensors} == {t.name: t.shape for t in same.tensors}
     (found,) = check_folder(folder)
-    assert (found.check, found.fatal) == ("pickle", True)
+    assert (found.check, type(found)) == ("pickle", Failed)
     assert "--allow pickle" in found.hint
 
 

@@ -14,7 +14,7 @@ from deployq.errors import SourceError
 from deployq.source.adapter import check_adapter, full_precision_name, read_adapter
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_folder, check_scan
-from deployq.types import Finding
+from deployq.types import Failed, Finding, Remark
 from tests.source.hf_files import llama_stored, write_shards
 from tests.source.training_files import (
     TEMPLATE,
@@ -28,7 +28,7 @@ SHAPES = llama_stored()
 
 
 def checks(found: list[Finding]) -> list[tuple[str, bool]]:
-    return [(finding.check, finding.fatal) for finding in found]
+    return [(finding.check, isinstance(finding, Failed)) for finding in found]
 
 
 def test_a_good_model_has_no_findings(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_good_model_has_no_findings(tmp_path: Path) -> None:
 def test_no_chat_template(tmp_path: Path) -> None:
     folder = write_tokenizer(write_model(tmp_path / "m"), chat_template=None)
     (found,) = check_folder(folder)
-    assert (found.check, found.fatal) == ("template", True)
+    assert (found.check, type(found)) == ("template", Failed)
     assert 'allow = ["template"]' in found.hint
 
 
@@ -61,7 +61,7 @@ def test_no_tokenizer(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     (folder / "tokenizer.json").unlink()
     (found,) = check_folder(folder)
-    assert (found.check, found.fatal) == ("tokenizer", True)
+    assert (found.check, type(found)) == ("tokenizer", Failed)
     assert "tokenizer.save_pretrained" in found.hint
 
 
@@ -74,7 +74,7 @@ def test_an_eos_that_the_model_does_not_know(tmp_path: Path, where: str) -> None
         )
         (folder / "generation_config.json").write_text('{"eos_token_id": 0}')
     (found,) = check_folder(folder)
-    assert (found.check, found.fatal) == ("eos", True)
+    assert (found.check, type(found)) == ("eos", Failed)
     assert "'<|im_end|>' (id 2)" in found.message
     assert "would not stop" in found.message
 
@@ -94,7 +94,7 @@ def test_an_eos_beside_the_template_is_told(tmp_path: Path) -> None:
 def test_a_vocabulary_larger_than_the_embedding(tmp_path: Path) -> None:
     folder = write_tokenizer(write_model(tmp_path / "m"), n_tokens=260)
     (found,) = check_folder(folder)
-    assert (found.check, found.fatal) == ("vocabulary", True)
+    assert (found.check, type(found)) == ("vocabulary", Failed)
     assert "ids up to 259, the embedding 256 rows" in found.message
     assert "resize_token_embeddings" in found.hint
 
@@ -117,7 +117,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path, dtype: str, value: float) -
     scan = source.scan_weights([folder / "model.safetensors"])
     assert scan.not_numbers == ("bad.weight",)
     (found,) = check_scan(folder, scan, "BF16")
-    assert (found.check, found.fatal) == ("weights", True)
+    assert (found.check, type(found)) == ("weights", Failed)
     assert "bad.weight" in found.message
 
 
@@ -151,7 +151,7 @@ def test_a_shard_of_an_earlier_save_is_told(tmp_path: Path) -> None:
     write_shards(folder, SHAPES, 2)
     write_arrays(folder / "model-00003-of-00003.safetensors", {"x": np.ones(1)}, "F32")
     (found,) = check_folder(folder)
-    assert (found.check, found.fatal) == ("weights", False)
+    assert (found.check, type(found)) == ("weights", Remark)
     assert "model-00003-of-00003" in found.message
 
 
@@ -186,7 +186,7 @@ def test_a_good_adapter(tmp_path: Path) -> None:
 
 def test_an_adapter_on_the_wrong_base(tmp_path: Path) -> None:
     (found,) = on_base(write_adapter(tmp_path / "a", width=128))
-    assert (found.check, found.fatal) == ("base", True)
+    assert (found.check, type(found)) == ("base", Failed)
     assert "[64, 64] there and [128, 128] in the adapter, and 3 more" in found.message
     assert "--base" in found.hint
 
@@ -204,7 +204,7 @@ def test_an_adapter_on_another_commit_of_its_base(tmp_path: Path) -> None:
     adapter = read_adapter(write_adapter(tmp_path / "a", **named))
     cache = tmp_path / "hub" / "models--org--base" / "snapshots"
     (found,) = source.check_commit(adapter, cache / other)
-    assert (found.check, found.fatal) == ("base", True)
+    assert (found.check, type(found)) == ("base", Failed)
     assert found.hint == f"--base hf:org/base@{trained}"
     elsewhere = tmp_path / "hub" / "models--org--fork" / "snapshots" / other
     for base in (cache / trained, elsewhere, tmp_path / other):
@@ -222,7 +222,7 @@ def test_the_revision_of_a_4_bit_copy_is_none_of_its_models(tmp_path: Path) -> N
 def test_an_adapter_that_was_never_trained(tmp_path: Path) -> None:
     adapter = read_adapter(write_adapter(tmp_path / "a", zero=True))
     (found,) = source.check_trained(adapter)
-    assert (found.check, found.fatal) == ("adapter", True)
+    assert (found.check, type(found)) == ("adapter", Failed)
     assert "B is zero in all 4 modules" in found.message
 
 

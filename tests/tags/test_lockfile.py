@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,7 +87,17 @@ def test_the_text_is_stable_sorted_and_has_no_path(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
     assert list(tomllib.loads(text)["tags"]) == ["a:x", "b:x", "task-api:q4_k_m"]
     assert tomllib.loads(text)["schema"] == 1
-    assert all(len(line) < 120 for line in text.splitlines())
+    assert all(len(line) < 150 for line in text.splitlines())
+
+
+def test_a_file_of_tables_as_deployq_0_1_wrote_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "deployq.lock"
+    update(path, [ENTRY, of("b:x")])
+    lock = update(path, [of("b:x", manifest_digest="9" * 64)], keep=3)
+    assert lock.earlier
+    old = tomli_w.dumps(tomllib.loads(path.read_text()))
+    assert '[tags."b:x"."http://127.0.0.1:11434"]' in old
+    assert Lockfile.loads(old, "old") == Lockfile.load(path) == lock
 
 
 def test_the_folder_holds_nothing_else_but_the_guard(tmp_path: Path) -> None:
@@ -101,7 +112,7 @@ def test_the_folder_holds_nothing_else_but_the_guard(tmp_path: Path) -> None:
         ("schema = [", "is damaged", "restore it from git"),
         ("", "its schema is None", "restore it"),
         ('schema = "1"', "its schema is '1'", "restore it"),
-        ("<<<<<<< HEAD\nschema = 1\n=======\n>>>>>>> b\n", "merge-conflict marks", "either side"),
+        ("<<<<<<< HEAD\nschema = 1\n=======\n>>>>>>> b\n", "merge-conflict marks", "lock merge"),
         ("schema = 1\ntags = 5", "tags is no table", "restore it"),
         ('schema = 1\n[tags]\n"a:x" = 1', "a:x is no table", "restore it"),
         ('schema = 1\n[tags."a:x"]\nhere = 1', "a:x on here is no table", "restore it"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployq.errors import ModelfileError
-from deployq.tags.modelfile import QUOTES, Modelfile, dump, parse, quote, warnings
+from deployq.tags.modelfile import QUOTES, Modelfile, dump, in_parts, parse, quote, warnings
 from deployq.tags.parameters import DROPPED, RULES, check, read
 from deployq.types import Message
 
@@ -147,6 +147,11 @@ def test_parameters_that_ollama_drops_are_refused(name: str) -> None:
         ("min_p", "1e9"),
         ("use_mmap", "yes"),
         ("seed", "5000000000"),
+        ("repeat_last_n", "-1"),
+        ("repeat_penalty", "0"),
+        ("num_batch", "1"),
+        ("num_thread", "100000"),
+        ("num_keep", "-2"),
     ],
 )
 def test_wrong_types_and_values_out_of_range(name: str, text: str) -> None:
@@ -159,6 +164,18 @@ def test_values_from_a_configuration_are_checked_alike() -> None:
     for name, value in [("num_ctx", True), ("temperature", "0"), ("use_mmap", 1), ("stop", "x")]:
         with pytest.raises(ModelfileError, match=f"PARAMETER {name}: "):
             check(name, value)  # type: ignore[arg-type]
+
+
+def test_statements_as_they_are_written() -> None:
+    system = 'SYSTEM """\n# a heading\nPARAMETER x 1\n"""'
+    text = f"# by hand\nFROM a.gguf\nPARAMETER stop b # c\n{system}\n"
+    with pytest.raises(ModelfileError, match="no comment at the end"):
+        in_parts(text)
+    assert in_parts(text.replace(" # c", "\n# c")) == [
+        ("FROM", "", "FROM a.gguf"),
+        ("PARAMETER", "stop", "PARAMETER stop b"),
+        ("SYSTEM", "", system),
+    ]
 
 
 def test_a_value_that_can_not_be_quoted_is_refused() -> None:

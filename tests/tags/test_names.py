@@ -13,9 +13,10 @@ PARTS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,40}", fullmatch=True)
 def test_names_that_deployq_gives() -> None:
     tag = quant_tag("task-api", "Q4_K_M")
     assert str(tag) == "task-api:q4_k_m"
-    assert str(staging_name(tag)) == "deployq-staging/task-api:q4_k_m"
+    assert str(staging_name(tag, "3f2a9c1d")) == "deployq-staging/task-api:q4_k_m.3f2a9c1d"
     assert str(alias("task-api", "laptop")) == "task-api:laptop"
-    assert str(staging_name(TagName.parse("me/task-api:x"))) == "deployq-staging/me.task-api:x"
+    mine = staging_name(TagName.parse("me/task-api:x"), "3f2a9c1d")
+    assert str(mine) == "deployq-staging/me.task-api:x.3f2a9c1d"
 
 
 def test_parse_fills_in_the_tag() -> None:

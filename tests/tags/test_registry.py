@@ -37,13 +37,14 @@ ALIAS = TagName("task-api", "laptop")
 FIRST = Modelfile("task-api-F16.gguf", {"num_ctx": 512}, system="first")
 SECOND = dataclasses.replace(FIRST, system="second")
 THIRD = dataclasses.replace(FIRST, system="third")
-STAGING = "deployq-staging/task-api:f16"
+OWNER = "3f2a9c1d"
+STAGING = f"deployq-staging/task-api:f16.{OWNER}"
 
 
 def staged(
     server: Server, artifact: Artifact, modelfile: Modelfile = FIRST, name: TagName = TAG
 ) -> Staged:
-    return stage(server, Steps(), name, modelfile, artifact)
+    return stage(server, Steps(), name, modelfile, artifact, owner=OWNER)
 
 
 def swaps_of(server: Server, *stages: Staged) -> list[Swap]:
@@ -70,7 +71,7 @@ def system(server: Server, name: TagName | str = TAG) -> str:
 
 def test_a_staged_tag_stands_under_a_name_of_its_own(server: Server, tiny: Artifact) -> None:
     told: list[StepResult] = []
-    ready = stage(server, Steps(told.append), TAG, FIRST, tiny)
+    ready = stage(server, Steps(told.append), TAG, FIRST, tiny, owner=OWNER)
     assert server.names() == [STAGING]
     assert (str(ready.staging), ready.name) == (STAGING, TAG)
     shown = server.show(STAGING)
@@ -89,7 +90,7 @@ def test_the_blob_goes_over_once(server: Server, tmp_path: Path) -> None:
     told: list[StepResult] = []
     steps = Steps(told.append)
     for modelfile in (FIRST, SECOND):
-        stage(server, steps, TAG, modelfile, fresh)
+        stage(server, steps, TAG, modelfile, fresh, owner=OWNER)
     uploads = [(step.status, step.bytes) for step in told if step.step == "upload"]
     assert uploads == [("done", fresh.file_bytes), ("reused", 0)]
 
@@ -98,7 +99,7 @@ def test_what_an_earlier_run_left_staged_is_taken_away(server: Server, tiny: Art
     staged(server, tiny)
     staged(server, tiny, name=TagName("task-api-2", "f16"))
     assert clear_staging(server, "Task-API") == [STAGING]
-    assert server.names() == ["deployq-staging/task-api-2:f16"]
+    assert server.names() == [f"deployq-staging/task-api-2:f16.{OWNER}"]
 
 
 def test_from_must_name_the_file_that_is_sent() -> None:
@@ -151,7 +152,7 @@ def test_what_is_kept_already_is_not_kept_twice(server: Server, tiny: Artifact) 
 def test_only_so_many_generations_stay(server: Server, tiny: Artifact) -> None:
     for modelfile in (FIRST, SECOND, THIRD, FIRST):
         put(server, tiny, modelfile)
-    assert forget(server, TAG, 1) == ["deployq-history/task-api:f16.2"]
+    assert forget(server, TAG, 1, lambda _: True) == ["deployq-history/task-api:f16.2"]
     assert system(server) == "first"
     kept = generations(server.tags(), TAG)
     # The first one is what the tag holds again: it costs nothing and keeps its number.
@@ -184,6 +185,51 @@ def test_restore_puts_all_names_of_a_set_back(server: Server, tiny: Artifact) ->
     assert system(server) == "first"
     assert server.tag("task-api:laptop") is None
     assert restore(server, swaps) == Restored()
+
+
+def test_restore_leaves_what_somebody_else_put_there(server: Server, tiny: Artifact) -> None:
+    other = TagName("task-api", "other")
+    for name in (TAG, ALIAS, other):
+        put(server, tiny, name=name)
+    ready = [staged(server, tiny, SECOND, name) for name in (TAG, ALIAS, other)]
+    swaps = swaps_of(server, *ready)
+    promote(server, swaps)
+    by_hand = staged(server, tiny, THIRD, TagName("task-api", "third"))
+    server.copy(str(by_hand.staging), "task-api:f16")
+    server.delete("task-api:other")
+    left = {"task-api:f16": by_hand.manifest_digest, "task-api:other": ""}
+    assert restore(server, swaps) == Restored(("task-api:laptop",), left=left)
+    assert (system(server), system(server, ALIAS)) == ("third", "first")
+    assert server.tag("task-api:other") is None
+
+
+def test_a_name_that_was_new_stays_where_somebody_else_gave_it_content(
+    server: Server, tiny: Artifact
+) -> None:
+    swaps = swaps_of(server, staged(server, tiny, SECOND), staged(server, tiny, SECOND, ALIAS))
+    promote(server, swaps)
+    by_hand = staged(server, tiny, THIRD, TagName("task-api", "third"))
+    server.copy(str(by_hand.staging), "task-api:f16")
+    left = {"task-api:f16": by_hand.manifest_digest}
+    assert restore(server, swaps) == Restored(("task-api:laptop",), left=left)
+    assert (system(server), server.tag("task-api:laptop")) == ("third", None)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_name_that_somebody_changed_just_now_is_not_overwritten(
+    server: Server, tiny: Artifact, there: bool
+) -> None:
+    put(server, tiny, name=ALIAS)
+    if there:
+        put(server, tiny)
+    swaps = swaps_of(server, *(staged(server, tiny, SECOND, name) for name in (ALIAS, TAG)))
+    put(server, tiny, THIRD)
+    with pytest.raises(ServerError, match=r"task-api:f16"):
+        promote(server, swaps)
+    assert (system(server, ALIAS), system(server)) == ("first", "third")
+    restored = restore(server, swaps)
+    assert list(restored.left) == ["task-api:f16"]
+    assert (system(server, ALIAS), system(server)) == ("first", "third")
 
 
 def test_what_is_kept_nowhere_any_more_is_named(server: Server, tiny: Artifact) -> None:
@@ -245,7 +291,7 @@ def test_a_server_that_refuses_to_stage_leaves_nothing(tiny: Artifact, path: str
         small.fail[path] = (500, {"error": "disk full"})
         told: list[StepResult] = []
         with pytest.raises(ServerRefused, match="disk full"):
-            stage(server, Steps(told.append), TAG, SECOND, tiny)
+            stage(server, Steps(told.append), TAG, SECOND, tiny, owner=OWNER)
         assert (told[-1].step, told[-1].status) == ("create", "failed")
         del small.fail[path]
         assert server.names() == ["task-api:f16"]
@@ -294,4 +340,4 @@ def test_the_calls_of_a_push_and_their_order(tiny: Artifact) -> None:
 def test_names_of_a_namespace_are_kept_apart() -> None:
     mine = TagName("task-api", "q8_0", "me")
     assert str(history_name(mine, 3)) == "deployq-history/me.task-api:q8_0.3"
-    assert str(staging_name(mine)) == "deployq-staging/me.task-api:q8_0"
+    assert str(staging_name(mine, OWNER)) == "deployq-staging/me.task-api:q8_0.3f2a9c1d"

@@ -24,6 +24,7 @@ from deployq.tags.foreign import FOREIGN, translate
 from deployq.tags.modelfile import Modelfile
 from deployq.tags.refusal import Refusal
 from deployq.tags.server import Server
+from deployq.tags.transport import timeouts_of
 from deployq.tags.wire import _lines
 from deployq.types import Message
 from tests.tags.replay import chunked_start, facing, reply, saying, served
@@ -64,7 +65,7 @@ def instance(kind: type[Exception]) -> Exception:
 )
 def test_whatever_a_library_raises_becomes_ours(kind: type[Exception]) -> None:
     assert issubclass(kind, FOREIGN)
-    error = translate(instance(kind), "http://box:1", "show task-api:q4", 7)
+    error = translate(instance(kind), "http://box:1", "show task-api:q4", timeouts_of(5, 7))
     assert isinstance(error, ServerError)
     assert error.exit_code == 5
     assert "http://box:1" in error.message
@@ -81,11 +82,11 @@ def test_whatever_a_library_raises_becomes_ours(kind: type[Exception]) -> None:
         (ollama.ResponseError("", 502), ServerRefused, "HTTP 502"),
         (ollama.ResponseError("in a stream"), ServerRefused, "in a stream"),
         (httpcore.ConnectError("refused"), ServerUnreachable, "no Ollama server answers"),
-        (httpcore.ConnectTimeout("slow"), ServerUnreachable, "no Ollama server answers"),
+        (httpcore.ConnectTimeout("slow"), ServerUnreachable, "no connection within 5 s"),
         (httpcore.ReadTimeout("x"), ServerTimeout, "did not answer within 7 s"),
         (httpcore.RemoteProtocolError("cut"), ServerError, "went away while asked to show x: cut"),
         (httpx.ConnectError("refused"), ServerUnreachable, "no Ollama server answers"),
-        (httpx.ConnectTimeout("slow"), ServerUnreachable, "no Ollama server answers"),
+        (httpx.ConnectTimeout(""), ServerUnreachable, "no connection within 5 s"),
         (ConnectionError("x"), ServerUnreachable, "no Ollama server answers"),
         (requests.ConnectionError("x"), ServerUnreachable, "no Ollama server answers"),
         (httpx.UnsupportedProtocol("ftp"), ServerUnreachable, "no address"),
@@ -99,14 +100,16 @@ def test_whatever_a_library_raises_becomes_ours(kind: type[Exception]) -> None:
     ],
 )
 def test_each_kind_has_its_error(foreign: Exception, ours: type[ServerError], said: str) -> None:
-    error = translate(foreign, "http://box:1", "show x", 7)
+    error = translate(foreign, "http://box:1", "show x", timeouts_of(5, 7))
     assert type(error) is ours
     assert said in error.message
 
 
 def test_the_status_is_kept_and_none_inside_a_stream() -> None:
     for given, status in ((404, 404), (-1, None)):
-        error = translate(ollama.ResponseError("x", given), "http://box:1", "show x", 7)
+        error = translate(
+            ollama.ResponseError("x", given), "http://box:1", "show x", timeouts_of(5, 7)
+        )
         assert isinstance(error, ServerRefused)
         assert error.status == status
 
@@ -252,15 +255,21 @@ def test_an_answer_that_makes_no_sense(call: Callable[[Server], object], body: b
         call(server)
 
 
-def test_an_answer_that_comes_in_drops_for_ever() -> None:
+@pytest.mark.parametrize("begun", [b"Content-Length: 100000\r\n\r\n", b"X-Slow: "])
+@pytest.mark.parametrize("call", [c for name, c in CALLS if name in ("version", "tags", "show")])
+def test_an_answer_that_comes_in_drops_for_ever(
+    call: Callable[[Server], object], begun: bytes
+) -> None:
     def drip(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + begun)
         for _ in range(100):
             connection.sendall(b" ")
             time.sleep(0.05)
 
-    with facing(drip, 0.4) as server, pytest.raises(ServerTimeout):
-        server.version()
+    start = time.monotonic()
+    with facing(drip, 0.4) as server, pytest.raises(ServerTimeout, match=r"within 0\.4 s"):
+        call(server)
+    assert time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize(

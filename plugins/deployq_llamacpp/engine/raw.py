@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployq import Answer, Json
-from deployq_llamacpp.engine.serving import Serving
+from deployq.llama_server import Serving
 
 # Ollama's options that /completion knows by the same name, or by another.
 _SAME = (

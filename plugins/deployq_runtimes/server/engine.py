@@ -87,7 +87,7 @@ class Engine:
         deadline = time.monotonic() + LOAD_SECONDS
         while not await self._healthy():
             if not self.alive or time.monotonic() > deadline:
-                raise ApiError(500, f"llama-server could not load the model: {self._last_words()}")
+                raise ApiError(500, f"llama-server could not load the model: {self._ending()}")
             await asyncio.sleep(_POLL_SECONDS)
 
     def _argv(self) -> list[str]:
@@ -173,12 +173,15 @@ class Engine:
 
     def _gone(self) -> ApiError:
         self.broken = True
-        return ApiError(500, f"{_STOPPED}: {self._last_words()}")
+        return ApiError(500, f"{_STOPPED}: {self._ending()}")
 
-    def _last_words(self) -> str:
-        code = self.child.poll() if self.child is not None else None
+    def _ending(self) -> str:
+        """How it ended, as Ollama tells it, and its last words."""
+        code = proc.ending_of(self.child, 0.2) if self.child is not None else None
         how = f"exit status {code}" if code is not None else "it still runs"
-        return f"{how}; {last_lines(self.log, 6) or 'it printed nothing'}"
+        if code is not None and code < 0:
+            how = f"signal: {proc.signal_words(-code)}"
+        return f"{how}; {self.log}: {last_lines(self.log, 6) or 'it printed nothing'}"
 
 
 def _memory_bytes(log: bytes) -> tuple[int, int]:

@@ -34,7 +34,9 @@ def fake_tool(folder: Path, body: str) -> LlamaCppBackend:
     folder.mkdir()
     tool = folder / "llama-quantize"
     listing = 'if [ "$1" = --help ]; then echo "   7  or  Q8_0    :  7.96G"; exit 1; fi'
-    tool.write_text(f"#!/bin/sh\n{listing}\n{body}\n")
+    # the tiny model that each tool is tried on goes well
+    smoke = 'case "$1" in */deployq-smoke-*) touch "$2"; exit ;; esac'
+    tool.write_text(f"#!/bin/sh\n{listing}\n{smoke}\n{body}\n")
     tool.chmod(0o755)
     return LlamaCppBackend(
         {"DEPLOYQ_LLAMA_CPP": str(folder), "DEPLOYQ_CACHE_DIR": str(folder / "cache")}
@@ -149,7 +151,7 @@ def test_a_missing_output_folder_is_named(
 def test_a_killed_tool_leaves_no_file(tiny: Path, tmp_path: Path) -> None:
     backend = fake_tool(tmp_path / "bin", 'echo part > "$2"; echo "[   1/   9] x"; kill -9 $$')
     output = tmp_path / "out.gguf"
-    with pytest.raises(BackendError, match="ended by signal SIGKILL"):
+    with pytest.raises(BackendError, match="was killed \\(SIGKILL\\)"):
         backend.quantize([QuantizeJob(tiny, "Q8_0", output)], no_progress)
     assert not output.exists()
 

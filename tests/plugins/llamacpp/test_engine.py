@@ -63,7 +63,7 @@ def test_what_does_not_load_fails_with_its_last_words(tools_bin: Path, tmp_path:
     path = tmp_path / "nothing.gguf"
     path.write_bytes(b"GGUF")
     with (
-        pytest.raises(BackendError, match=r"could not load nothing\.gguf"),
+        pytest.raises(BackendError, match=r"nothing\.gguf: llama\.cpp could not load it"),
         LlamaServer().load(path, 512),
     ):
         pytest.fail("it was loaded")

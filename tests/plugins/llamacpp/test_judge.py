@@ -141,7 +141,8 @@ def test_without_tools(tmp_path: Path) -> None:
 
 def test_a_tool_that_knows_no_dry_run_is_too_old(tmp_path: Path) -> None:
     tool = tmp_path / "llama-quantize"
-    tool.write_text('#!/bin/sh\necho "usage: model.gguf type"\nexit 1\n')
+    smoke = 'case "$1" in */deployq-smoke-*) touch "$2"; exit ;; esac'
+    tool.write_text(f'#!/bin/sh\n{smoke}\necho "usage: model.gguf type"\nexit 1\n')
     tool.chmod(0o755)
     judge = LlamaCppJudge({"DEPLOYQ_LLAMA_CPP": str(tmp_path), "DEPLOYQ_CACHE_DIR": str(tmp_path)})
     assert "too old" in judge.health().detail

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import pytest
 from deployq_llamacpp.output import (
-    LAST_WORDS_LINES,
     PlannedTensor,
-    last_words,
     parse_count,
     parse_fallbacks,
     parse_planned,
@@ -12,6 +10,8 @@ from deployq_llamacpp.output import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+
+from deployq.llama_output import LAST_WORDS_LINES, last_words
 
 DRY = (
     "[   4/  21] blk.0.attn_k.weight                  - [   256,    128,      1,      1], "

@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 from deployq_runtimes import Ollama
-from deployq_runtimes.ollama import models_dir, server_url
-from hypothesis import given
-from hypothesis import strategies as st
+from deployq_runtimes.ollama import models_dir
 
 from deployq import ConfigError, Endpoint, ServerUnreachable
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("", "http://127.0.0.1:11434"),
-        ("  ", "http://127.0.0.1:11434"),
-        ("box", "http://box:11434"),
-        ("box:1234", "http://box:1234"),
-        (":1234", "http://127.0.0.1:1234"),
-        ("0.0.0.0", "http://127.0.0.1:11434"),
-        ("0.0.0.0:99", "http://127.0.0.1:99"),
-        ("http://box", "http://box:80"),
-        ("https://box", "https://box:443"),
-        ("https://box:8443/ollama/", "https://box:8443/ollama"),
-        ("http://box:1234", "http://box:1234"),
-        ("::1", "http://[::1]:11434"),
-        ("[::1]:99", "http://[::1]:99"),
-        ("[::]:99", "http://[::1]:99"),
-        ("box:99999", "http://box:11434"),
-        ("box:port", "http://box:11434"),
-    ],
-)
-def test_ollama_host_in_all_its_forms(host: str, url: str) -> None:
-    assert server_url(host) == url
-
-
-@given(st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fullmatch=True), st.integers(0, 65535))
-def test_host_and_port_are_kept(host: str, port: int) -> None:
-    assert server_url(f"{host}:{port}") == f"http://{host}:{port}"
 
 
 def test_nothing_there_is_told_with_a_way_out() -> None:
@@ -75,7 +44,15 @@ def test_models_dir_only_where_it_can_be_told(tmp_path: Path) -> None:
     (tmp_path / "own" / "blobs").mkdir(parents=True)
     own = env | {"OLLAMA_MODELS": str(tmp_path / "own")}
     assert models_dir(here, own) == tmp_path / "own"
+    assert models_dir(here, env | {"OLLAMA_MODELS": f' "{tmp_path}/own" '}) == tmp_path / "own"
     assert models_dir(here, env | {"OLLAMA_MODELS": str(tmp_path / "none")}) is None
+
+
+def test_the_store_of_a_server_at_this_machines_own_name(tmp_path: Path) -> None:
+    (tmp_path / ".ollama" / "models" / "blobs").mkdir(parents=True)
+    runtime = Ollama(env={"HOME": str(tmp_path), "OLLAMA_HOST": f"'{socket.gethostname()}'"})
+    assert runtime.url == f"http://{socket.gethostname().lower()}:11434"
+    assert runtime.models_dir(tmp_path) == tmp_path / ".ollama" / "models"
 
 
 @pytest.mark.ollama
