@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from deployq.artifacts.record import identity_of, read_record
 from deployq.artifacts.store import ArtifactStore, Inputs
+from deployq.ggml import NATIVE_TYPES, tensor_bytes
 from deployq.pipeline.session import Session
 from deployq.pipeline.sources import Origin, origin_digest
 from deployq.records import dataclass
@@ -109,7 +110,11 @@ def conversion_steps(origin: Origin) -> Iterator[tuple[str, int]]:
 def conversion_bytes(origin: Origin) -> int:
     """Size of the converted file, its header estimated."""
     size = 4 if origin.dtype == "F32" else 2
-    matrices = sum(t.n_elements * (4 if t.type == "F32" else size) for t in origin.info.tensors)
+    kept = ("F32", *NATIVE_TYPES)  # types that stay as they are, whatever the rest becomes
+    matrices = sum(
+        tensor_bytes(t.shape, t.type) if t.type in kept else t.n_elements * size
+        for t in origin.info.tensors
+    )
     return origin.info.header_bytes + matrices
 
 

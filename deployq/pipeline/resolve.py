@@ -179,9 +179,15 @@ def _target(
         origin=hardware.source,
         bandwidth=bandwidth_of(hardware, known.measured if here else None),
         cards=card_budgets(hardware, settings.reserve),
+        drafts=_drafts(settings, model),
         serving=_serving(known, settings, model, overrides),
     )
     return target.within(n_ctx_train)
+
+
+def _drafts(settings: TargetSettings, model: Model) -> bool:
+    asked = {**model.settings.parameters, **settings.parameters}.get("draft_num_predict")
+    return isinstance(asked, int) and asked > 0
 
 
 def _serving(

@@ -14,6 +14,7 @@ from deployq import source as sources
 from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError, SourceError
 from deployq.files import is_there
+from deployq.ggml import NATIVE_TYPES
 from deployq.pipeline.fetched import Fetched, Reach
 from deployq.pipeline.preflight import allowed_checks, stops
 from deployq.pipeline.resolve import Model
@@ -99,9 +100,14 @@ def find_origin(session: Session, model: Model, reach: Reach = "local") -> Origi
     if found.kind == "adapter":
         return _told(_with_projector(_adapter(session, model, found, fetched, reach)), fetched)
     info = _inspected(found.path, fetched)
-    dtype = "" if info.format == "gguf" else model.settings.dtype or info.dtype
+    dtype = "" if info.format == "gguf" else model.settings.dtype or _converted_dtype(info)
     origin = Origin(found.path, info, model.settings, found, model.name, dtype, label=fetched.label)
     return _told(_with_projector(origin), fetched)
+
+
+def _converted_dtype(info: ModelInfo) -> str:
+    """The type of what isn't quantized in the converted file; a model's own blocks stay so."""
+    return "BF16" if info.dtype in NATIVE_TYPES else info.dtype
 
 
 def _with_projector(origin: Origin) -> Origin:
@@ -186,7 +192,7 @@ def _adapter(
         settings=model.settings,
         found=found,
         name=model.name,
-        dtype=model.settings.dtype or info.dtype,
+        dtype=model.settings.dtype or _converted_dtype(info),
         base=base,
         adapter=adapter,
         label=fetched.label,

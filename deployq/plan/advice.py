@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from deployq.plan.architectures import prediction_layers
 from deployq.plan.catalogue import CATALOGUE, CEILINGS, best_first
+from deployq.plan.figures import Figures
 from deployq.plan.memory import cache_problem
 from deployq.plan.room import MemoryOf, growth
 from deployq.records import dataclass
@@ -48,7 +50,7 @@ def worth_sharing(situation: Situation) -> Candidate | None:
 
 def advice(situation: Situation) -> tuple[str, ...]:
     """Sentences about one target: context, growth, cache type, a card that is too small."""
-    parts = (_context, _growth, _cache, _server_cache, _serving, _offload)
+    parts = (_context, _growth, _cache, _server_cache, _serving, _drafts, _offload)
     return tuple(sentence for part in parts for sentence in part(situation))
 
 
@@ -219,6 +221,17 @@ def _serving(situation: Situation) -> Iterator[str]:
         yield (
             "counts on a server without flash attention, whose compute buffers take "
             f"{format_bytes(chosen.memory.compute_bytes)}: with it they are much smaller"
+        )
+
+
+def _drafts(situation: Situation) -> Iterator[str]:
+    """What drafting with the model's own layers takes, as far as it is counted."""
+    layers = prediction_layers(Figures(situation.info))
+    if situation.target.drafts and layers:
+        yield (
+            f"draft_num_predict has Ollama load the model's {len(layers)} layers for predicting "
+            "further tokens, too: their weights are counted, the cache and buffers of drafting "
+            "are not"
         )
 
 

@@ -63,7 +63,17 @@ def layer_shapes(figures: Figures) -> tuple[LayerShape, ...]:
     A layer that has both attention and a state stands in it twice.
     """
     once = tuple(shape for n in range(figures.blocks) for shape in _of_layer(figures, n))
-    return once * repeats(figures)
+    return once * repeats(figures) + _router(figures)
+
+
+def _router(figures: Figures) -> tuple[LayerShape, ...]:
+    """The one head that chooses among the adapters of a Granite Switch, behind all layers."""
+    if figures.architecture != "graniteswitch":
+        return ()
+    last = figures.blocks - 1
+    one = _attention(figures, last)
+    heads = max(1, figures.layer("attention.head_count_kv", last, 1))
+    return (LayerShape(last, one.key_width // heads, one.value_width // heads),)
 
 
 def layer_caches(

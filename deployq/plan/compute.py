@@ -12,16 +12,13 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from deployq.plan.architectures import INDEXED, LATENT
+from deployq.plan.architectures import LATENT
+from deployq.plan.bounds import bound_bytes
 from deployq.plan.figures import Figures
 from deployq.records import dataclass
 
 _F32 = 4
 _F16 = 2
-_INDEX = 10
-"""Bytes per token and cell that an index of sparse attention takes beside the mask (measured on
-DeepSeek V3.2): its own mask, its scores, and their order."""
-
 SCORES_KEPT = frozenset({"grok"})
 """Attention without flash attention (its scores are capped in a way of its own)."""
 
@@ -30,7 +27,7 @@ MORE_ROWS = {
 }  # fmt: skip
 """Architectures that keep more rows of the model's width than others do (measured)."""
 
-_LAYER = re.compile(r"blk\.\d+\.(.+)")
+_LAYER = re.compile(r"(?:enc\.|dec\.)?blk\.\d+\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -126,8 +123,7 @@ def compute_bytes(
     if largest.n_outputs > 1:
         kept = max(kept, _F32 * largest.n_outputs * (figures.vocabulary + 5 * figures.width))
     mask = (_F16 if largest.flash_attention else _F32) * n_tokens * sum(masks)
-    if figures.architecture in INDEXED:
-        mask += _INDEX * n_tokens * sum(masks)
+    mask += bound_bytes(figures, masks, n_tokens)
     return kept + mask + _F32 * largest.n_seq * figures.vocabulary
 
 

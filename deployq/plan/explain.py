@@ -106,7 +106,7 @@ def _weights(
     found = lookups(info, types)
     whole = candidate.size.file_bytes - info.header_bytes
     yield Term("weights", f"the file without its {info.header_bytes:,} bytes of header", whole)
-    if skipped := skipped_bytes(info, types):
+    if (skipped := skipped_bytes(info, types)) and not target.drafts:
         yield Term("prediction", "layers for predicting further tokens: not loaded", -skipped)
     if info.projector_bytes:
         yield Term("projector", "the tensors of the projector beside it", info.projector_bytes)

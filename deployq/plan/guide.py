@@ -257,7 +257,8 @@ def _cell(
     target = Target(machine.name, kind, memory_bytes, reserve, n_ctx, quants=(quant,))
     plan = make_plan(model, info, [target], partial(own_size, info), artifacts=Place(0))
     (candidate,) = plan.targets[0].candidates
-    fit = GuideFit(machine.name, model, claim, candidate, n_ctx, target.budget_bytes)
+    loaded = plan.targets[0].target.n_ctx  # no more than the model was trained for
+    fit = GuideFit(machine.name, model, claim, candidate, loaded, target.budget_bytes)
     return replace(fit, why=_why(fit))
 
 

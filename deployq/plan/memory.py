@@ -49,7 +49,7 @@ class MemoryModel:
     def __init__(self, info: ModelInfo) -> None:
         self.info = info
         self._figures = Figures(info)
-        margin = 1 if info.architecture in KNOWN - INDEXED else BOUND_FACTOR
+        margin = 1 if info.architecture in KNOWN - INDEXED - NO_CACHE else BOUND_FACTOR
         self._moments = Moments(*(margin * n for n in widest_moments(self._figures)))
         shapes = layer_shapes(self._figures)
         self._alike = tuple(Counter(replace(shape, layer=0) for shape in shapes).items())

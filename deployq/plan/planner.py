@@ -78,7 +78,7 @@ class _Planning:
 
         def loaded(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:
             memory = memory_of(size, n_ctx, cache_type)
-            skipped = self.skipped_of(size.quant)
+            skipped = 0 if target.drafts else self.skipped_of(size.quant)
             return replace(memory, weights_bytes=memory.weights_bytes - skipped)
 
         def twice(size: QuantSize, n_ctx: int, cache_type: str) -> Memory:

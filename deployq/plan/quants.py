@@ -154,7 +154,7 @@ def _layers(info: ModelInfo) -> int:
 
 
 def _counted_layers(info: ModelInfo) -> int:
-    """Layers as the rules count them: each loop's anew, and Granite's router as one more.
+    """Layers as the rules count them: once per loop, and Granite's router as one more.
 
     llama.cpp's `n_layer_all` after an architecture's own changes (`load_arch_hparams`).
     """

@@ -122,6 +122,7 @@ def _target_plan(plan: TargetPlan) -> Document:
         "memory_bytes": target.memory_bytes,
         "budget_bytes": target.budget_bytes,
         "reserve_bytes": target.reserve_bytes,
+        "cards": list(target.cards),
         "n_ctx": target.n_ctx,
         "cache_type": target.cache_type,
         "parallel": target.serving.parallel,

@@ -240,11 +240,17 @@ def packed_by(folder: Path) -> str:
     """How a Hugging Face model is quantized already; empty where a converter can read it."""
     stated = read_object(folder / "config.json").get("quantization_config")
     method = stated.get("quant_method") if isinstance(stated, dict) else None
+    classes = read_object(folder / "config.json").get("architectures")
+    if method == "mxfp4" and isinstance(classes, list) and TRAINED_IN_MXFP4.intersection(classes):
+        return ""
     return str(method) if method and method not in UNPACKED_BY_CONVERTER else ""
 
 
 UNPACKED_BY_CONVERTER = ("fp8",)
 """Formats that models are published in, whose full values llama.cpp's converter restores."""
+
+TRAINED_IN_MXFP4 = frozenset({"GptOssForCausalLM"})
+"""Models that have no other full precision: the converter takes their blocks as they are."""
 
 
 def _gguf_packed(file: Path) -> str:

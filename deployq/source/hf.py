@@ -20,7 +20,16 @@ from deployq.ggml import GGUF_ALIGNMENT, padded
 from deployq.source.finding import model_weights, packed_by
 from deployq.source.hf_classes import ARCHITECTURES
 from deployq.source.hf_config import Config, Keys, header_keys, read_config
-from deployq.source.hf_names import Converted, Latent, NameOf, convert, rope_tensors
+from deployq.source.hf_names import (
+    Converted,
+    Latent,
+    NameOf,
+    as_text,
+    convert,
+    is_projector,
+    rope_tensors,
+)
+from deployq.source.hf_prediction import place_prediction
 from deployq.source.projector import projector_note
 from deployq.source.safetensors import Weights
 from deployq.source.stored import read_weights
@@ -49,8 +58,10 @@ def inspect_hugging_face(folder: Path) -> ModelInfo:
     _refuse_packed(folder)
     architecture = _architecture(config)
     keys = header_keys(config, architecture)
+    text = [t if is_projector(t.name) else as_text(t) for t in weights.tensors]
+    stored = place_prediction(text, architecture, config.classes, keys)
     names, dtype = _name_map(folder, architecture, keys), _dtype(weights)
-    made = convert(weights.tensors, architecture, names, _latent(config, keys), dtype)
+    made = convert(stored, architecture, names, _latent(config, keys), dtype)
     if not made.tensors:
         raise SourceError(f"{folder}: none of its tensors is one of {architecture!r}")
     warnings = (
@@ -61,7 +72,8 @@ def inspect_hugging_face(folder: Path) -> ModelInfo:
     head = int(str(keys.get("attention.key_length") or _head(keys)))
     tensors = (*made.tensors, *rope_tensors(config.values, head, architecture))
     info = _info(folder, weights, keys, architecture, made, tensors, warnings)
-    return replace(info, dtype=dtype)
+    native = sum(tensor.n_elements for tensor in tensors if tensor.type == "MXFP4")
+    return replace(info, dtype="MXFP4" if 2 * native > info.n_params else dtype)
 
 
 def _dtype(weights: Weights) -> str:
@@ -184,22 +196,12 @@ def _head(keys: Keys) -> int:
 
 def _corrected(config: Config, architecture: str, keys: Keys, made: Converted) -> Iterator[str]:
     """Put the tensors' own figures in place of the config's; a warning for each that differs."""
-    _without_prediction(keys, made)
     for key, true in _measured(architecture, keys, made).items():
         said = keys.get(key)
         if isinstance(said, int) and true != said:
             yield (f"{config.path}: says {key} {said}, the tensors have {true}: the tensors count")
         if said is None or isinstance(said, int):
             keys[key] = true
-
-
-def _without_prediction(keys: Keys, made: Converted) -> None:
-    """Layers for predicting further tokens are often announced, but not saved."""
-    nextn, blocks = keys.get("nextn_predict_layers"), keys.get("block_count")
-    if isinstance(nextn, int) and isinstance(blocks, int) and nextn:
-        last = f"blk.{blocks - 1}."
-        if not any(tensor.name.startswith(last) for tensor in made.tensors):
-            keys |= {"nextn_predict_layers": 0, "block_count": blocks - nextn}
 
 
 def _measured(architecture: str, keys: Keys, made: Converted) -> Mapping[str, int]:

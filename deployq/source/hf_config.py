@@ -29,7 +29,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "num_key_value_heads", "num_kv_heads", "multi_query_group_num", "n_head_kv", "n_kv_heads",
     ),
     "attention.key_length": ("head_dim",),
-    "attention.value_length": ("head_dim",),
+    "attention.value_length": ("v_head_dim", "head_dim"),
     "attention.sliding_window": ("sliding_window",),
     "attention.sliding_window_pattern": ("sliding_window_pattern",),
     "attention.kv_lora_rank": ("kv_lora_rank",),
@@ -150,6 +150,8 @@ def header_keys(config: Config, architecture: str) -> Keys:
         keys.pop("attention.sliding_window", None)
     if architecture == "lfm2" and isinstance(ff := keys.get("feed_forward_length"), int):
         keys["feed_forward_length"] = _lfm2_ff(config, ff)
+    if architecture == "gpt-oss" and "feed_forward_length" in keys:
+        keys["expert_feed_forward_length"] = keys["feed_forward_length"]
     keys |= _latent(config) | _state(config, architecture) | _layers(config, keys)
     if nextn := keys.get("nextn_predict_layers"):
         keys["block_count"] = int(str(keys.get("block_count", 0))) + int(str(nextn))

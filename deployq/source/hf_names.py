@@ -34,6 +34,21 @@ _STACKED = re.compile(r"^.+\.layers\.(?P<layer>\d+)\.(?:.*experts\.)(?P<part>\w+
 _MOE_LINEAR = re.compile(r"^.+\.layers\.(?P<layer>\d+)\.block_sparse_moe\.(?P<part>\w+)\.weight$")
 _SHARED_MLP = re.compile(r"^.+\.layers\.(?P<layer>\d+)\.shared_mlp\.(?P<part>\w+)\.weight$")
 _KV_B = re.compile(r"^.+\.layers\.(?P<layer>\d+)\.self_attn\.kv_b_proj\.weight$")
+# Qwen3-Next: queries, keys, values and the gate; the convolution is as wide as the first three.
+_QKVZ = re.compile(r"^(?P<head>.+\.layers\.(?P<layer>\d+)\.linear_attn)\.in_proj_qkvz\.weight$")
+_CONV = ".conv1d.weight"
+_PACKED = re.compile(
+    r"^.+\.layers\.(?P<layer>\d+)\.mlp\.experts\.(?P<part>gate_up|down)_proj_(?P<what>blocks|scales|bias)$"
+)
+_IN_LAYER = re.compile(
+    r"^(?:model\.)?layers\.(?P<layer>\d+)\.(?P<part>.+)\.(?P<suffix>weight|bias)$"
+)
+_LATER_PARTS = {
+    "eh_proj": "nextn.eh_proj", "enorm": "nextn.enorm", "hnorm": "nextn.hnorm",
+    "embed_tokens": "nextn.embed_tokens", "shared_head.head": "nextn.shared_head_head",
+    "shared_head.norm": "nextn.shared_head_norm", "final_layernorm": "layer_output_norm",
+    "linear_attn.in_proj_z": "attn_gate",
+}  # fmt: skip
 _EXPERT_PARTS = {
     "gate_proj": "gate", "w1": "gate", "linear": "gate", "up_proj": "up", "w3": "up",
     "linear_v": "up", "down_proj": "down", "w2": "down", "linear_1": "down",
@@ -85,7 +100,7 @@ def convert(
     """The tensors of the GGUF that a converter would write.
 
     Args:
-        stored: all tensors of the model.
+        stored: all tensors of the model, those of its text part as `as_text` has them.
         architecture: GGUF's word for it.
         name_of: maps names.
         latent: of the config.
@@ -93,23 +108,36 @@ def convert(
     """
     kept = [t for t in stored if not t.name.endswith(_DROPPED) and not _SPEAKS.search(t.name)]
     projector = [t for t in kept if is_projector(t.name)]
-    text = [_as_text(t) for t in kept if not is_projector(t.name)]
+    text = [t for t in kept if not is_projector(t.name)]
+    experts = "MXFP4" if any(t.name.endswith("_proj_blocks") for t in text) else dtype
     made: dict[str, tuple[int, ...]] = {}
     unknown: list[str] = []
     for name, shape in _prepared(text, architecture, latent):
-        target = name if name.startswith("blk.") else name_of(name)
+        target = name if name.startswith("blk.") else name_of(name) or _later_name(name)
         if target is None:
             unknown.append(name)
         elif target != "output.weight" or not architecture.startswith(_NO_OUTPUT):
             made[target] = _ggml_shape(target, shape)
-    tensors = tuple(TensorInfo(n, shape, _type(n, shape, dtype)) for n, shape in made.items())
+    tensors = tuple(
+        TensorInfo(n, shape, _type(n, shape, experts if "_exps." in n else dtype))
+        for n, shape in made.items()
+    )
     return Converted(tensors, sum(_projector_bytes(t) for t in projector), tuple(unknown))
 
 
-def _as_text(tensor: StoredTensor) -> StoredTensor:
+def _later_name(name: str) -> str | None:
+    """The GGUF name of a part that llama.cpp b11434 knows, and an older `gguf` package doesn't."""
+    if not (match := _IN_LAYER.match(name)):
+        return None
+    part = _LATER_PARTS.get(match["part"])
+    return f"blk.{match['layer']}.{part}.{match['suffix']}" if part else None
+
+
+def as_text(tensor: StoredTensor) -> StoredTensor:
     """Without what marks the text part of a model that has others too."""
     name = tensor.name.replace("language_model.", "").replace("text_model.", "")
-    name = name.replace(".dt_bias", ".dt_proj.bias")
+    name = name.replace(".dt_bias", ".dt_proj.bias").replace("correction_bias", "correction.bias")
+    name = f"{name}.weight" if name.endswith(".sinks") else name
     return StoredTensor(name, tensor.dtype, tensor.shape)
 
 
@@ -118,12 +146,20 @@ def _prepared(
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and shapes (PyTorch's order) after joining and splitting; done ones are `blk.`."""
     experts: dict[str, list[StoredTensor]] = {}
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
     shared = "_shexp" if any(".block_sparse_moe." in tensor.name for tensor in tensors) else ""
     for tensor in tensors:
         if match := _EXPERT.match(tensor.name):
             part = _EXPERT_PARTS.get(match["part"], match["part"])
             name = f"blk.{match['layer']}.ffn_{part}_exps.weight"
             experts.setdefault(name, []).append(tensor)
+        elif match := _PACKED.match(tensor.name):
+            yield from _packed(int(match["layer"]), match["part"], match["what"], tensor.shape)
+        elif (match := _QKVZ.match(tensor.name)) and match["head"] + _CONV in shapes:
+            joint = shapes[match["head"] + _CONV][0]
+            yield f"blk.{match['layer']}.attn_qkv.weight", (joint, *tensor.shape[1:])
+            gate = tensor.shape[0] - joint
+            yield f"blk.{match['layer']}.attn_gate.weight", (gate, *tensor.shape[1:])
         elif latent.heads and (match := _KV_B.match(tensor.name)):
             yield from _split_latent(int(match["layer"]), tensor, latent)
         elif match := _SHARED_MLP.match(tensor.name):
@@ -168,6 +204,19 @@ def _stacked(tensor: StoredTensor, architecture: str) -> list[tuple[str, tuple[i
     return []
 
 
+def _packed(
+    layer: int, part: str, what: str, shape: tuple[int, ...]
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """gpt-oss's experts in MXFP4: blocks of 32 values in 16 bytes, their scales apart."""
+    if what == "scales":
+        return
+    suffix = "bias" if what == "bias" else "weight"
+    row = () if what == "bias" else (shape[2] * 32,)
+    halves = ("gate", "up") if part == "gate_up" else ("down",)
+    for half in halves:
+        yield f"blk.{layer}.ffn_{half}_exps.{suffix}", (shape[0], shape[1] // len(halves), *row)
+
+
 def _split_latent(
     layer: int, tensor: StoredTensor, latent: Latent
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -195,12 +244,22 @@ def _projector_bytes(tensor: StoredTensor) -> int:
 
 
 def rope_tensors(config: Mapping[str, object], head: int, architecture: str) -> list[TensorInfo]:
-    """Factors for long contexts that a converter computes from the config."""
-    scaling = config.get("rope_scaling") or config.get("rope_parameters")
-    kind = scaling.get("rope_type", scaling.get("type")) if isinstance(scaling, dict) else None
+    """Factors for long contexts that a converter takes, or computes, from the config."""
+    scaling = config.get("rope_parameters") or config.get("rope_scaling")
+    if not isinstance(scaling, dict):
+        return []
+    if isinstance(full := scaling.get("full_attention"), dict):
+        scaling = full
+    kind = scaling.get("rope_type", scaling.get("type"))
     if kind == "llama3":
         return [TensorInfo("rope_freqs.weight", (head // 2,), "F32")]
-    if kind in ("longrope", "su") and architecture in ("phi3", "phimoe", "minicpm"):
+    if kind == "proportional" and architecture == "gemma4":
+        wide = config.get("global_head_dim")
+        head = wide if isinstance(wide, int) else head
+        return [TensorInfo("rope_freqs.weight", (head // 2,), "F32")]
+    factors = scaling.get("long_factor")
+    if isinstance(factors, list) and architecture in ("phi3", "phimoe", "minicpm", "minicpm3"):
+        # As many as half of what is rotated, which need not be the whole head.
         names = ("rope_factors_long.weight", "rope_factors_short.weight")
-        return [TensorInfo(name, (head // 2,), "F32") for name in names]
+        return [TensorInfo(name, (len(factors),), "F32") for name in names]
     return []

@@ -83,7 +83,8 @@ class Target:
     `reserve_bytes` is what the system keeps of `memory_bytes`. `cards` is what a model may have
     of each of several cards; together that is the budget. `goal_given` and `quants_given` tell an
     asked-for choice from a default one. `asked_ctx` is the context that was asked for, where it
-    is more than Ollama loads.
+    is more than Ollama loads. `drafts`: `draft_num_predict` is set, for which Ollama also loads a
+    model's layers for predicting further tokens.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Target:
     cards: tuple[int, ...] = ()
     serving: Serving = Serving()
     asked_ctx: int | None = None
+    drafts: bool = False
 
     @property
     def budget_bytes(self) -> int:

@@ -17,6 +17,7 @@ from deployq import proc
 from deployq.artifacts.build import build
 from deployq.artifacts.workshop import Workshop
 from deployq.errors import ArtifactError, BackendError, DiskError, ToolMissing
+from deployq.plan.quants import own_size
 from deployq.source.inspect import inspect
 from deployq.types import (
     Artifact,
@@ -27,6 +28,8 @@ from deployq.types import (
     QuantSize,
     no_progress,
 )
+from tests.plan.models import changed, experts, keys
+from tests.source.gguf_files import llama_tensors, write_sparse
 from tests.tiny import write_tiny_llama
 
 DIGEST = "d" * 64
@@ -316,3 +319,39 @@ make(Workshop(Path({str(tmp_path / "cache")!r})), inspect(Path({str(info.path)!r
     made = make(store, info, ["Q8_0"], Copier())
     assert made["Q8_0"].path.read_bytes() == info.path.read_bytes()
     assert leftovers(store) == []
+
+
+@pytest.mark.tools
+def test_a_model_trained_in_mxfp4_is_quantized_without_asking(
+    store: Workshop, tools_bin: Path, tmp_path: Path
+) -> None:
+    """gpt-oss by its parts: MXFP4_MOE keeps the experts' bytes, smaller quants are made of them."""
+    shapes = changed(llama_tensors(2, 256, 256, 0, 1000), 2, experts(256, 256, 4))
+    native = {name: "MXFP4" for name in shapes if "_exps" in name}
+    more = {"expert_count": 4, "expert_used_count": 2}
+    file = write_sparse(
+        tmp_path / "m.gguf", "llama", keys(2, 256, 256, 4, 4, **more), shapes, native
+    )
+    source = inspect(file)
+    backend = LlamaCppBackend(
+        {"DEPLOYQ_LLAMA_CPP": str(tools_bin), "DEPLOYQ_CACHE_DIR": str(tmp_path)}
+    )
+    made = build(
+        store,
+        {backend.name: backend},
+        lambda _: backend.name,
+        source,
+        DIGEST,
+        ["MXFP4_MOE", "Q2_K"],
+        {},
+        inspect,
+        no_progress,
+    )
+    kinds = {
+        quant: {t.type for t in inspect(artifact.path).tensors if "_exps" in t.name}
+        for quant, artifact in made.items()
+    }
+    assert kinds["MXFP4_MOE"] == {"MXFP4"}
+    assert "MXFP4" not in kinds["Q2_K"]
+    for quant, artifact in made.items():
+        assert artifact.path.stat().st_size == own_size(source, quant).file_bytes

@@ -129,6 +129,13 @@ def test_a_reserve_is_that_of_each_card(session_for: Open) -> None:
     assert target.cards == (24564 * MIB - 2 * GIB,) * 3
 
 
+def test_drafting_is_a_parameter(session_for: Open) -> None:
+    config = "[targets.a]\nparameters = {{ draft_num_predict = {} }}\nmemory = '16GB'\n"
+    assert resolve(session_for(config.format(4)), "a").drafts
+    assert not resolve(session_for(config.format(0)), "a").drafts
+    assert not resolve(session_for(), "4090").drafts
+
+
 def test_no_cards_where_there_are_none(session_for: Open, cards: dict[str, object]) -> None:
     mac, pc = 'preset = "m2-pro-32gb"', 'memory = "16GB"'
     config = f"[targets.mac]\n{mac}\ncards = 2\n[targets.pc]\n{pc}\ncards = 2\n"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from deployq import proc
-from deployq.plan.architectures import KNOWN
+from deployq.plan.architectures import KNOWN, unknown
+from deployq.plan.figures import Figures
 from deployq.plan.memory import MemoryModel, upper_bound_reason
 from deployq.plan.offload import skipped_bytes
 from deployq.plan.quants import own_size, tensor_types
@@ -36,6 +37,11 @@ USUAL_FURTHER_OFF = {
 }  # fmt: skip
 
 
+# Upper bounds are at most three times what is taken, but for T5's encoder, which has no cache,
+# Granite Switch, whose passes are a Granite's, and DeepSeek V4, which keeps little.
+MOST_OVER = {"t5encoder": 4, "graniteswitch": 4, "deepseek4": 3}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_sizes_and_memory(tmp_path: Path, name: str) -> None:
     """Files and caches to the byte (as far as it is printed), totals within 3 %."""
@@ -48,12 +54,16 @@ def test_sizes_and_memory(tmp_path: Path, name: str) -> None:
     weights = size.file_bytes - case.info.header_bytes - skipped
     for said in case.memory:
         found = model.predict(size, said["n_ctx"], said["cache_type"], serving_of(said))
-        assert found.kv_cache_bytes / MIB == pytest.approx(said["kv_mib"], abs=0.011), said
+        bound = upper_bound_reason(case.info)
+        if bound and unknown(Figures(case.info)):
+            assert found.kv_cache_bytes / MIB > said["kv_mib"] - 0.011, said
+        else:
+            assert found.kv_cache_bytes / MIB == pytest.approx(said["kv_mib"], abs=0.011), said
         found = replace(found, weights_bytes=found.weights_bytes - skipped)
         true = weights / MIB + said["kv_mib"] + said["compute_mib"]
         compute_off = found.compute_bytes / MIB / said["compute_mib"] - 1
-        if upper_bound_reason(case.info):
-            assert compute_off > -0.01, said
+        if bound:
+            assert 0 <= compute_off < MOST_OVER.get(name, 2), said
         elif "n_batch" in said:  # larger batches, and no flash attention: as exact as the total
             assert found.total_bytes / MIB == pytest.approx(true, rel=0.015), said
         else:

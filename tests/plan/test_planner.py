@@ -16,8 +16,9 @@ from deployq.errors import ConfigError, SourceError
 from deployq.plan.catalogue import CATALOGUE, CEILINGS, COMMON
 from deployq.plan.disk import Place, ServerStore
 from deployq.plan.memory import predict
+from deployq.plan.offload import skipped_bytes
 from deployq.plan.planner import TIGHT_SHARE, judge, make_plan
-from deployq.plan.quants import own_size
+from deployq.plan.quants import own_size, tensor_types
 from deployq.source.inspect import inspect, require_full_precision
 from deployq.types import (
     Goal,
@@ -219,6 +220,26 @@ def test_no_choice_is_dominated(tmp_path: Path, name: str, goal: Goal) -> None:
             assert chosen is not None
             better = CATALOGUE[other.quant].rank > CATALOGUE[chosen.quant].rank
             assert not better or other.size.file_bytes > chosen.size.file_bytes
+
+
+# ---------------------------------------------------------------- layers for prediction
+
+
+@pytest.mark.parametrize("kind", ["ram", "vram"])
+def test_layers_for_prediction_are_not_loaded_unless_for_drafting(
+    tmp_path: Path, kind: MemoryKind
+) -> None:
+    with_mtp = judged("glm-4-9b-mtp", tmp_path).info
+    without = judged("glm-4-9b", tmp_path).info
+    box = replace(target(60, "Q8_0"), kind=kind)
+    loaded, alone = (one(info, box).candidates[0] for info in (with_mtp, without))
+    assert loaded.size.file_bytes - alone.size.file_bytes > 100 << 20
+    assert loaded.memory.total_bytes == alone.memory.total_bytes
+    drafting = one(with_mtp, replace(box, drafts=True))
+    more = drafting.candidates[0].memory.total_bytes - loaded.memory.total_bytes
+    types, _ = tensor_types(with_mtp, "Q8_0")
+    assert more == skipped_bytes(with_mtp, types)
+    assert any("draft_num_predict" in sentence for sentence in drafting.advice)
 
 
 # ---------------------------------------------------------------- trained in MXFP4

@@ -11,9 +11,10 @@ import pytest
 
 from deployq.errors import SourceError
 from deployq.plan.memory import predict
+from deployq.plan.offload import skipped_bytes
 from deployq.plan.quants import own_size
 from deployq.source.hf_classes import ARCHITECTURES
-from deployq.source.inspect import inspect
+from deployq.source.inspect import inspect, require_full_precision
 from tests.plan.conftest import ORACLE
 from tests.source.gguf_files import llama_keys, llama_tensors, write_sparse
 from tests.source.hf_files import (
@@ -28,8 +29,10 @@ CONVERTED = Path(__file__).resolve().parent.parent / "data" / "converted"
 CASES = sorted(path.stem for path in CONVERTED.glob("*.json"))
 # Numbers that memory and sizes don't depend on.
 UNREAD = (
-    "rope.", "expert_gating_func", "mamba.context_length", "mamba.attention.head_count",
-    "granitehybrid.context_length",
+    "rope.", "expert_gating_func", "expert_group", "expert_shared_feed_forward_length",
+    "mamba.context_length", "mamba.attention.head_count", "granitehybrid.context_length",
+    "mimo2.attention.head_count_kv", "qwen35.attention.head_count_kv",
+    "qwen3next.attention.head_count_kv", "sliding_window_pattern",
 )  # fmt: skip
 
 
@@ -110,11 +113,38 @@ def test_prediction_layers_count_where_they_were_saved(
     tmp_path: Path, saved: int, nextn: int
 ) -> None:
     """config.json counts them apart from the others, a GGUF among its blocks."""
-    config = LLAMA_CONFIG | {"num_nextn_predict_layers": 1, "head_dim": 16}
-    info = inspect(write_folder(tmp_path / "m", config, llama_stored(saved)))
-    assert info.metadata["llama.block_count"] == saved
-    assert info.metadata["llama.nextn_predict_layers"] == nextn
+    more = {"num_nextn_predict_layers": 1, "head_dim": 16, "architectures": ["Glm4ForCausalLM"]}
+    info = inspect(write_folder(tmp_path / "m", LLAMA_CONFIG | more, llama_stored(saved)))
+    assert info.metadata["glm4.block_count"] == saved
+    assert info.metadata.get("glm4.nextn_predict_layers", 0) == nextn
+
+
+def test_prediction_layers_that_the_converter_leaves_out(tmp_path: Path) -> None:
+    more = {"num_nextn_predict_layers": 1, "head_dim": 16}
+    info = inspect(write_folder(tmp_path / "m", LLAMA_CONFIG | more, llama_stored(3)))
+    assert info.metadata["llama.block_count"] == 2
+    assert not [t.name for t in info.tensors if t.name.startswith("blk.2.")]
     assert not info.warnings
+
+
+def test_layers_for_prediction_are_in_the_file_and_not_in_memory(tmp_path: Path) -> None:
+    """A Qwen3.5 folder: its `mtp.*` become a layer, which llama.cpp doesn't load."""
+    said = json.loads((CONVERTED / "qwen35-mtp.json").read_text())
+    stored = {key: tuple(shape) for key, shape in said["stored"]}
+    info = inspect(write_folder(tmp_path / "m", said["config"], stored, "F16"))
+    types = [tensor.type for tensor in info.tensors]
+    layer = sum(
+        t.n_elements * (4 if t.type == "F32" else 2) for t in info.tensors if "blk.2." in t.name
+    )
+    assert skipped_bytes(info, types) == layer > 0
+
+
+def test_gpt_oss_in_mxfp4_is_a_full_source(tmp_path: Path) -> None:
+    said = json.loads((CONVERTED / "gpt-oss-mxfp4.json").read_text())
+    stored = {key: tuple(shape) for key, shape in said["stored"]}
+    info = inspect(write_folder(tmp_path / "m", said["config"], stored))
+    assert info.dtype == "MXFP4"
+    require_full_precision(info, allow_requantize=False)
 
 
 def test_names_that_nobody_knows_are_named(tmp_path: Path) -> None:
