@@ -27,6 +27,7 @@ from deployq.pipeline.session import Session
 from deployq.pipeline.suspects import (
     count_evidence,
     header_evidence,
+    hidden_evidence,
     prompt_evidence,
     said_in,
     template_evidence,
@@ -126,6 +127,8 @@ def _climb(ladder: Ladder, asked: Asked, *, damaged: bool) -> Iterator[Clue]:
     if ladder.left and not damaged:
         climb_llama_cpp(ladder)
         yield from count_evidence(ladder.rungs)
+        if files := known.weights or ((known.blob,) if known.blob else ()):
+            yield from hidden_evidence(ladder.rungs, files[0])
         folder = asked.trained or known.trained
         if ladder.left and folder is not None:
             climb_transformers(ladder, folder)

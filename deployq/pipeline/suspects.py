@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from deployq.digests import sha256_file
 from deployq.errors import DeployqError
@@ -144,6 +145,39 @@ def count_evidence(rungs: Sequence[Rung]) -> Iterator[Clue]:
             )
             yield Clue("tokens", message, "runtime", proven=True)
             return
+
+
+def hidden_evidence(rungs: Sequence[Rung], weights: Path) -> Iterator[Clue]:
+    """Special tokens inside an answer: every engine leaves them out of its text.
+
+    Words of a domain that were added as special tokens vanish so ("Under  of the  act").
+    """
+    try:
+        tokens = read_header(weights).arrays.get("tokenizer.ggml.tokens")
+    except DeployqError:
+        return
+    if tokens is None:
+        return
+    results = [one for rung in rungs if rung.name == "llama.cpp" for one in rung.results]
+    for result in results:
+        rows: Any = result.answer.raw.get("logprobs", ()) if result.answer else ()
+        hidden = [row.get("id") for row in _before_the_end(rows) if row.get("token") == ""]
+        names = [tokens.at(number) for number in hidden if isinstance(number, int)]
+        if names:
+            shown = ", ".join(map(repr, dict.fromkeys(names)))
+            yield Clue(
+                "special tokens",
+                f"the answer to {result.prompt.name} holds {len(names)} special tokens, which no "
+                f"engine writes out: {shown}; added as ordinary ones (special_tokens=False) they "
+                "would be read",
+            )
+            return
+
+
+def _before_the_end(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The tokens up to the last one with a text: what ends an answer has none."""
+    last = max((n for n, row in enumerate(rows, 1) if row.get("token")), default=0)
+    return rows[:last]
 
 
 def token_id(source: Path, text: str) -> int | None:

@@ -26,6 +26,7 @@ _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "e
                "embeddings.weight", "embedding.weight")  # fmt: skip
 _TOKENS = "tokenizer.ggml.tokens"
 _NO_TOKENIZER = ("none", "no_vocab")
+_EMPTY_BLOCKS = ("deci",)  # its pruned models keep blocks that do nothing
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|return|>")
 
@@ -210,7 +211,7 @@ def check_blocks(info: ModelInfo) -> Iterator[Finding]:
         for key in ("block_count", "nextn_predict_layers")
     )
     there = _blocks(info)
-    if not isinstance(blocks, int) or not there:
+    if not isinstance(blocks, int) or not there or info.architecture in _EMPTY_BLOCKS:
         return
     needed = set(range(blocks - (extra if isinstance(extra, int) else 0)))
     if missing := sorted(needed - there):

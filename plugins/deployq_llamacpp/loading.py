@@ -28,7 +28,8 @@ _REFUSAL = r"error loading model(?: \w+)?: (?!error loading model)(?P<why>\S.*)"
 _FORMAT = r"gguf_init\w*: (?!loaded)(?P<why>\S.*)"
 # of the machine, not of the file
 _MACHINE = (
-    r"unable to allocate|failed to allocate|out of memory|no CPU backend|failed to open|mmap|mlock|"
+    r"read error|unable to allocate|failed to allocate|out of memory|no CPU backend|failed to open|"
+    r"mmap|mlock|"
     r"buffer type|failed to create ggml context|not implemented for|does not support split"
 )
 _HINTS = {

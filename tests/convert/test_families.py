@@ -8,9 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from deployq_converters import LlamaCppConverter
 
 from benchmarks.engine_differences import measure, write_family
-from deployq.pipeline.tokenparity import Split, judge_splits, texts_for
+from deployq import ConvertJob
+from deployq.config import load_config
+from deployq.pipeline.session import open_session
+from deployq.pipeline.tokenparity import Split, check_tokens, judge_splits, texts_for
 from deployq.source.tokenizer_texts import ENGINE_DIFFERENCES
 from deployq.types import Failed
 from tests.cli.conftest import PASSING, Project
@@ -74,6 +78,21 @@ def test_one_token_otherwise_in_a_familys_tokenizer_is_a_fault(
         spoilt[number] = Split(split.text, split.theirs, [*split.ours[:-1], split.ours[-1] + 1])
         found = list(judge_splits(folder, spoilt, measured.pre, recognised=True))
         assert [type(one) for one in found] == [Failed], split.text.name
+
+
+def test_the_error_names_the_pre_tokenizer_that_fits(
+    tokenizers: Path, tmp_path: Path, python: Path
+) -> None:
+    """Llama 3's first tokenizer puts no BOS: the converter takes it for Smaug's."""
+    assert python.exists()
+    folder = write_family(tokenizers, "llama3", tmp_path / "llama3")
+    output, texts = tmp_path / "vocabulary.gguf", texts_for(folder)
+    job = ConvertJob(folder, output, tmp_path, "F16")
+    ids = LlamaCppConverter().check(job, [text.text for text in texts]).token_ids
+    session = open_session(load_config(None, os.environ))
+    (found,) = check_tokens(session, folder, texts, ids, output)
+    assert type(found) is Failed
+    assert found.hint.startswith('pre_tokenizer = "llama-bpe" under [models.NAME]')
 
 
 def test_a_qwen3_is_pushed_with_one_remark(tokenizers: Path, tmp_path: Path, python: Path) -> None:

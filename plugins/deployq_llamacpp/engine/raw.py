@@ -63,5 +63,10 @@ def answered(answer: Mapping[str, Any]) -> Answer:
         eval_seconds=seconds,
         load_seconds=0.0,
         wall_seconds=seconds + answer["timings"]["prompt_ms"] / 1000,
-        raw={"logprobs": [{"token": r["token"], "bytes": r.get("bytes") or []} for r in rows]},
+        raw={
+            "logprobs": [
+                {"token": r["token"], "bytes": r.get("bytes") or [], "id": r.get("id")}
+                for r in rows
+            ]
+        },
     )

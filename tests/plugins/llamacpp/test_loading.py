@@ -51,6 +51,7 @@ def test_the_files_fault(log: str, why: str) -> None:
     [
         LOAD + "unable to allocate CUDA0 buffer",
         LOAD + "mmap failed: Cannot allocate memory",
+        LOAD + "read error: Input/output error",
         "error: invalid argument: --no-webui",
         "srv: couldn't bind HTTP server socket",
         "",
