@@ -86,7 +86,7 @@ def find_leftovers(
         store = store_of(site.server, site.endpoint.models_dir)
         items += _tags(search, site, store)
         if store is not None and not busy:
-            items += _blobs(search, store)
+            items += _blobs(search, site.server, store)
     for path in broken:
         search.notes.append(f"artifacts are left alone: {path}")
     if not broken and not busy:
@@ -202,8 +202,12 @@ def _current(listed: Iterable[TagRecord], kept: Iterable[TagRecord]) -> str:
 # ---------------------------------------------------------------- blobs
 
 
-def _blobs(search: _Search, store: LocalStore) -> Iterator[Leftover]:
+def _blobs(search: _Search, server: Server, store: LocalStore) -> Iterator[Leftover]:
     """Files among the blobs that no tag is made of."""
+    alive = [seen for seen in find_markers(server, server.tags()) if seen.is_alive]
+    if alive:
+        search.notes.append(f"blobs are left alone: any may be for the {alive[0]}")
+        return
     if store.unreadable:
         names = ", ".join(store.unreadable)
         search.notes.append(f"blobs are left alone: any may be part of {names}, which is damaged")

@@ -16,6 +16,9 @@ import pytest
 import requests
 from filelock import FileLock
 
+from deployq.tags.holders import Holder
+from deployq.tags.markers import Marker, new_id, raise_marker
+from deployq.tags.server import Server
 from tests.cli.conftest import CONFIG, PASSING, Project
 
 pytestmark = pytest.mark.tools
@@ -407,3 +410,19 @@ def test_two_pushes_at_once_build_once(project: Project, tools_bin: Path) -> Non
     built = [err for _, err in outputs if "tensors" in err]
     assert len(built) == 1, outputs
     assert len(artifacts(project)) == 1
+
+
+def test_blobs_stay_while_anybody_pushes(pushed: Project) -> None:
+    """A push from another HOME may have sent what no tag is made of yet."""
+    foreign = blobs(pushed) / f"sha256-{hashlib.sha256(b'x').hexdigest()}"
+    foreign.write_bytes(b"x")
+    holder = Holder("anna@den", "another machine", 1, "")
+    marker = Marker(new_id(), "tiny", "push", "2026-11-30T21:03:00+00:00", holder)
+    with pushed.serving() as url, Server(url) as server:
+        raise_marker(server, marker)
+        found = prune(pushed, "-y", "--orphans")
+        server.delete(str(marker.name))
+        assert (found["items"], foreign.exists()) == ([], True)
+        assert any("blobs are left alone" in note for note in found["notes"])
+        prune(pushed, "-y", "--orphans")
+    assert not foreign.exists()
