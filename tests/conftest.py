@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from hypothesis import HealthCheck, settings
 from deployq.tools import find_tool
 from tests.installed import installed  # noqa: F401
 from tests.ollama_fixtures import kept_ollama, ollama_binary, real_ollama  # noqa: F401
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell starts what it puts into the background so, and children inherit it: Ctrl-C in a
+    # test would end nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test is timed: the machine may be busy.
 settings.register_profile("deployq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
