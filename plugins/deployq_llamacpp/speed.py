@@ -54,8 +54,8 @@ class Speed:
 
     def health(self) -> Health:
         """Are llama-bench and llama-server here?"""
-        server = tool_health(SERVER, self._env)
-        return tool_health(TOOL, self._env) if server.ok else server
+        bench, server = tool_health(TOOL, self._env), tool_health(SERVER, self._env)
+        return bench if server.ok or not bench.ok else server
 
     def measure(self, artifact: Path, text: Path, progress: Progress) -> Measurement:  # noqa: ARG002
         """Generation speed; no text is read for it.

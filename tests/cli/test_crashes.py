@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def folder_of_tools(project: Project, tools_bin: Path, name: str, before: str) -
     return folder
 
 
+def wait_until_gone(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while path.exists():
+        assert time.monotonic() < deadline, f"{path} stays"
+        time.sleep(0.05)
+
+
 def test_an_engine_that_crashes_is_told_once(project: Project, tools_bin: Path) -> None:
     tools = folder_of_tools(project, tools_bin, "llama-server", NOT_THE_TINY_MODEL)
     ran = project.run(
@@ -41,6 +49,7 @@ def test_an_engine_that_crashes_is_told_once(project: Project, tools_bin: Path) 
 def test_the_log_of_a_crash_is_named(project: Project, tools_bin: Path) -> None:
     pushed = project.run("push", "tiny", "--targets", "laptop", "--yes")
     assert pushed.code == 0, pushed.err
+    wait_until_gone(project.folder / "embedded" / "runtime.json")  # the engine that works
     tools = folder_of_tools(project, tools_bin, "llama-server", NOT_THE_TINY_MODEL)
     ran = project.run("verify", "tiny:q8_0", DEPLOYQ_LLAMA_CPP=str(tools))
     said = " ".join((ran.out + ran.err).split())

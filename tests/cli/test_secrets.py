@@ -233,11 +233,12 @@ def test_an_authority_of_ones_own(
         assert front.seen == [], "nothing was sent"
         by_variable = project.run(*push, KEY=TOKEN, SSL_CERT_FILE=str(pem))
         assert by_variable.code == 0, by_variable.err
-        assert front.count("POST /api/blobs/") == 1
+        uploads = front.count("POST /api/blobs/")  # the weights, and what announces the push
+        assert uploads > 1
         configured(project, front.url, 'auth = "env:KEY"', 'ca = "our-ca.pem"', quants='["Q4_0"]')
         by_setting = project.run(*push, KEY=TOKEN)
         assert by_setting.code == 0, by_setting.err
-        assert front.count("POST /api/blobs/") == 2, "the upload trusts it, too"
+        assert front.count("POST /api/blobs/") > uploads, "the upload trusts it, too"
 
 
 def test_a_certificate_of_its_own(project: Project, server: str) -> None:

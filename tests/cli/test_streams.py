@@ -175,7 +175,7 @@ def test_a_file_whose_name_is_no_text(project: Project) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "deployq", "inspect", odd],
         cwd=project.folder,
-        env=project.environment(),
+        env=project.environment(COLUMNS="400"),
         capture_output=True,
         check=False,
     )
