@@ -68,7 +68,14 @@ class Place:
         tag = f"deployq-staging/{marker.model}/{marker.name.tag}"
         (file,) = (self.server.folder / "models" / "manifests").glob(f"*/{tag}")
         then = time.time() - seconds
+        before = self.modified(str(marker.name))
         os.utime(file, (then, then))
+        if self.modified(str(marker.name)) == before:
+            pytest.skip("named difference by version: it remembers when a manifest was written")
+
+    def modified(self, name: str) -> str:
+        listed = requests.get(f"{self.url}/api/tags", timeout=SECONDS).json()["models"]
+        return str(next(tag["modified_at"] for tag in listed if tag["name"] == name))
 
     def copy(self, source: str, destination: str) -> None:
         body = {"source": source, "destination": destination}
