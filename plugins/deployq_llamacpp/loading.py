@@ -21,7 +21,7 @@ from deployq_llamacpp.running import quiet_threads
 CHECK = "engine"
 LOADERS = ("llama-tokenize", "llama-fit-params", "llama-server")
 ASK_SECONDS = 300.0
-ATTEMPTS = 3
+ATTEMPTS = 10
 """A thread of its own prints the log: on a busy machine a tool may end before it has its turn."""
 N_CTX = 256
 _REFUSAL = r"error loading model(?: \w+)?: (?!error loading model)(?P<why>\S.*)"
