@@ -98,5 +98,6 @@ def test_the_document_has_all_of_it() -> None:
         "text": None,
         "refusal": "no system role",
         "tokens": None,
+        "is_broken": False,
     }
     assert tag["faults"][0]["kind"] == "known-template"
