@@ -147,24 +147,33 @@ def spawn(
 ) -> Iterator[Child]:
     """Start a program; inside the block it runs, after the block its whole group is gone."""
     child = start(argv, cwd=cwd, env=env, stdout=stdout)
-    timer = None
-    if timeout_seconds is not None:
-
-        def expire() -> None:
-            child.timed_out = True
-            stop(child)
-
-        timer = threading.Timer(timeout_seconds, expire)
-        timer.daemon = True
-        timer.start()
     try:
-        yield child
+        with deadline(child, timeout_seconds):
+            yield child
     finally:
-        if timer is not None:
-            timer.cancel()
         stop(child)
         if child.stdout is not None:
             child.stdout.close()
+
+
+@contextlib.contextmanager
+def deadline(child: Child, seconds: float | None) -> Iterator[None]:
+    """Inside the block, end a child once the time is up; None: never."""
+    if seconds is None:
+        yield
+        return
+
+    def expire() -> None:
+        child.timed_out = True
+        stop(child)
+
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def start(
@@ -172,9 +181,13 @@ def start(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    is_asked: bool = False,
     stdout: IO[bytes] | int = subprocess.PIPE,
 ) -> Child:
     """Start a program that outlives the call; the caller ends it with `stop`.
+
+    Args:
+        is_asked: the caller writes to its standard input, which else is empty.
 
     Raises:
         ToolMissing: there is no such program, or it can't be executed.
@@ -184,7 +197,7 @@ def start(
             list(argv),
             cwd=cwd,
             env={**os.environ, **env} if env else None,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if is_asked else subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -107,7 +107,7 @@ def judged_baseline(session: Session, suite: Suite, baseline: Baseline) -> Verif
     """The checks of a suite, run on the answers of a baseline."""
     prompts, checks = by_name(suite), all_checks(session)
     results = [
-        judge_tries(baseline.tag, prompts[answer.prompt], _spoken(answer), checks)
+        judge_tries(prompts[answer.prompt], _spoken(answer), checks)
         for answer in baseline.answers
         if answer.prompt in prompts
     ]
@@ -204,7 +204,7 @@ class _Run:
         prompts, started = by_name(self.suite), time.monotonic()
         own = {found.prompt: found.own for found in measured.found if found.own is not None}
         results = {
-            name: judge_tries(self.tag, prompts[name], _spoken(answer), checks)
+            name: judge_tries(prompts[name], _spoken(answer), checks)
             for name, answer in own.items()
         }
         rest = [prompt for prompt in self.suite.prompts if prompt.name not in results]

@@ -13,7 +13,7 @@ from deployq.proof.checks import Check, first_difference, quote, read_json
 from deployq.types import Answer, CheckType, Json, Prompt, Verdict
 
 DEFAULT_SIMILARITY = 0.8
-_TOOL_CALL = re.compile(r"<tool_call>\s*(?P<call>.*?)\s*</tool_call>", re.DOTALL)
+_TOOL_CALL = re.compile(r"<tool_call>(?P<call>.*?)</tool_call>", re.DOTALL)
 # A word of the filler is a token and a third as a rule, and hardly less than one anywhere.
 LEAST_TOKENS_PER_WORD = 0.9
 
@@ -57,6 +57,8 @@ def _similar(answer: Answer, params: Any) -> str:
 
 
 # ---------------------------------------------------------------- json_path
+
+JSON_PATHS: Mapping[str, Json] = {"type": "object", "minProperties": 1}
 
 
 def _json_path(answer: Answer, params: Mapping[str, Any]) -> str:
@@ -193,7 +195,7 @@ class NeedleCheck:
 
 ANSWER_CHECKS: tuple[CheckType, ...] = (
     Check("similar", SIMILAR, _similar),
-    Check("json_path", {"type": "object", "minProperties": 1}, _json_path, _json_path_mistake),
+    Check("json_path", JSON_PATHS, _json_path, _json_path_mistake, is_bounded=True),
     Check("tool_call", TOOL_CALL, _tool_call),
     NeedleCheck(),
 )

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployq import proof
+from deployq.proof.bounded import CHILD
 from deployq.types import Answer, CheckType, Json, Prompt, Verdict
 
 QUOTE_CHARACTERS = 120
-FENCE = re.compile(r"\s*```\w*\s*\n(?P<inside>.*?)\n?\s*```\s*", re.DOTALL)
 
 FLAG: Mapping[str, Json] = {"type": "boolean"}
 # `minLength` speaks of texts and `minItems` of lists, so one schema serves both spellings.
@@ -38,16 +38,21 @@ class Check:
     """A built-in check.
 
     `fault` says in words what is wrong with an answer, `mistake` what is wrong with parameters
-    that match the schema; both say nothing ("") when all is well.
+    that match the schema; both say nothing ("") when all is well. One that `is_bounded` follows
+    patterns that a suite brings, so it runs in a child process that can be ended.
     """
 
     name: str
     schema: Mapping[str, Json]
     fault: Callable[[Answer, Any], str]
     mistake: Callable[[Any], str] = no_mistake
+    is_bounded: bool = False
 
     def check(self, answer: Answer, prompt: Prompt, params: Json) -> Verdict:  # noqa: ARG002
-        reason = self.fault(answer, params)
+        if self.is_bounded:
+            reason = CHILD.fault(self.name, answer, params)
+        else:
+            reason = self.fault(answer, params)
         return Verdict(self.name, not reason, reason)
 
     def validate(self, params: Json) -> str:
@@ -134,11 +139,18 @@ def _refuse_constant(name: str) -> Json:
 
 
 def _why_no_json(answer: Answer, exc: Exception) -> str:
-    if (fence := FENCE.fullmatch(answer.text)) and _is_json(fence["inside"]):
+    if _is_json(_inside_fence(answer.text)):
         return "it is wrapped in a ``` fence; what stands inside is valid JSON"
     cut = f"; it was cut off after {answer.tokens} tokens" if answer.done_reason == "length" else ""
     why = "it nests too deeply" if isinstance(exc, RecursionError) else str(exc)
     return f"it is not JSON: {why}{cut}"
+
+
+def _inside_fence(text: str) -> str:
+    """What is inside a code fence that is all of a text; "" where there is none."""
+    text = text.strip()
+    _, line_end, inside = text.partition("\n")
+    return inside.removesuffix("```") if text.startswith("```") and line_end else ""
 
 
 def _is_json(text: str) -> bool:
@@ -242,9 +254,9 @@ BUILTIN_CHECKS: tuple[CheckType, ...] = (
     Check("equals", {"type": "string"}, _equals),
     Check("contains", TEXTS, _contains),
     Check("not_contains", TEXTS, _not_contains),
-    Check("regex", TEXTS, _regex, _regex_mistake),
+    Check("regex", TEXTS, _regex, _regex_mistake, is_bounded=True),
     Check("json", FLAG, _json),
-    Check("json_schema", {"type": "object"}, _json_schema, _json_schema_mistake),
+    Check("json_schema", {"type": "object"}, _json_schema, _json_schema_mistake, is_bounded=True),
     Check("json_equals", {}, _json_equals, _json_equals_mistake),
     Check("max_tokens", {"type": "integer", "minimum": 1}, _max_tokens),
     Check("stops", FLAG, _stops),

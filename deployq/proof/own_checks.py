@@ -3,7 +3,7 @@
     check.python = { file = "checks.py", function = "is_polite" }
 
 The function gets the answer's text and the prompt as a dict; it returns true, or false, or a
-text that says what is wrong ("" is fine).
+text that says what is wrong ("" is fine). One that fails has judged nothing, so the prompt fails.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deployq import proc
-from deployq.errors import BackendError, PluginError
 from deployq.types import Answer, Json, Prompt, Verdict
 
-SECONDS = 60.0
+SECONDS = 10.0
 MARK = "deployq-verdict:"
 PYTHON: Mapping[str, Json] = {
     "type": "object",
@@ -31,13 +31,21 @@ PYTHON: Mapping[str, Json] = {
     },
 }
 _RUNNER = f"""
-import json, pathlib, runpy, sys
+import json, pathlib, runpy, sys, traceback
 asked = json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
-function = runpy.run_path(asked["file"])[asked["function"]]
-verdict = function(asked["answer"], asked["prompt"])
-if not isinstance(verdict, (bool, str)) and verdict is not None:
-    raise TypeError(f"it returned {{verdict!r}}: true, false or a text is a verdict")
-print({MARK!r} + json.dumps(verdict))
+try:
+    function = runpy.run_path(asked["file"])[asked["function"]]
+    verdict = function(asked["answer"], asked["prompt"])
+    if not isinstance(verdict, (bool, str)):
+        returned = "nothing" if verdict is None else repr(verdict)
+        raise TypeError(f"it returned {{returned}}: only True, False or a text is a verdict")
+    told = {{"verdict": verdict}}
+except BaseException as exc:
+    told = {{"raised": "".join(traceback.format_exception_only(exc)).strip()}}
+    for at in traceback.extract_tb(exc.__traceback__):
+        if at.filename == asked["file"]:
+            told["line"] = at.lineno
+print("\\n" + {MARK!r} + json.dumps(told), flush=True)
 """
 
 
@@ -64,7 +72,8 @@ class PythonCheck:
         """Run the function.
 
         Raises:
-            PluginError: it raises, takes too long, or returns nonsense.
+            TimeoutError: it doesn't end.
+            ChildProcessError: it fails, ends its process, or returns no verdict.
         """
         assert isinstance(params, Mapping)
         asked = {
@@ -79,27 +88,32 @@ class PythonCheck:
         verdict = _run(asked)
         if isinstance(verdict, str):
             return Verdict(self.name, not verdict, verdict)
-        failed = verdict is False
-        return Verdict(self.name, not failed, f"{params['function']} says no" if failed else "")
+        return Verdict(self.name, verdict, "" if verdict else f"{params['function']} says no")
 
     def _file(self, params: Json) -> Path:
         assert isinstance(params, Mapping)
         return (self.folder / str(params["file"])).resolve()
 
 
-def _run(asked: Mapping[str, object]) -> Json:
+def _run(asked: Mapping[str, object]) -> bool | str:
+    """What the function says."""
+    what = f"{asked['function']} of {asked['file']}"
     with tempfile.TemporaryDirectory(prefix="deployq-check-") as folder:
         given = Path(folder) / "asked.json"
         given.write_text(json.dumps(asked), encoding="utf-8")
-        try:
-            done = proc.run([sys.executable, "-c", _RUNNER, given], timeout_seconds=SECONDS)
-        except BackendError as exc:
-            raise PluginError(
-                f"{asked['function']} of {asked['file']} failed: {exc.message}",
-                hint="run it on that answer yourself",
-            ) from exc
-    told = [line.removeprefix(MARK) for line in done.stdout.splitlines() if line.startswith(MARK)]
+        argv = [sys.executable, "-c", _RUNNER, str(given)]
+        with proc.spawn(argv, timeout_seconds=SECONDS) as child:
+            assert child.stdout is not None
+            printed = child.stdout.read().decode("utf-8", "replace")
+            child.wait()
+    if child.timed_out:
+        raise TimeoutError(f"{what} did not end within {SECONDS:g} s")
+    told = [line.removeprefix(MARK) for line in printed.splitlines() if line.startswith(MARK)]
     if not told:
-        raise PluginError(f"{asked['function']} of {asked['file']} ended the process by itself")
-    found: Json = json.loads(told[-1])
-    return found
+        raise ChildProcessError(f"{what} ended its process by itself")
+    said: dict[str, Any] = json.loads(told[-1])
+    if "raised" in said:
+        line = f" (line {said['line']})" if "line" in said else ""
+        raise ChildProcessError(f"{what} failed: {said['raised']}{line}")
+    verdict: bool | str = said["verdict"]
+    return verdict

@@ -36,9 +36,11 @@ def schema_mistake(schema: Mapping[str, Json]) -> str:
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(dict(schema))
+        return _unresolved_reference(schema)
     except jsonschema.SchemaError as exc:
         return f"it is no JSON schema: {exc.json_path}: {exc.message}"
-    return _unresolved_reference(schema)
+    except RecursionError:
+        return "it nests too deeply"
 
 
 def _unresolved_reference(schema: Mapping[str, Any]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 
-from deployq.errors import PluginError, ServerError, ServerRefused, ServerTimeout
+from deployq.deadlines import within
+from deployq.errors import ServerError, ServerRefused, ServerTimeout
 from deployq.proof.suites import Suite
 from deployq.types import (
     Answer,
@@ -26,6 +29,12 @@ TIMEOUTS_IN_A_ROW = 3
 # What a server answers to what can't be asked of this tag: a prompt over its context, tools or
 # thinking that its template has no place for, a format that is no schema.
 CANT_BE_ASKED = 400
+# A plugin's check; those of deployq and of the user end sooner, and their processes with them.
+CHECK_SECONDS = 30.0
+# A check that hangs would otherwise cost its deadline for each prompt of the suite.
+LATE_CHECKS = 3
+_late: Counter[str] = Counter()
+"""How often a check, with its parameters, ran out of time."""
 
 Outcome = Answer | ServerTimeout | ServerRefused
 # What one prompt gave, try by try.
@@ -50,14 +59,14 @@ def run_suite(
 
     Args:
         answerer: the server; called from `jobs` threads at a time.
-        checks: the checks by name; they run in the calling thread, one at a time.
+        checks: the checks by name; they run one at a time, each against a deadline. One that
+            fails has judged nothing, so its prompt has failed.
         timeout_seconds: for one prompt.
         progress: told of every finished prompt.
 
     Raises:
         ServerUnreachable, ServerRefused: the run can't go on.
         ServerTimeout: the server answers nothing any more.
-        PluginError: a check failed to do its work.
     """
     started = time.monotonic()
 
@@ -70,7 +79,7 @@ def run_suite(
     progress(tag, 0, total, "prompts")
     with closing(_outcomes(ask, enumerate(suite.prompts), min(jobs, total))) as outcomes:
         for index, tries in _while_answered(tag, outcomes):
-            results[index] = judge_tries(tag, suite.prompts[index], tries, checks)
+            results[index] = judge_tries(suite.prompts[index], tries, checks)
             progress(tag, len(results), total, "prompts")
     return Verification(
         suite=suite.name,
@@ -132,15 +141,9 @@ def ask_tries(
             return
 
 
-def judge_tries(
-    tag: str, prompt: Prompt, tries: Tries, checks: Mapping[str, CheckType]
-) -> PromptResult:
-    """What a prompt's tries come to.
-
-    Raises:
-        PluginError: a check failed to do its work.
-    """
-    judged = [judge(tag, prompt, outcome, checks) for outcome in tries]
+def judge_tries(prompt: Prompt, tries: Tries, checks: Mapping[str, CheckType]) -> PromptResult:
+    """What a prompt's tries come to."""
+    judged = [judge(prompt, outcome, checks) for outcome in tries]
     if prompt.repeat == 1:
         return judged[0]
     passed = [result.answer is not None and all(v.ok for v in result.verdicts) for result in judged]
@@ -167,31 +170,29 @@ def _ask(answerer: Answerer, tag: str, prompt: Prompt, timeout_seconds: float) -
         return exc
 
 
-def judge(
-    tag: str, prompt: Prompt, outcome: Outcome, checks: Mapping[str, CheckType]
-) -> PromptResult:
-    """Run a prompt's checks on what came of it.
-
-    Raises:
-        PluginError: a check failed to do its work.
-    """
+def judge(prompt: Prompt, outcome: Outcome, checks: Mapping[str, CheckType]) -> PromptResult:
+    """Run a prompt's checks on what came of it."""
     if isinstance(outcome, ServerError):
         return PromptResult(prompt, None, (Verdict("answered", False, outcome.message),))
-    verdicts = tuple(_verdict(name, tag, prompt, outcome, checks) for name in prompt.checks)
+    verdicts = tuple(_verdict(name, prompt, outcome, checks[name]) for name in prompt.checks)
     return PromptResult(prompt, outcome, verdicts)
 
 
-def _verdict(
-    name: str, tag: str, prompt: Prompt, answer: Answer, checks: Mapping[str, CheckType]
-) -> Verdict:
+def _verdict(name: str, prompt: Prompt, answer: Answer, check: CheckType) -> Verdict:
+    params = prompt.checks[name]
+    asked = f"{name} {json.dumps(params, default=str)}"
+    if _late[asked] >= LATE_CHECKS:
+        return Verdict(name, False, f"not judged: it ran out of time on {LATE_CHECKS} answers")
     try:
-        verdict = checks[name].check(answer, prompt, prompt.checks[name])
-    except Exception as exc:
-        raise PluginError(
-            f"the check {name!r} failed on the answer of {tag} to {prompt.name!r}: "
-            f"{type(exc).__name__}: {exc}",
-            hint="deployq plugins shows where it comes from",
-        ) from exc
+        verdict = within(CHECK_SECONDS, lambda: check.check(answer, prompt, params))
+    except TimeoutError as exc:
+        _late[asked] += 1
+        late = str(exc) or f"it took longer than {CHECK_SECONDS:g} s"
+        return Verdict(name, False, f"not judged: {late}")
+    except ChildProcessError as exc:
+        return Verdict(name, False, f"not judged: {exc}")
+    except Exception as exc:  # noqa: BLE001  (a plugin's, which may raise anything)
+        return Verdict(name, False, f"not judged: the check raised {type(exc).__name__}: {exc}")
     if not isinstance(verdict, Verdict):
-        raise PluginError(f"the check {name!r} returned {verdict!r}, which is no Verdict")
+        return Verdict(name, False, f"not judged: the check returned {verdict!r}, no Verdict")
     return verdict

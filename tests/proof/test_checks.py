@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import jsonschema
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployq.proof.answers_checks import tool_calls
 from deployq.proof.checks import BUILTIN_CHECKS, QUOTE_CHARACTERS, Check, first_difference, quote
 from deployq.types import Answer, CheckType, Message, Prompt, Verdict
 
@@ -262,3 +264,11 @@ def test_there_is_a_difference_exactly_when_values_differ(one: Any, other: Any) 
 def test_what_is_no_json_is_refused(value: float) -> None:
     found = reason("json", True, json.dumps(value))
     assert bool(found) is not math.isfinite(value)
+
+
+@pytest.mark.parametrize("text", ["```" + "\n" * 50_000 + "x", "<tool_call>" + " " * 50_000 + "x"])
+def test_an_answer_of_blanks_takes_no_time(text: str) -> None:
+    started = time.monotonic()
+    assert "it is not JSON" in reason("json", True, text)
+    assert not list(tool_calls(answer(text)))
+    assert time.monotonic() - started < 30

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import requests
 
-from deployq.errors import PluginError, ServerRefused, ServerTimeout, ServerUnreachable
+from deployq.errors import ServerRefused, ServerTimeout, ServerUnreachable
 from deployq.proof.checks import BUILTIN_CHECKS
 from deployq.proof.suites import Suite, load_suite
 from deployq.proof.verify import run_suite
@@ -283,21 +283,35 @@ class Odd:
 @pytest.mark.parametrize(
     ("outcome", "message"),
     [
-        (
-            ValueError("no idea"),
-            "the check 'odd' failed on the answer of echo:q8_0 to 'prompt-1': ValueError: no idea",
-        ),
-        (True, "the check 'odd' returned True, which is no Verdict"),
+        (ValueError("no idea"), "not judged: the check raised ValueError: no idea"),
+        (TimeoutError("it hangs"), "not judged: it hangs"),
+        (True, "not judged: the check returned True, no Verdict"),
     ],
 )
-def test_a_check_that_fails_to_work_is_named(
+def test_a_check_that_judges_nothing_fails_its_prompt_alone(
     client: Client, tmp_path: Path, outcome: Any, message: str
 ) -> None:
     checks: dict[str, CheckType] = {"odd": Odd(outcome)}
     path = tmp_path / "suite.toml"
-    path.write_text('[[prompts]]\nuser = "a"\ncheck.odd = true')
-    with pytest.raises(PluginError, match=message):
-        run(client, load_suite(path, checks), checks=checks)
+    path.write_text(
+        '[[prompts]]\nuser = "a"\ncheck.odd = true\n[[prompts]]\nuser = "b"\ncheck.not_empty = true'
+    )
+    checks["not_empty"] = CHECKS["not_empty"]
+    first, second = run(client, load_suite(path, checks), checks=checks).results
+    assert first.verdicts == (Verdict("odd", False, message),)
+    assert second.verdicts == (Verdict("not_empty", True),)
+
+
+def test_a_check_that_hangs_is_given_up(client: Client, tmp_path: Path) -> None:
+    checks: dict[str, CheckType] = {"odd": Odd(TimeoutError("it hangs"))}
+    path = tmp_path / "suite.toml"
+    path.write_text('check.odd = "given up"' + '\n[[prompts]]\nuser = "a"' * 5)
+    told = [
+        r.verdicts[0].reason for r in run(client, load_suite(path, checks), checks=checks).results
+    ]
+    assert (
+        told == ["not judged: it hangs"] * 3 + ["not judged: it ran out of time on 3 answers"] * 2
+    )
 
 
 SCRIPT = """
