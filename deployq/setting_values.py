@@ -6,6 +6,7 @@ Every reader has one shape: what the file holds, and the folder that paths in it
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -168,8 +169,15 @@ def share(value: Any, folder: Path) -> float:  # noqa: ARG001
     return float(value)
 
 
+def confidence(value: Any, folder: Path) -> float:  # noqa: ARG001
+    if not isinstance(value, float) or not 0.5 <= value <= 0.999:
+        raise ConfigError(f"a number from 0.5 to 0.999 was expected, not {value!r}")
+    return value
+
+
 def rise(value: Any, folder: Path) -> float:  # noqa: ARG001
-    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < math.inf:
         raise ConfigError(f"a number, 0 or more, was expected (0.05: 5 %), not {value!r}")
     return float(value)
 

@@ -44,7 +44,7 @@ class GateSettings:
     """
 
     checks_lost: float | None = option(
-        to.share, "share of prompts that full precision passes and a tag may fail", sample="0.02"
+        to.share, "how much smaller the share of prompts that pass may be", sample="0.02"
     )
     json_validity: bool | None = option(
         to.yes_or_no, "no fewer answers may be JSON than with full precision", sample="true"
@@ -58,7 +58,12 @@ class GateSettings:
     agreement: float | None = option(
         to.share, "least share of tokens that must stay the likeliest", sample="0.9"
     )
-    confidence: float | None = option(to.share, "confidence of the intervals", sample="0.95")
+    confidence: float | None = option(
+        to.confidence, "how sure a loss must be to count, and its absence", sample="0.95"
+    )
+    strict: bool | None = option(
+        to.yes_or_no, "fail what too few prompts leave undecided, too", sample="true"
+    )
     escalate: bool | None = option(
         to.yes_or_no, "where a quant fails, try the next better one that fits", sample="true"
     )

@@ -28,6 +28,7 @@ HOMES = {  # third-party library -> the parts that may import it
     "jsonpath": ("proof",),
     "numpy": ("artifacts", "proof", "smoke_model.py", "source"),
     "rapidfuzz": ("proof",),
+    "scipy": ("proof",),
 }
 # A part may import the parts on its line and on every line below it.
 LAYERS = (

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from deployq.config import Config
 from deployq.digests import sha256_bytes
+from deployq.errors import ConfigError
 from deployq.proof.rules import Rules
 from deployq.types import Json
 
@@ -28,10 +29,21 @@ def gate_digest(config: Config, model: str, target: str) -> str | None:
 
 
 def _said(config: Config, model: str, target: str | None) -> Mapping[str, Json]:
-    """The keys of a gate that the configuration states."""
+    """The keys of a gate that the configuration states.
+
+    Raises:
+        ConfigError: it would fail what it doesn't warn of.
+    """
     found = dict(config.gate.said)
     if model in config.models:
         found |= config.models[model].gate.said
     if target is not None and target in config.targets:
         found |= config.targets[target].gate.said
+    rules = Rules(**found)  # type: ignore[arg-type]
+    if rules.perplexity_warn > rules.perplexity_fail:
+        raise ConfigError(
+            f"the gate of {model}{f' on {target}' if target else ''} warns of a perplexity that "
+            f"rises by {rules.perplexity_warn:.0%}, but fails it from {rules.perplexity_fail:.0%}",
+            hint="give [gate] a perplexity_fail above perplexity_warn",
+        )
     return found

@@ -22,7 +22,7 @@ from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject
 from deployq.plan.catalogue import CATALOGUE
-from deployq.proof.judging import CHECKS_MARGIN, evidence_of, smallest_holding, too_few
+from deployq.proof.judging import CHECKS_MARGIN, evidence_of, smallest_holding
 from deployq.proof.rules import Rules
 from deployq.proof.suites import Suite
 from deployq.records import dataclass
@@ -74,14 +74,24 @@ class Judging:
 
 
 def start_judging(
-    session: Session, site: Site, subject: Subject, margins: Margins, target: str | None = None
+    session: Session,
+    site: Site,
+    subject: Subject,
+    margins: Margins,
+    target: str | None = None,
+    looks: int = 1,
 ) -> Judging:
     """The baseline is there afterwards.
+
+    Args:
+        looks: how many quants one is picked from. The best of many looks better than it is, so
+            each of them is held to a higher confidence (Bonferroni).
 
     Raises:
         ServerError: no baseline can be had there.
     """
     rules = gate_rules(session.config, subject.model.name, target)
+    rules = replace(rules, confidence=1 - (1 - rules.confidence) / looks)
     return Judging(session, site, subject, rules, margins, baseline_for(session, site, subject))
 
 
@@ -116,16 +126,11 @@ def best_first(quants: Iterable[str]) -> list[str]:
 
 
 def _remarks(judging: Judging) -> Iterable[str]:
-    baseline, suite = judging.found.baseline, judging.subject.suite
+    baseline = judging.found.baseline
     if judging.found.remark:
         yield judging.found.remark
     if baseline.stand_in:
         yield baseline.stand_in
-    if too_few(len(suite.prompts), judging.margins.checks, judging.rules.confidence):
-        yield (
-            f"{len(suite.prompts)} prompts are too few to tell a loss of "
-            f"{judging.margins.checks:.0%} of the checks: the answer perplexity decides"
-        )
 
 
 # ---------------------------------------------------------------- recommend
@@ -148,21 +153,24 @@ def recommend(
             raise next(iter(lost.values()))
 
         @cache
-        def judging(host: str | None, target: str) -> Judging:
-            return start_judging(session, sites[host], subject, margins, target)
+        def judging(host: str | None, target: str, looks: int) -> Judging:
+            return start_judging(session, sites[host], subject, margins, target, looks)
 
         return tuple(
-            _recommendation(plan, lambda p=plan: judging(p.target.host, p.target.name))  # type: ignore[misc]
+            _recommendation(
+                plan,
+                lambda looks, p=plan: judging(p.target.host, p.target.name, looks),  # type: ignore[misc]
+            )
             for plan in plans
         )
 
 
-def _recommendation(plan: TargetPlan, judging: Callable[[], Judging]) -> Recommendation:
+def _recommendation(plan: TargetPlan, judging: Callable[[int], Judging]) -> Recommendation:
     considered = frontier(plan.candidates)
     if not considered:
         error: DeployqError = DoesNotFit(plan.why)
         return Recommendation(plan.target.name, None, error.message, (), ())
-    here = judging()
+    here = judging(len(considered))
     chosen, evidence = smallest_holding(considered, here.evidence)
     return Recommendation(
         target=plan.target.name,

@@ -57,11 +57,13 @@ def find_run(session: Session, wanted: str | None) -> Path:
 
 
 def load_run(path: Path) -> Run:
-    """A run by its document.
+    """A run by its document, or by the folder that has one.
 
     Raises:
         ArtifactError: the file can't be read, or is no run's.
     """
+    if path.is_dir():
+        path = _document(path) or path
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return completed(read_run(document, _name(path)))

@@ -1,19 +1,26 @@
 """The gate: is a tag good enough to be promoted? Pure: figures in, verdict with reasons out.
 
-Each rule decides by the figure itself, as a user reads it; where the figure's interval reaches
-over the limit, the reason says so and how many prompts would settle it.
+A rule fails where a loss is shown at the confidence that is asked for, by pairs of answers to the
+same prompts. Where few prompts can't tell, the next finer figure decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from deployq.proof.checks import read_json
 from deployq.proof.rules import Rules
-from deployq.proof.statistics import decide
-from deployq.proof.summaries import lost_checks, shifted
+from deployq.proof.statistics import sign_test
+from deployq.proof.summaries import (
+    changed_sides,
+    decide_checks,
+    decide_perplexity,
+    decide_same_top,
+)
 from deployq.types import (
     Agreement,
+    Call,
     Decision,
     Estimate,
     GateRule,
@@ -26,18 +33,25 @@ from deployq.types import (
 
 JSON_CHECKS = frozenset({"json", "json_schema", "json_equals", "json_path", "tool_call"})
 NAMES_SHOWN = 3
+STATUS: Mapping[Call, GateStatus] = {
+    "not worse": "pass",
+    "worse": "fail",
+    "undecided": "undecided",
+}
 
 
 def judge_quality(quality: Quality, rules: Rules) -> GateVerdict:
     """What the gate says of one tag."""
-    return GateVerdict(quality.tag, quality.quant, tuple(_rules(quality, rules)))
+    return GateVerdict(
+        quality.tag, quality.quant, tuple(_rules(quality, rules)), is_strict=rules.strict
+    )
 
 
 def _rules(quality: Quality, rules: Rules) -> Iterator[GateRule]:
     baseline = quality.baseline_verification
     if baseline is not None:
         yield _checks(baseline, quality.verification, rules)
-        if rules.json_validity and (rule := _json(baseline, quality.verification)):
+        if rules.json_validity and (rule := _json(baseline, quality.verification, rules)):
             yield rule
     if quality.agreement is not None:
         yield _perplexity(quality.agreement, rules)
@@ -51,31 +65,31 @@ def _rules(quality: Quality, rules: Rules) -> Iterator[GateRule]:
 
 
 def _checks(baseline: Verification, tag: Verification, rules: Rules) -> GateRule:
-    lost, gained, loss = lost_checks(baseline, tag, rules.confidence)
-    total = len(tag.results)
-    share = len(lost) / total if total else 0.0
+    lost, gained = changed_sides(baseline, tag)
+    decision = decide_checks(baseline, tag, rules.checks_lost, rules.confidence)
     said = (
-        f"{tag.passed} of {total} prompts pass, {baseline.passed} with full precision; "
-        f"{len(lost)} lost{_some(lost)}, {len(gained)} gained"
+        f"{tag.passed} of {len(tag.results)} prompts pass, {baseline.passed} with full precision; "
+        f"{len(lost)} lost{_some(lost)}, {len(gained)} gained{_unsure(decision)}"
     )
-    status: GateStatus = "fail" if share > rules.checks_lost else "pass"
-    decision = decide("passed prompts", loss, max(rules.checks_lost, 1 / max(total, 1)), total)
-    return GateRule("checks lost", status, said + _unsure(decision), share, rules.checks_lost)
+    value, limit = decision.loss.value, rules.checks_lost
+    return GateRule("checks lost", STATUS[decision.call], said, value, limit)
 
 
-def _json(baseline: Verification, tag: Verification) -> GateRule | None:
-    before, now = _valid(baseline), _valid(tag)
-    if before is None or now is None:
+def _json(baseline: Verification, tag: Verification, rules: Rules) -> GateRule | None:
+    """Fewer answers that are JSON, by more than chance would have it."""
+    asked = [r for r in tag.results if JSON_CHECKS & r.prompt.checks.keys()]
+    if not asked:
         return None
-    status: GateStatus = "fail" if now < before else "pass"
-    reason = f"{now:.1%} of the answers that should be JSON are, {before:.1%} with full precision"
-    return GateRule("JSON validity", status, reason, now, before)
-
-
-def _valid(verification: Verification) -> float | None:
-    """The share of answers that are JSON, among those that should be."""
-    asked = [r for r in verification.results if JSON_CHECKS & r.prompt.checks.keys()]
-    return sum(map(_is_json, asked)) / len(asked) if asked else None
+    lost, gained = changed_sides(baseline, replace(tag, results=tuple(asked)), _is_json)
+    chance = sign_test(len(lost), len(gained))
+    status: GateStatus = "fail" if chance <= (1 - rules.confidence) / 2 else "pass"
+    reason = (
+        f"of {len(asked)} answers that should be JSON {len(lost)} are no longer{_some(lost)}, "
+        f"{len(gained)} now are"
+    )
+    if lost and status == "pass":
+        reason += "; that may be chance"
+    return GateRule("JSON validity", status, reason, (len(lost) - len(gained)) / len(asked), 0.0)
 
 
 def _is_json(result: PromptResult) -> bool:
@@ -89,28 +103,28 @@ def _is_json(result: PromptResult) -> bool:
 
 
 def _perplexity(agreement: Agreement, rules: Rules) -> GateRule:
-    rise = shifted(agreement.perplexity_ratio, -1.0)
-    status: GateStatus = "pass"
-    limit = rules.perplexity_warn
-    if rise.value > rules.perplexity_fail:
-        status, limit = "fail", rules.perplexity_fail
-    elif rise.value > rules.perplexity_warn:
-        status = "warn"
+    decision = decide_perplexity(agreement, rules.perplexity_fail)
+    rise = decision.loss
+    status = STATUS[decision.call]
+    limit = rules.perplexity_fail
+    if status == "pass" and rise.value > rules.perplexity_warn:
+        status, limit = "warn", rules.perplexity_warn
     said = (
         f"answer perplexity {agreement.perplexity.value:.3f}, "
         f"{agreement.baseline_perplexity:.3f} with full precision: {_percent(rise)}"
     )
-    decision = decide("answer perplexity", rise, rules.perplexity_fail, len(agreement.prompts))
     return GateRule("perplexity", status, said + _unsure(decision), rise.value, limit)
 
 
 def _same_top(agreement: Agreement, least: float) -> GateRule:
+    decision = decide_same_top(agreement, least)
     share = agreement.same_top.value
-    status: GateStatus = "pass" if share >= least or not agreement.differs else "fail"
     reason = f"{share:.1%} of the tokens stay the likeliest, {least:.1%} are asked for"
-    if share < least and not agreement.differs:
-        reason += ", but the difference is within the noise"
-    return GateRule("agreement", status, reason, share, least)
+    if not agreement.differs:
+        return GateRule(
+            "agreement", "pass", f"{reason}; the difference is within the noise", share, least
+        )
+    return GateRule("agreement", STATUS[decision.call], reason + _unsure(decision), share, least)
 
 
 def _unanswered(agreement: Agreement) -> GateRule:
@@ -125,8 +139,8 @@ def _unsure(decision: Decision) -> str:
     if decision.call != "undecided":
         return ""
     if decision.prompts_needed is None:
-        return " (too few prompts to be sure)"
-    return f" (to be sure, some {decision.prompts_needed} prompts are needed)"
+        return " (undecided)"
+    return f" (undecided; {decision.prompts_needed} prompts would tell, 8 times of 10)"
 
 
 def _some(names: tuple[str, ...]) -> str:

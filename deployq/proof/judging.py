@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from deployq.proof.gate import judge_quality
 from deployq.proof.rules import Rules
-from deployq.proof.statistics import paired_shares
-from deployq.proof.summaries import decide_checks, decide_perplexity
+from deployq.proof.summaries import decide_checks, decide_perplexity, decide_same_top
 from deployq.types import Decision, Evidence, Quality
 
 # Two of a hundred prompts: what a loss may be and still count as none.
@@ -17,15 +16,22 @@ CHECKS_MARGIN = 0.02
 def evidence_of(quality: Quality, rules: Rules, margin: float = CHECKS_MARGIN) -> Evidence:
     """What speaks for and against one quant.
 
+    The figure that counts most comes first: passed prompts, then the answer perplexity, then the
+    tokens that stay the likeliest, where a share of them is asked for. The first one that can tell
+    decides; a loss that any of them shows speaks against the quant.
+
     Args:
         margin: the loss in the share of passed prompts that counts as none; the margin of the
             answer perplexity is `rules.perplexity_warn`.
     """
     verdict = judge_quality(quality, rules)
     decisions = tuple(_decisions(quality, rules, margin))
+    decided_by = next((d.what for d in decisions if d.call == "not worse"), "")
     against = [f"{rule.rule}: {rule.reason}" for rule in verdict.failed]
-    against += [said for decision in decisions if (said := _against(decision, margin, rules))]
-    return Evidence(quality, verdict, decisions, not against, "; ".join(against))
+    against += [_in_words(d) for d in decisions if d.call == "worse"]
+    if not against and not decided_by:
+        against = [_in_words(d) for d in decisions] or ["there is nothing to judge it by"]
+    return Evidence(quality, verdict, decisions, not against, "; ".join(against), decided_by)
 
 
 def _decisions(quality: Quality, rules: Rules, margin: float) -> Iterator[Decision]:
@@ -35,27 +41,17 @@ def _decisions(quality: Quality, rules: Rules, margin: float) -> Iterator[Decisi
         )
     if quality.agreement is not None:
         yield decide_perplexity(quality.agreement, rules.perplexity_warn)
+        if rules.agreement is not None:
+            yield decide_same_top(quality.agreement, rules.agreement)
 
 
-def _against(decision: Decision, margin: float, rules: Rules) -> str:
-    """Why a decision speaks against a quant; "" where it doesn't, or where it can't speak."""
-    if decision.call == "not worse":
-        return ""
-    few = decision.what == "passed prompts" and too_few(decision.prompts, margin, rules.confidence)
-    if decision.call == "undecided" and few:
-        return ""
+def _in_words(decision: Decision) -> str:
     needed = decision.prompts_needed
     more = f", {needed} prompts would tell" if needed else ""
     return (
         f"{decision.what}: {decision.call} at a margin of {decision.margin:.0%} and "
-        f"{decision.loss.confidence:.0%} confidence{more}"
+        f"{decision.loss.confidence:.1%} confidence{more}"
     )
-
-
-def too_few(prompts: int, margin: float, confidence: float) -> bool:
-    """Whether so few prompts could not even tell that a quant without any loss is not worse."""
-    best = paired_shares(0, 0, prompts, confidence)
-    return best.high is None or best.high >= margin
 
 
 def smallest_holding(

@@ -1,8 +1,6 @@
-"""Intervals and tests that hold where tokens of one answer depend on one another.
+"""Figures with intervals, tests and decisions.
 
-The unit that is drawn again is the prompt, never the token: a bootstrap over clusters
-(Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8).
-Everything here is pure; a seed makes it repeatable.
+Tokens of one answer depend on one another, so what is counted is the prompt, never the token.
 """
 
 from __future__ import annotations
@@ -14,8 +12,9 @@ from statistics import NormalDist
 from deployq import proof
 from deployq.types import Call, Decision, Estimate
 
-SEED = 20261125
 CONFIDENCE = 0.95
+# How likely a decision has to be with the number of prompts that is said to tell.
+POWER = 0.8
 # Fewer clusters than that say nothing of their own spread.
 LEAST_PROMPTS = 3
 MOST_PROMPTS = 1_000_000
@@ -26,14 +25,16 @@ def ratio_estimate(
     counts: Sequence[float],
     *,
     confidence: float = CONFIDENCE,
-    seed: int = SEED,
+    least: float = -math.inf,
+    most: float = math.inf,
     exponential: bool = False,
 ) -> Estimate:
-    """Sum over sum, with a bootstrap interval (BCa) over prompts.
+    """Sum over sum, with an interval over prompts.
 
     Args:
         sums: per prompt, the sum of a figure over its tokens.
         counts: per prompt, the number of those tokens; prompts without any are left out.
+        least, most: what the figure can be (0 and 1: a share).
         exponential: exp of the ratio, as for a perplexity.
 
     Raises:
@@ -44,8 +45,8 @@ def ratio_estimate(
     value = shape(math.fsum(top) / math.fsum(bottom))
     if len(top) < LEAST_PROMPTS:
         return Estimate(value, None, None, confidence)
-    low, high = proof.bootstrap_interval(top, bottom, confidence, seed)
-    return Estimate(value, shape(low), shape(high), confidence)
+    low, high = proof.ratio_interval(top, bottom, confidence)
+    return Estimate(value, shape(max(least, low)), shape(min(most, high)), confidence)
 
 
 def paired_difference(
@@ -54,15 +55,13 @@ def paired_difference(
     counts: Sequence[float],
     *,
     confidence: float = CONFIDENCE,
-    seed: int = SEED,
 ) -> Estimate:
     """Ratio of `one` minus that of `other`, both over the same prompts and counts.
 
-    Every resample draws the same prompts for both, so what makes a prompt hard for both falls
-    out (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 10.3).
+    What makes a prompt hard for both falls out.
     """
     return ratio_estimate(
-        [a - b for a, b in zip(one, other, strict=True)], counts, confidence=confidence, seed=seed
+        [a - b for a, b in zip(one, other, strict=True)], counts, confidence=confidence
     )
 
 
@@ -94,47 +93,63 @@ def paired_shares(lost: int, gained: int, total: int, confidence: float = CONFID
         lost: prompts that only the baseline passes.
         gained: prompts that only the quant passes.
         total: all prompts.
-
-    Source: the adjusted Wald interval for a difference of paired proportions, Bonett and Price,
-    Journal of Educational and Behavioral Statistics 37 (2012) 479-488. It keeps its width where
-    no prompt changed sides, as a bootstrap does not.
     """
     if not total:
         raise ValueError("no share of nothing")
-    p_lost, p_gained = (lost + 1) / (total + 2), (gained + 1) / (total + 2)
-    middle = p_lost - p_gained
-    half = _z(confidence) * math.sqrt((p_lost + p_gained - middle**2) / (total + 2))
-    return Estimate(
-        (lost - gained) / total, max(-1.0, middle - half), min(1.0, middle + half), confidence
-    )
+    low, high = proof.paired_interval(lost, gained, total, confidence)
+    return Estimate((lost - gained) / total, low, high, confidence)
 
 
-def mcnemar(lost: int, gained: int) -> float:
-    """Two-sided p value that losses and gains are equally likely: the exact McNemar test.
+def sign_test(lost: int, gained: int) -> float:
+    """How likely so many losses, or more, are where losing and gaining are equally likely.
 
-    Source: McNemar, Psychometrika 12 (1947) 153-157; exact by the binomial distribution.
+    Source: the exact form of McNemar's test, Psychometrika 12 (1947) 153-157, one-sided.
     """
     pairs = lost + gained
-    if not pairs:
-        return 1.0
-    tail = float(sum(math.comb(pairs, k) for k in range(min(lost, gained) + 1)) / 2**pairs)
-    return min(1.0, 2 * tail)
+    return float(sum(math.comb(pairs, k) for k in range(lost, pairs + 1)) / 2**pairs)
 
 
-def decide(what: str, loss: Estimate, margin: float, prompts: int) -> Decision:
-    """Is a loss (above zero is worse) within a margin?
+def decide_shares(
+    what: str, lost: int, gained: int, total: int, margin: float, confidence: float = CONFIDENCE
+) -> Decision:
+    """Does the share that passes fall by less than a margin (0.02: two of a hundred)?"""
+    loss = paired_shares(lost, gained, total, confidence)
+    call = _call(loss, margin) if margin < 1 else "not worse"  # all may be lost
+    p_lost, p_gained = lost / total, gained / total
+    spread = math.sqrt(p_lost + p_gained - (p_lost - p_gained) ** 2)
 
-    "not worse": the whole interval lies below the margin; "worse": the whole interval lies at
-    or above it; "undecided": the margin lies inside, more prompts are needed. This is the
-    confidence-interval form of a non-inferiority test (Piaggio and others, JAMA 308 (2012)
-    2594-2604).
-    """
-    return Decision(
-        what, _call(loss, margin), loss, margin, prompts, _needed(loss, margin, prompts)
-    )
+    def tells(prompts: int) -> bool:
+        low, high = proof.paired_interval(p_lost * prompts, p_gained * prompts, prompts, confidence)
+        return _is_told(Estimate(loss.value, low, high), margin, spread / math.sqrt(prompts))
+
+    needed = _least(total, tells) if call == "undecided" else None
+    return Decision(what, call, loss, margin, total, needed)
+
+
+def decide_ratio(what: str, loss: Estimate, margin: float, prompts: int) -> Decision:
+    """Is a loss that was averaged over prompts (above zero is worse) within a margin?"""
+    call = _call(loss, margin)
+    needed = None
+    if call == "undecided" and loss.low is not None and loss.high is not None:
+        z = NormalDist().inv_cdf((1 + loss.confidence) / 2)
+        below, above = loss.value - loss.low, loss.high - loss.value
+        spread = min(below, above) / z
+
+        def tells(more: int) -> bool:
+            shrunk = math.sqrt(prompts / more)
+            then = Estimate(loss.value, loss.value - below * shrunk, loss.value + above * shrunk)
+            return _is_told(then, margin, spread * shrunk)
+
+        needed = _least(prompts, tells)
+    return Decision(what, call, loss, margin, prompts, needed)
 
 
 def _call(loss: Estimate, margin: float) -> Call:
+    """The confidence-interval form of a non-inferiority test.
+
+    "not worse": the whole interval lies below the margin; "worse": all of it lies at or above;
+    "undecided": the margin lies inside (Piaggio and others, JAMA 308 (2012) 2594-2604).
+    """
     if loss.low is None or loss.high is None:
         return "undecided"
     if loss.high < margin:
@@ -142,20 +157,25 @@ def _call(loss: Estimate, margin: float) -> Call:
     return "worse" if loss.low >= margin else "undecided"
 
 
-def _needed(loss: Estimate, margin: float, prompts: int) -> int | None:
-    """Prompts at which this very loss would be told from the margin.
+def _is_told(loss: Estimate, margin: float, error: float) -> bool:
+    """Would a loss be told from its margin with `POWER`, where the figure itself varies so much?"""
+    assert loss.low is not None
+    assert loss.high is not None
+    room = margin - loss.high if loss.value < margin else loss.low - margin
+    return room > 0 and room >= NormalDist().inv_cdf(POWER) * error
 
-    The width of an interval shrinks with the root of the number of prompts, so the half of it
-    that reaches over the margin has to shrink to the distance between loss and margin.
-    """
-    if _call(loss, margin) != "undecided" or loss.low is None or loss.high is None:
-        return None
-    distance = abs(margin - loss.value)
-    reach = loss.high - loss.value if loss.value < margin else loss.value - loss.low
-    if distance <= 0 or reach <= 0:
-        return None
-    needed = math.ceil(prompts * (reach / distance) ** 2) + 1
-    return needed if needed <= MOST_PROMPTS else None
+
+def _least(prompts: int, tells: Callable[[int], bool]) -> int | None:
+    """The least number of prompts that tells, none more than `MOST_PROMPTS`."""
+    low, high = prompts, prompts
+    while not tells(high):
+        low, high = high, high * 2
+        if high > MOST_PROMPTS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if tells(middle) else (middle, high)
+    return high
 
 
 def _paired(sums: Sequence[float], counts: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from deployq.proof.statistics import (
     CONFIDENCE,
-    decide,
+    decide_ratio,
+    decide_shares,
     paired_difference,
-    paired_shares,
     ratio_estimate,
 )
 from deployq.types import (
@@ -20,9 +20,14 @@ from deployq.types import (
     Noise,
     Position,
     PromptAgreement,
+    PromptResult,
     Stretch,
     Verification,
 )
+
+
+def _is_ok(result: PromptResult) -> bool:
+    return result.ok
 
 
 def summarize(
@@ -57,13 +62,16 @@ def summarize(
             [float(sum(bool(p.same_top) for p in positions)) for positions in compared],
             [float(len(positions)) for positions in compared],
             confidence=confidence,
+            least=0.0,
+            most=1.0,
         ),
         kl=ratio_estimate(
             [sum(_of(p.kl) for p in positions) for positions in scored],
             counts,
             confidence=confidence,
+            least=0.0,
         ),
-        perplexity=ratio_estimate(nll, counts, confidence=confidence, exponential=True),
+        perplexity=ratio_estimate(nll, counts, confidence=confidence, least=0.0, exponential=True),
         baseline_perplexity=ratio_estimate(base, counts, exponential=True).value,
         perplexity_ratio=ratio_estimate(excess, counts, confidence=confidence, exponential=True),
         by_position=tuple(stretches(p for one in found for p in one.positions)),
@@ -127,32 +135,46 @@ def kl_difference(one: Agreement, other: Agreement, confidence: float = CONFIDEN
     return paired_difference(*sums, counts, confidence=confidence)
 
 
-def lost_checks(
-    baseline: Verification, quant: Verification, confidence: float = CONFIDENCE
-) -> tuple[tuple[str, ...], tuple[str, ...], Estimate]:
-    """Prompts that only the baseline passes, that only the quant passes, and the loss.
-
-    The loss is the difference of the shares that pass; above zero the quant is worse.
-    """
-    passed = {r.prompt.name: r.ok for r in baseline.results}
-    both = [(r.prompt.name, passed[r.prompt.name], r.ok) for r in quant.results]
-    lost = tuple(name for name, before, now in both if before and not now)
-    gained = tuple(name for name, before, now in both if now and not before)
-    return lost, gained, paired_shares(len(lost), len(gained), len(both), confidence)
-
-
 def decide_checks(
     baseline: Verification, quant: Verification, margin: float, confidence: float = CONFIDENCE
 ) -> Decision:
     """Is the share of passed prompts lower by less than `margin` (0.02: two of a hundred)?"""
-    _, _, loss = lost_checks(baseline, quant, confidence)
-    return decide("passed prompts", loss, margin, len(quant.results))
+    lost, gained = changed_sides(baseline, quant)
+    total = len(quant.results)
+    return decide_shares("passed prompts", len(lost), len(gained), total, margin, confidence)
+
+
+def changed_sides(
+    baseline: Verification, quant: Verification, passes: Callable[[PromptResult], bool] = _is_ok
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The prompts that only the baseline passes, and those that only the quant passes."""
+    before = {result.prompt.name: passes(result) for result in baseline.results}
+    both = [
+        (r.prompt.name, before[r.prompt.name], passes(r))
+        for r in quant.results
+        if r.prompt.name in before
+    ]
+    lost = tuple(name for name, then, now in both if then and not now)
+    gained = tuple(name for name, then, now in both if now and not then)
+    return lost, gained
 
 
 def decide_perplexity(agreement: Agreement, margin: float) -> Decision:
     """Is the answer perplexity up by less than `margin` (0.05: 5 %)?"""
     loss = shifted(agreement.perplexity_ratio, -1.0)
-    return decide("answer perplexity", loss, margin, len(agreement.prompts))
+    return decide_ratio("answer perplexity", loss, margin, len(agreement.prompts))
+
+
+def decide_same_top(agreement: Agreement, least: float) -> Decision:
+    """Do fewer than 1 - `least` of the tokens lose their place as the likeliest?"""
+    same = agreement.same_top
+    lost = Estimate(
+        1 - same.value,
+        None if same.high is None else 1 - same.high,
+        None if same.low is None else 1 - same.low,
+        same.confidence,
+    )
+    return decide_ratio("same tokens", lost, 1 - least, len(agreement.prompts))
 
 
 def shifted(estimate: Estimate, by: float) -> Estimate:

@@ -305,29 +305,51 @@ class GateRule:
     limit: float | None = None
 
 
+DECIDING = ("checks lost", "perplexity", "agreement")
+"""Rules by which a tag can be told to be not worse, the figure that counts most first."""
+
+
 @dataclass(frozen=True)
 class GateVerdict:
-    """What a gate says of one tag; `ok` where nothing failed."""
+    """What a gate says of one tag.
+
+    A tag is "worse" where a rule shows it, "not worse" where the first of `DECIDING` that can tell
+    says so, else "undecided", which passes unless the gate `is_strict`: then it takes every rule.
+    """
 
     tag: str
     quant: str
     rules: tuple[GateRule, ...]
+    is_strict: bool = False
+
+    @property
+    def call(self) -> Call:
+        if any(rule.status == "fail" for rule in self.rules):
+            return "worse"
+        return "not worse" if self.decided_by else "undecided"
+
+    @property
+    def decided_by(self) -> str:
+        """The rule that tells that the tag is not worse; "" where none can."""
+        told = {rule.rule for rule in self.rules if rule.status in ("pass", "warn")}
+        return next((name for name in DECIDING if name in told), "")
 
     @property
     def ok(self) -> bool:
-        return all(rule.status != "fail" for rule in self.rules)
+        return not self.failed
 
     @property
     def failed(self) -> tuple[GateRule, ...]:
-        return tuple(rule for rule in self.rules if rule.status == "fail")
+        stops = {"fail", "undecided"} if self.is_strict else {"fail"}
+        return tuple(rule for rule in self.rules if rule.status in stops)
 
 
 @dataclass(frozen=True)
 class Evidence:
     """One quant as it was judged: its figures, the gate, and whether it is not worse.
 
-    `holds`: the gate passes, and no loss reaches its margin at the stated confidence. `why` says
-    what speaks against it, or what could not be told.
+    `holds`: the gate passes, no loss is shown to reach its margin, and one is shown not to:
+    `decided_by`. `why` says what speaks against it, or what could not be told.
     """
 
     quality: Quality
@@ -335,6 +357,7 @@ class Evidence:
     decisions: tuple[Decision, ...]
     holds: bool
     why: str = ""
+    decided_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deployq.proof.baseline import finished
 from deployq.proof.gate import judge_quality
-from deployq.proof.judging import evidence_of, smallest_holding, too_few
+from deployq.proof.judging import evidence_of, smallest_holding
 from deployq.proof.rules import Rules
 from deployq.proof.summaries import stretches, summarize
 from deployq.types import (
@@ -98,30 +98,60 @@ def test_the_lessons_rule_for_perplexity(rise: float, status: str) -> None:
     assert verdict.ok == (status != "fail")
 
 
-@pytest.mark.parametrize(("lost", "status"), [(0, "pass"), (2, "pass"), (3, "fail")])
-def test_lost_checks_up_to_the_tolerance(lost: int, status: str) -> None:
-    verdict = judge_quality(quality([0.0] * 5, lost=lost), Rules(checks_lost=0.02))
+@pytest.mark.parametrize(
+    ("lost", "total", "status"),
+    [
+        (0, 300, "pass"),
+        (0, 30, "undecided"),
+        (1, 30, "undecided"),
+        (8, 30, "fail"),
+        (20, 300, "fail"),
+    ],
+)
+def test_lost_checks_fail_where_the_loss_is_shown(lost: int, total: int, status: str) -> None:
+    verdict = judge_quality(quality([0.0] * 5, lost=lost, total=total), Rules(checks_lost=0.02))
     rule = verdict.rules[0]
     assert (rule.rule, rule.status) == ("checks lost", status)
     assert f"{lost} lost" in rule.reason
     if lost:
         assert "p0" in rule.reason
+    if status == "undecided":
+        assert "prompts would tell, 8 times of 10" in rule.reason
 
 
-def test_gained_checks_make_up_for_no_lost_one() -> None:
+def test_what_checks_leave_undecided_the_perplexity_decides() -> None:
+    one_lost = quality([0.001] * 30, lost=1, total=30)
+    verdict = judge_quality(one_lost, Rules())
+    assert (verdict.ok, verdict.call, verdict.decided_by) == (True, "not worse", "perplexity")
+    strict = judge_quality(one_lost, Rules(strict=True))
+    assert [rule.rule for rule in strict.failed] == ["checks lost"]
+    wild = judge_quality(quality([0.0, 0.6] * 3, total=30), Rules())
+    assert (wild.ok, wild.call, wild.decided_by) == (True, "undecided", "")
+    with_agreement = judge_quality(quality([0.0, 0.6] * 3, total=30), Rules(agreement=0.5))
+    assert with_agreement.decided_by == "agreement"
+
+
+def test_gained_checks_make_up_for_lost_ones() -> None:
     before, now = verification([True, False] * 50), verification([False, True] * 50)
     found = Quality("t", "Q2_K", 1, now, None, before)
     assert statuses(judge_quality(found, Rules())) == {
-        "checks lost": "fail",
+        "checks lost": "undecided",
         "JSON validity": "pass",
     }
 
 
-def test_one_answer_less_that_is_json() -> None:
-    texts = ['{"a": 1}'] * 9 + ['{"a": ']
-    found = quality([0.0] * 5, total=10, texts=texts)
-    assert statuses(judge_quality(found, Rules(checks_lost=1)))["JSON validity"] == "fail"
-    assert "JSON validity" not in statuses(judge_quality(found, Rules(json_validity=False)))
+def test_answers_that_are_json_no_longer() -> None:
+    """One of 10, or of 2,000, may be chance; six and none the other way are not."""
+
+    def status(lost: int, total: int) -> str:
+        texts = ['{"a": '] * lost + ['{"a": 1}'] * (total - lost)
+        found = quality([0.0] * 5, total=total, texts=texts)
+        return statuses(judge_quality(found, Rules(checks_lost=1)))["JSON validity"]
+
+    assert [status(1, 10), status(1, 2000), status(5, 2000)] == ["pass", "pass", "pass"]
+    assert [status(6, 10), status(6, 2000)] == ["fail", "fail"]
+    lossless = judge_quality(quality([0.0] * 5), Rules(json_validity=False))
+    assert "JSON validity" not in statuses(lossless)
 
 
 def test_agreement_only_where_it_is_asked_for() -> None:
@@ -145,7 +175,7 @@ def test_what_is_not_sure_says_how_many_prompts_would_be() -> None:
     rises = [0.0, 0.3] * 4
     found = judge_quality(quality(rises), Rules(perplexity_fail=0.20))
     rule = next(rule for rule in found.rules if rule.rule == "perplexity")
-    assert "prompts are needed" in rule.reason
+    assert "prompts would tell" in rule.reason
 
 
 # ---------------------------------------------------------------- not worse
@@ -153,20 +183,22 @@ def test_what_is_not_sure_says_how_many_prompts_would_be() -> None:
 
 def test_not_worse_takes_more_than_no_seen_loss() -> None:
     """With 24 prompts a loss of 2 % can't be told; with 300 it can."""
-    assert too_few(24, 0.02, 0.95)
-    assert not too_few(300, 0.02, 0.95)
-    small, large = quality([0.0] * 24, total=24), quality([0.0] * 24, total=300)
-    assert evidence_of(small, Rules()).holds  # the perplexity decides
-    assert evidence_of(large, Rules()).holds
-    calls = {d.what: d.call for d in evidence_of(small, Rules()).decisions}
-    assert calls == {"passed prompts": "undecided", "answer perplexity": "not worse"}
+    small = evidence_of(quality([0.0] * 24, total=24), Rules())
+    large = evidence_of(quality([0.0] * 24, total=300), Rules())
+    assert (small.holds, small.decided_by) == (True, "answer perplexity")
+    assert (large.holds, large.decided_by) == (True, "passed prompts")
+    assert {d.what: d.call for d in small.decisions} == {
+        "passed prompts": "undecided",
+        "answer perplexity": "not worse",
+    }
 
 
-def test_a_loss_near_the_margin_is_undecided_and_does_not_hold() -> None:
-    found = evidence_of(quality([0.0] * 24, lost=4, total=300), Rules())
+def test_what_no_figure_can_tell_does_not_hold() -> None:
+    found = evidence_of(quality([0.0, 0.3] * 3, lost=4, total=300), Rules())
     assert found.verdict.ok
-    assert not found.holds
+    assert (found.holds, found.decided_by) == (False, "")
     assert "passed prompts: undecided at a margin of 2%" in found.why
+    assert "answer perplexity: undecided" in found.why
     assert "prompts would tell" in found.why
 
 

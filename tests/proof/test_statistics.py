@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deployq.proof.intervals import paired_interval
 from deployq.proof.statistics import (
-    decide,
-    mcnemar,
+    decide_ratio,
+    decide_shares,
     paired_difference,
     paired_shares,
     ratio_estimate,
+    sign_test,
     wilson,
 )
 from deployq.types import Estimate
@@ -32,8 +34,12 @@ def test_a_ratio_lies_in_its_interval_and_is_repeatable(pairs: list[tuple[float,
     assert found.value == pytest.approx(sum(sums) / sum(counts))
     assert found.low is not None
     assert found.high is not None
-    least, most = min(m for m, _ in pairs), max(m for m, _ in pairs)
-    assert least - 1e-9 <= found.low <= found.high <= most + 1e-9
+    assert found.low <= found.value + 1e-9
+    assert found.high >= found.value - 1e-9
+    kept = ratio_estimate(sums, counts, least=0.0, most=5.0)
+    assert kept.low is not None
+    assert kept.high is not None
+    assert 0 <= kept.low <= kept.high <= 5
 
 
 def test_prompts_are_drawn_not_tokens() -> None:
@@ -46,19 +52,59 @@ def test_prompts_are_drawn_not_tokens() -> None:
     assert (short.low, short.high) == pytest.approx((long.low, long.high))
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    """600 experiments with answers of different lengths and prompts of different hardness."""
-    rng = np.random.default_rng(7)
-    hits = 0
-    for _ in range(600):
-        hardness = rng.gamma(2.0, 0.5, 60)  # mean 1.0
-        lengths = rng.integers(5, 40, 60)
-        sums = [float(rng.exponential(h, n).sum()) for h, n in zip(hardness, lengths, strict=True)]
-        found = ratio_estimate(sums, lengths.tolist())
+@pytest.mark.parametrize("prompts", [5, 10, 25, 60, 300])
+@pytest.mark.parametrize("shape", ["gamma", "normal", "long answers lose more"])
+def test_the_truth_lies_above_an_interval_no_oftener_than_is_said(shape: str, prompts: int) -> None:
+    """1,000 suites of answers of different lengths, by prompts that lose differently much."""
+    rng = np.random.default_rng(prompts)
+    above = below = 0
+    for _ in range(1000):
+        lengths = rng.integers(5, 40, prompts)
+        if shape == "normal":
+            losses, truth = rng.normal(0.05, 0.1, prompts), 0.05
+        else:
+            losses, truth = rng.gamma(2.0, 0.5, prompts), 1.0
+        if shape == "long answers lose more":
+            losses = losses * (1 + (lengths - 22) / 60)
+            every = np.arange(5, 40)
+            truth = float((every * (1 + (every - 22) / 60)).mean() / every.mean())
+        found = ratio_estimate((losses * lengths).tolist(), lengths.tolist())
         assert found.low is not None
         assert found.high is not None
-        hits += found.low <= 1.0 <= found.high
-    assert 0.90 <= hits / 600 <= 0.98  # 95 % stated; skewed figures of 60 prompts take some
+        above += truth > found.high
+        below += truth < found.low
+    chance = 3 * math.sqrt(0.025 * 0.975 / 1000)
+    assert above / 1000 <= 0.025 + chance
+    assert below / 1000 <= 0.025 + chance
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.05])
+@pytest.mark.parametrize("prompts", [10, 25, 100, 150, 200, 300])
+def test_a_loss_as_large_as_the_margin_is_missed_no_oftener_than_is_said(
+    margin: float, prompts: int
+) -> None:
+    """Exact, over all that can come out: a share of prompts changes sides either way."""
+    for churn in (margin, margin + 0.01, margin + 0.1):
+        p_lost, p_gained = (churn + margin) / 2, (churn - margin) / 2
+        missed = accused = 0.0
+        for lost in range(prompts + 1):
+            for gained in range(prompts - lost + 1):
+                chance = _trinomial(prompts, lost, gained, p_lost, p_gained)
+                if chance > 1e-7:
+                    low, high = paired_interval(lost, gained, prompts, 0.95)
+                    missed += chance * (high < margin)
+                    accused += chance * (low >= margin)
+        assert missed <= 0.0255
+        assert accused <= 0.0255
+
+
+def _trinomial(n: int, lost: int, gained: int, p_lost: float, p_gained: float) -> float:
+    if gained and p_gained <= 0:
+        return 0.0
+    log = math.lgamma(n + 1) - math.lgamma(lost + 1) - math.lgamma(gained + 1)
+    log -= math.lgamma(n - lost - gained + 1)
+    log += lost * math.log(p_lost) + (n - lost - gained) * math.log(1 - p_lost - p_gained)
+    return math.exp(log + (gained * math.log(p_gained) if gained else 0.0))
 
 
 def test_a_perplexity_is_the_exponential_of_a_mean() -> None:
@@ -106,17 +152,17 @@ def test_wilson_solves_its_own_equation(total: int, data: st.DataObject) -> None
 
 
 @pytest.mark.parametrize(
-    ("lost", "gained", "p"), [(0, 0, 1.0), (5, 0, 0.0625), (8, 2, 0.109375), (3, 3, 1.0)]
+    ("lost", "gained", "p"), [(0, 0, 1.0), (5, 0, 1 / 32), (8, 2, 56 / 1024), (0, 3, 1.0)]
 )
-def test_mcnemar_is_exact(lost: int, gained: int, p: float) -> None:
-    assert mcnemar(lost, gained) == pytest.approx(p)
+def test_losses_and_gains_by_chance(lost: int, gained: int, p: float) -> None:
+    assert sign_test(lost, gained) == pytest.approx(p)
 
 
 @given(st.integers(0, 30), st.integers(0, 30))
-def test_mcnemar_against_fractions(lost: int, gained: int) -> None:
+def test_the_sign_test_against_fractions(lost: int, gained: int) -> None:
     n = lost + gained
-    tail = sum(Fraction(math.comb(n, k), 2**n) for k in range(min(lost, gained) + 1))
-    assert mcnemar(lost, gained) == pytest.approx(float(min(Fraction(1), 2 * tail)))
+    tail = sum(Fraction(math.comb(n, k), 2**n) for k in range(lost, n + 1))
+    assert sign_test(lost, gained) == pytest.approx(float(tail))
 
 
 def test_no_change_at_all_is_still_uncertain() -> None:
@@ -124,16 +170,15 @@ def test_no_change_at_all_is_still_uncertain() -> None:
     assert few.high is not None
     assert many.high is not None
     assert 0.05 < few.high < 0.2
-    assert 0 < many.high < 0.01
+    assert 0 < many.high < 0.02
 
 
-def test_paired_shares_by_hand() -> None:
-    """Bonett and Price's formula with n = 50, 10 lost, 3 gained."""
-    found = paired_shares(10, 3, 50)
-    lost, gained = 11 / 52, 4 / 52
-    half = 1.959964 * math.sqrt((lost + gained - (lost - gained) ** 2) / 52)
-    assert found.value == pytest.approx(0.14)
-    assert (found.low, found.high) == pytest.approx((lost - gained - half, lost - gained + half))
+def test_gains_count() -> None:
+    alone, made_up = paired_shares(6, 0, 300), paired_shares(6, 6, 300)
+    assert (alone.value, made_up.value) == (0.02, 0.0)
+    assert alone.low is not None
+    assert made_up.low is not None
+    assert made_up.low < 0 < alone.low
 
 
 @pytest.mark.parametrize(
@@ -147,26 +192,43 @@ def test_paired_shares_by_hand() -> None:
     ],
 )
 def test_calls(low: float | None, value: float, high: float | None, call: str) -> None:
-    assert decide("checks", Estimate(value, low, high), 0.02, 40).call == call
+    assert decide_ratio("checks", Estimate(value, low, high), 0.02, 40).call == call
 
 
-def test_prompts_needed_are_enough_and_not_far_too_many() -> None:
-    """With ten times the prompts, and the same loss, a decision that was open falls."""
-    loss = ratio_estimate([0.0, 0.0, 0.1, -0.1, 0.05] * 12, [1.0] * 60)
-    open_ = decide("checks", loss, 0.025, 60)
-    assert open_.call == "undecided"
-    assert open_.prompts_needed is not None
-    assert open_.prompts_needed > 60
-    share = math.sqrt(60 / open_.prompts_needed)
-    assert loss.low is not None
-    assert loss.high is not None
-    shrunk = Estimate(
-        loss.value,
-        loss.value - (loss.value - loss.low) * share,
-        loss.value + (loss.high - loss.value) * share,
+@pytest.mark.parametrize(("lost", "gained", "prompts"), [(0, 0, 30), (2, 2, 100), (12, 1, 200)])
+def test_so_many_prompts_would_tell_eight_times_of_ten(
+    lost: int, gained: int, prompts: int
+) -> None:
+    found = decide_shares("checks", lost, gained, prompts, 0.02)
+    assert found.call == "undecided"
+    assert found.prompts_needed is not None
+    rng = np.random.default_rng(4)
+    shares = [lost / prompts, gained / prompts, (prompts - lost - gained) / prompts]
+    told = 0
+    for then_lost, then_gained, _ in rng.multinomial(found.prompts_needed, shares, 400):
+        call = decide_shares(
+            "checks", int(then_lost), int(then_gained), found.prompts_needed, 0.02
+        ).call
+        told += call != "undecided"
+    assert 0.7 <= told / 400 <= (1.0 if not lost else 0.95)
+    assert decide_shares("checks", 0, 0, 183, 0.02).call == "not worse"
+
+
+def test_so_many_prompts_would_tell_a_perplexity() -> None:
+    rng = np.random.default_rng(5)
+
+    def loss_of(prompts: int) -> Estimate:
+        return ratio_estimate(rng.normal(0.03, 0.1, prompts).tolist(), [1.0] * prompts)
+
+    first = decide_ratio("perplexity", Estimate(0.03, -0.02, 0.08), 0.05, 25)
+    assert first.prompts_needed is not None
+    told = sum(
+        decide_ratio("perplexity", loss_of(first.prompts_needed), 0.05, first.prompts_needed).call
+        == "not worse"
+        for _ in range(200)
     )
-    assert decide("checks", shrunk, 0.025, open_.prompts_needed).call != "undecided"
+    assert told / 200 >= 0.7
 
 
 def test_a_loss_on_the_margin_is_never_told() -> None:
-    assert decide("x", Estimate(0.02, 0.0, 0.04), 0.02, 50).prompts_needed is None
+    assert decide_ratio("x", Estimate(0.02, 0.0, 0.04), 0.02, 50).prompts_needed is None
