@@ -29,7 +29,6 @@ from deployq.pipeline.quality_runs import keep_recommendations
 from deployq.pipeline.recommend import Margins, recommend, subject_of
 from deployq.pipeline.resolve import Overrides
 from deployq.pipeline.runs import load_run
-from deployq.plan.catalogue import COMMON
 from deployq.plan.quants import parse_quants
 from deployq.proof.judging import CHECKS_MARGIN
 
@@ -51,6 +50,11 @@ from deployq.proof.judging import CHECKS_MARGIN
     help="The loss in passed prompts that counts as none.",
 )
 @click.option(
+    "--exhaustive",
+    is_flag=True,
+    help="Judge every quant that fits, not only those near the border.",
+)
+@click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Prompts asked at a time."
 )
 @ci_options
@@ -65,13 +69,15 @@ def command(
     quants: tuple[str, ...],
     suite: Path | None,
     margin: float,
+    exhaustive: bool,
     jobs: int,
     **given: Any,
 ) -> None:
     """Find the smallest quant of MODEL per target that is not worse than full precision.
 
-    By bisection: of eleven quants four are built and judged at most. Nothing is promoted. Exit
-    code 3 if nothing fits a target, 4 if nothing that fits holds.
+    Every type that fits is considered; bisection comes near the border, and what is smaller than
+    the choice is judged until two in a row don't hold. Nothing is promoted. Exit code 3 if nothing
+    fits a target, 4 if nothing that fits holds.
 
     \b
     Examples:
@@ -79,12 +85,13 @@ def command(
       deployq recommend task-api --suite suite-full.jsonl --margin 0.03
     """
     require_one_form(given["as_json"], given["as_markdown"])
-    asked = parse_quants(",".join(quants or COMMON))
+    asked = parse_quants(",".join(quants)) if quants else ()
     with session_of(ctx, runtime__name=given["runtime"]) as session:
         prepared = prepare(session, model, targets, Overrides(quants=asked))
         subject = subject_of(session, prepared, suite_at(session, suite) if suite else None)
         started, clock = datetime.now(UTC), time.monotonic()
-        found = recommend(session, prepared, subject, Margins(margin, How(jobs=jobs)))
+        margins = Margins(margin, How(jobs=jobs), exhaustive)
+        found = recommend(session, prepared, subject, margins, named=bool(asked))
         document = report.recommendations_document(
             prepared.model.name,
             found,

@@ -10,35 +10,38 @@ from deployq.pipeline.session import Session
 from deployq.pipeline.stores import place_of
 from deployq.plan.catalogue import CATALOGUE
 from deployq.plan.planner import make_plan
+from deployq.proof.judging import without_undercut
 from deployq.types import Candidate, TargetPlan
 from deployq.units import format_bytes
 
 
-def widened(session: Session, prepared: Prepared, plan: TargetPlan) -> TargetPlan:
-    """The plan of a target with every common quant weighed, not only those that it names."""
-    target = replace(plan.target, quants=())
+def widened(
+    session: Session, prepared: Prepared, plan: TargetPlan, quants: Sequence[str] = ()
+) -> TargetPlan:
+    """The plan of a target with these quants weighed, too; none named: every common one."""
     wide = make_plan(
         prepared.model.name,
         prepared.info,
-        [target],
+        [replace(plan.target, quants=tuple(quants))],
         prepared.size_of,
         artifacts=place_of(session.cache_dir),
+        imatrix=prepared.model.settings.imatrix is not None,
     ).targets[0]
     named = {candidate.quant for candidate in plan.candidates}
     more = tuple(c for c in wide.candidates if c.quant not in named)
     return replace(plan, candidates=(*plan.candidates, *more))
 
 
+def fitting(candidates: Sequence[Candidate]) -> dict[str, int]:
+    """The quants that fit, best predicted first, and their bytes."""
+    best_first = sorted(candidates, key=lambda one: -CATALOGUE[one.quant].rank)
+    return {one.quant: one.size.file_bytes for one in best_first if one.verdict != "no"}
+
+
 def frontier(candidates: Sequence[Candidate]) -> list[str]:
     """The quants that fit, best first; none that is larger than a better one."""
-    fitting = [c for c in candidates if c.verdict != "no"]
-    kept: list[str] = []
-    least: int | None = None
-    for candidate in sorted(fitting, key=_better):
-        if least is None or candidate.size.file_bytes < least:
-            kept.append(candidate.quant)
-            least = candidate.size.file_bytes
-    return kept
+    sizes = fitting(candidates)
+    return without_undercut(list(sizes), sizes)
 
 
 def next_better(quant: str, candidates: Sequence[Candidate]) -> str | None:
@@ -66,7 +69,3 @@ def with_quants(plan: TargetPlan, build: Sequence[str], chosen: str) -> TargetPl
         return plan
     why = f"{plan.chosen} did not hold; {chosen} is the next better that fits"
     return replace(plan, build=tuple(dict.fromkeys(build)), chosen=chosen, why=why)
-
-
-def _better(candidate: Candidate) -> int:
-    return -CATALOGUE[candidate.quant].rank

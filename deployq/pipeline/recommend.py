@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from functools import cache
 
-from deployq.errors import DeployqError, DoesNotFit
+from deployq.errors import DeployqError, DoesNotFit, SourceError
 from deployq.pipeline.baselines import Found, baseline_for, staged_quant
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.convert import made_ready
 from deployq.pipeline.gating import gate_rules
-from deployq.pipeline.ladder import frontier
+from deployq.pipeline.ladder import fitting, widened
 from deployq.pipeline.prepare import Prepared, source_digest
 from deployq.pipeline.quality import How, measure_tag
 from deployq.pipeline.quality import Subject as Measured
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject
-from deployq.plan.catalogue import CATALOGUE
+from deployq.plan.catalogue import CATALOGUE, worth_judging
 from deployq.proof.judging import CHECKS_MARGIN, evidence_of, smallest_holding
 from deployq.proof.rules import Rules
 from deployq.proof.suites import Suite
@@ -31,10 +31,14 @@ from deployq.types import Evidence, QualityReport, Recommendation, TargetPlan
 
 @dataclass(frozen=True)
 class Margins:
-    """How much worse counts as not worse, and how tags are measured."""
+    """How much worse counts as not worse, and how tags are measured.
+
+    `exhaustive`: a search judges every quant that fits.
+    """
 
     checks: float = CHECKS_MARGIN
     how: How = field(default_factory=How)
+    exhaustive: bool = False
 
 
 def subject_of(session: Session, prepared: Prepared, suite: Suite | None = None) -> Subject:
@@ -137,17 +141,22 @@ def _remarks(judging: Judging) -> Iterable[str]:
 
 
 def recommend(
-    session: Session, prepared: Prepared, subject: Subject, margins: Margins
+    session: Session, prepared: Prepared, subject: Subject, margins: Margins, *, named: bool
 ) -> tuple[Recommendation, ...]:
     """The smallest quant per target that is not worse than full precision.
 
     Quants that several targets share are judged once per server.
+
+    Args:
+        named: only the plan's own quants are considered.
 
     Raises:
         ServerError: a target's server is not there.
     """
     with ExitStack() as stack:
         plans = prepared.plan.targets
+        if not named:
+            plans = tuple(_with_all_worth_judging(session, prepared, plan) for plan in plans)
         sites, lost = connect(session, [plan.target.host for plan in plans], stack)
         if lost:
             raise next(iter(lost.values()))
@@ -165,30 +174,55 @@ def recommend(
         )
 
 
+def _with_all_worth_judging(session: Session, prepared: Prepared, plan: TargetPlan) -> TargetPlan:
+    names = worth_judging(
+        prepared.info.dtype, has_imatrix=prepared.model.settings.imatrix is not None
+    )
+    return widened(
+        session, prepared, plan, [name for name in names if _can_be_made(prepared, name)]
+    )
+
+
+def _can_be_made(prepared: Prepared, quant: str) -> bool:
+    try:
+        prepared.size_of(quant)
+    except SourceError:
+        return False
+    return True
+
+
 def _recommendation(plan: TargetPlan, judging: Callable[[int], Judging]) -> Recommendation:
-    considered = frontier(plan.candidates)
+    sizes = fitting(plan.candidates)
+    considered = list(sizes)
     if not considered:
         error: DeployqError = DoesNotFit(plan.why)
         return Recommendation(plan.target.name, None, error.message, (), ())
     here = judging(len(considered))
-    chosen, evidence = smallest_holding(considered, here.evidence)
+    chosen, evidence = smallest_holding(
+        considered, sizes, here.evidence, exhaustive=here.margins.exhaustive
+    )
     return Recommendation(
         target=plan.target.name,
         chosen=chosen,
-        why=_why(chosen, evidence, considered),
+        why=_why(chosen, evidence, sizes),
         evidence=tuple(evidence),
         considered=tuple(considered),
         remarks=tuple(_remarks(here)),
     )
 
 
-def _why(chosen: str | None, evidence: Sequence[Evidence], considered: Sequence[str]) -> str:
+def _why(chosen: str | None, evidence: Sequence[Evidence], sizes: Mapping[str, int]) -> str:
     judged = {one.quality.quant: one for one in evidence}
     if chosen is None:
-        best = judged[considered[0]] if considered[0] in judged else evidence[-1]
-        return f"no quant that fits holds; {best.quality.quant}: {best.why}"
-    after = considered.index(chosen) + 1
-    if after == len(considered):
-        return f"{chosen} holds, and nothing smaller is considered"
-    below = considered[after]
-    return f"{chosen} holds; the next smaller, {below}, does not: {judged[below].why}"
+        best = min(judged, key=lambda quant: -CATALOGUE[quant].rank)
+        return f"no quant that fits holds; {best}: {judged[best].why}"
+    said = f"{chosen} holds by its {judged[chosen].decided_by}"
+    below = [quant for quant in sizes if sizes[quant] < sizes[chosen]]
+    if not below:
+        return f"{said}, and nothing smaller is considered"
+    failed = [quant for quant in below if quant in judged]
+    nearest = max(failed, key=lambda quant: sizes[quant])
+    said += f"; of {len(below)} smaller ones {len(failed)} were judged, and none holds"
+    if len(failed) < len(below):
+        said += " (--exhaustive judges all)"
+    return f"{said}; {nearest}: {judged[nearest].why}"

@@ -90,6 +90,9 @@ _WITHOUT_IMATRIX = frozenset(
     {"F32", "F16", "BF16", "Q8_0", "MXFP4_MOE", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"}
 )
 
+# Larger than F16 and no better, or for models that were trained for them.
+_OWN_KIND = frozenset({"F32", "BF16", "MXFP4_MOE", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"})
+
 CATALOGUE: Mapping[str, Quant] = {
     entry[0]: Quant(*entry, rank=len(_BEST_FIRST) - place)
     for place, entry in enumerate(_BEST_FIRST)
@@ -159,6 +162,23 @@ def common_of(dtype: str) -> tuple[str, ...]:
     """
     own = (NATIVE_QUANTS[dtype],) if dtype in NATIVE_QUANTS else ()
     return (*own, *(name for name in COMMON if not exceeds(name, dtype)))
+
+
+def worth_judging(dtype: str, *, has_imatrix: bool) -> tuple[str, ...]:
+    """The quants that may be the smallest one that holds, best predicted first.
+
+    Without an importance matrix those that need one are left out; ternary types are for models
+    that were trained for them.
+    """
+    if dtype in NATIVE_QUANTS:
+        return common_of(dtype)
+    return tuple(
+        name
+        for name, quant in CATALOGUE.items()
+        if name not in _OWN_KIND
+        and not exceeds(name, dtype)
+        and (has_imatrix or not quant.needs_imatrix)
+    )
 
 
 def exceeds(quant: str, dtype: str) -> bool:

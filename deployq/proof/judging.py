@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from deployq.proof.gate import judge_quality
 from deployq.proof.rules import Rules
@@ -54,23 +55,63 @@ def _in_words(decision: Decision) -> str:
     )
 
 
-def smallest_holding(
-    best_first: Sequence[str], judge: Callable[[str], Evidence]
-) -> tuple[str | None, list[Evidence]]:
-    """The smallest quant that holds, by bisection: log2(n) + 1 of them are judged at most.
+# Quality is no ladder: a quant may be better than a larger one. Below the choice so many in a row
+# must fail before the search ends.
+FAILURES_BELOW = 2
 
-    A quant that is smaller and worse in the catalogue's order is taken to be no better on this
-    model: that is what makes bisection right, and why the two around the border are always
-    judged themselves.
+
+def smallest_holding(
+    best_first: Sequence[str],
+    sizes: Mapping[str, int],
+    judge: Callable[[str], Evidence],
+    *,
+    exhaustive: bool = False,
+) -> tuple[str | None, list[Evidence]]:
+    """The smallest quant that holds, and the evidence in the order of judging.
+
+    The catalogue's order is a prediction. Bisection by it, over those that no better one undercuts,
+    comes near the border by few builds; then what is smaller than the choice is judged, the best
+    predicted first, until `FAILURES_BELOW` in a row don't hold.
+
+    Args:
+        best_first: quants by their predicted loss.
+        sizes: their bytes.
+        exhaustive: judge every one.
 
     Returns:
-        The quant (None: none holds), and the evidence in the order of judging.
+        The quant (None: none holds), and the evidence.
     """
-    judged: list[Evidence] = []
-    low, high = -1, len(best_first)  # best_first[low] holds, best_first[high] does not
+    judged: dict[str, Evidence] = {}
+
+    def holds(quant: str) -> bool:
+        if quant not in judged:
+            judged[quant] = judge(quant)
+        return judged[quant].holds
+
+    ladder = list(best_first) if exhaustive else without_undercut(best_first, sizes)
+    if exhaustive:
+        for quant in ladder:
+            holds(quant)
+    low, high = -1, len(ladder)  # ladder[low] holds, ladder[high] does not
     while high - low > 1:
         middle = (low + high) // 2
-        evidence = judge(best_first[middle])
-        judged.append(evidence)
-        low, high = (middle, high) if evidence.holds else (low, middle)
-    return (best_first[low] if low >= 0 else None), judged
+        low, high = (middle, high) if holds(ladder[middle]) else (low, middle)
+    failures = 0
+    while failures < FAILURES_BELOW:
+        held = [quant for quant in judged if judged[quant].holds]
+        limit = min((sizes[quant] for quant in held), default=math.inf)
+        below = [q for q in best_first if q not in judged and sizes[q] < limit]
+        if not below:
+            break
+        failures = 0 if holds(below[0]) else failures + 1
+    held = [quant for quant in judged if judged[quant].holds]
+    return min(held, key=lambda quant: sizes[quant], default=None), list(judged.values())
+
+
+def without_undercut(best_first: Sequence[str], sizes: Mapping[str, int]) -> list[str]:
+    """Quants, best first, none of which is as large as a better one."""
+    kept: list[str] = []
+    for quant in best_first:
+        if not kept or sizes[quant] < sizes[kept[-1]]:
+            kept.append(quant)
+    return kept

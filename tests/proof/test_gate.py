@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deployq.proof.baseline import finished
 from deployq.proof.gate import judge_quality
-from deployq.proof.judging import evidence_of, smallest_holding
+from deployq.proof.judging import FAILURES_BELOW, evidence_of, smallest_holding
 from deployq.proof.rules import Rules
 from deployq.proof.summaries import stretches, summarize
 from deployq.types import (
@@ -209,21 +209,47 @@ def test_a_higher_perplexity_is_worse_by_its_interval() -> None:
 
 @given(st.integers(1, 35), st.data())
 @settings(max_examples=80, deadline=None)
-def test_bisection_finds_the_border_by_few_questions(count: int, data: st.DataObject) -> None:
+def test_the_border_is_found_by_few_builds(count: int, data: st.DataObject) -> None:
     border = data.draw(st.integers(0, count))  # so many of the best hold
-    quants = [f"q{number}" for number in range(count)]
+    chosen, asked = search(count, set(range(border)))
+    assert chosen == (border - 1 if border else None)
+    assert len(asked) == len(set(asked)) <= math.floor(math.log2(count)) + 1 + FAILURES_BELOW
+
+
+def test_the_smallest_is_found_where_quality_is_no_ladder() -> None:
+    assert (
+        search(12, {0, 1, 2, 3, 5})[0] == 5
+    )  # the fifth fails, though it is predicted to be better
+    assert search(12, {0, 1, 2, 3, 5, 7, 9})[0] == 9
+    assert search(12, {0, 1, 2, 3, 8})[0] == 3  # two in a row failed
+    assert search(12, {0, 1, 2, 3, 8}, exhaustive=True)[0] == 8
+    assert search(12, {11})[0] in (None, 11)
+    assert search(12, {11}, exhaustive=True)[0] == 11
+
+
+def test_a_quant_that_a_better_one_undercuts_is_not_built() -> None:
+    """The second is as large as the first, and predicted to be worse."""
+    chosen, asked = search(4, {0, 1, 2}, sizes=[50, 60, 40, 30])
+    assert chosen == 2
+    assert 1 not in asked
+
+
+def search(
+    count: int, holding: set[int], *, sizes: Sequence[int] = (), exhaustive: bool = False
+) -> tuple[int | None, list[int]]:
+    """What is chosen of quants 0, 1, 2, ... (the best first), and which were judged."""
+    asked: list[int] = []
     good, bad = quality([0.0] * 3, total=3), quality([0.5] * 3, total=3)
-    asked: list[str] = []
 
     def judge(quant: str) -> Evidence:
-        asked.append(quant)
-        return evidence_of(good if int(quant[1:]) < border else bad, Rules())
+        asked.append(int(quant[1:]))
+        return evidence_of(good if asked[-1] in holding else bad, Rules())
 
-    chosen, judged = smallest_holding(quants, judge)
-    assert chosen == (quants[border - 1] if border else None)
-    assert len(judged) == len(asked) == len(set(asked)) <= math.floor(math.log2(count)) + 1
-    if 0 < border < count:
-        assert {quants[border - 1], quants[border]} <= set(asked)
+    names = [f"q{number}" for number in range(count)]
+    bytes_of = dict(zip(names, sizes or range(count, 0, -1), strict=True))
+    chosen, judged = smallest_holding(names, bytes_of, judge, exhaustive=exhaustive)
+    assert len(judged) == len(asked)
+    return (int(chosen[1:]) if chosen else None), asked
 
 
 # ---------------------------------------------------------------- summaries
