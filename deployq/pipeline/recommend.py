@@ -222,7 +222,7 @@ def _why(chosen: str | None, evidence: Sequence[Evidence], sizes: Mapping[str, i
         return f"{said}, and nothing smaller is considered"
     failed = [quant for quant in below if quant in judged]
     nearest = max(failed, key=lambda quant: sizes[quant])
-    said += f"; of {len(below)} smaller ones {len(failed)} were judged, and none holds"
+    said += f"; smaller ones judged: {len(failed)} of {len(below)}, none holds"
     if len(failed) < len(below):
         said += " (--exhaustive judges all)"
     return f"{said}; {nearest}: {judged[nearest].why}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -91,7 +92,8 @@ def test_quality_then_recommend_then_a_baseline_that_travels(
 
 def _recommend(capsys: pytest.CaptureFixture[str]) -> None:
     quants = "Q8_0,Q6_K,Q4_K_M,Q2_K"
-    code = run(["-q", "recommend", "task-api", "--targets", "laptop", "--quants", quants, "--json"])
+    asked = ["-q", "recommend", "task-api", "--targets", "laptop", "--quants", quants]
+    code = run([*asked, "--json", "--junit", "r.xml"])
     document = json.loads(capsys.readouterr().out)
     found = document["targets"][0]
     assert code == 0
@@ -103,7 +105,10 @@ def _recommend(capsys: pytest.CaptureFixture[str]) -> None:
     judged = {tag["quant"]: tag["holds"] for tag in found["tags"]}
     assert judged["Q4_K_M"] is True
     assert judged["Q2_K"] is False
-    assert "Q2_K, does not" in found["why"]
+    by = "Q4_K_M holds by its answer perplexity; smaller ones judged: 1 of 1, none holds; Q2_K: "
+    assert found["why"].startswith(by)
+    cases = [case.get("name") for case in ET.parse("r.xml").iter("testcase")]
+    assert "takes Q4_K_M" in cases
     assert run(["-q", "recommend", "task-api", "--targets", "none", "--json"]) == 3
     capsys.readouterr()
     code = run(["-q", "recommend", "task-api", "--targets", "laptop", "--quants", "Q2_K"])
