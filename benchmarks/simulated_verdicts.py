@@ -96,7 +96,7 @@ def _interval(
 ) -> tuple[float, float]:
     lengths = rng.integers(5, 40, prompts).astype(float)
     losses = shape(rng, lengths)
-    return ratio_interval((losses * lengths).tolist(), lengths.tolist(), confidence)
+    return ratio_interval((losses * lengths).tolist(), lengths.tolist(), confidence, "above")
 
 
 def check_errors() -> Iterator[str]:

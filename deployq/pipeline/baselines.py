@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from deployq.errors import ConfigError, DeployqError, ServerError, ServerRefused
 from deployq.pipeline.building import artifact_of
@@ -63,7 +64,9 @@ def device_of(site: Site, tag: str) -> str:
     return "gpu" if rows[0].vram_bytes >= rows[0].size_bytes else "cpu+gpu"
 
 
-def key_of(site: Site, subject: Subject, suite: Suite, quant: str, device: str) -> BaselineKey:
+def key_of(
+    session: Session, site: Site, subject: Subject, suite: Suite, quant: str, device: str
+) -> BaselineKey:
     """What a baseline that is recorded here depends on."""
     embedded = "+deployq" in site.endpoint.version
     return BaselineKey(
@@ -74,7 +77,15 @@ def key_of(site: Site, subject: Subject, suite: Suite, quant: str, device: str) 
         server=site.server.version(),
         engine="embedded" if embedded else "ollama",
         device=device,
+        modelfile_digest=modelfile_digest(session, subject, quant),
     )
+
+
+def modelfile_digest(session: Session, subject: Subject, quant: str) -> str:
+    """Hex sha256 of what a quant's tag adds to every prompt; the same on every machine."""
+    rendered = render_tag(session, subject.model, subject.info, quant)
+    said = replace(rendered.modelfile, from_="weights", license=(), adapter="", projector="")
+    return replace(rendered, modelfile=said).digest
 
 
 def record_baseline(
@@ -88,7 +99,7 @@ def record_baseline(
         ServerError: the server does not answer.
     """
     store, suite = BaselineStore(session.cache_dir), subject.suite
-    key = key_of(site, subject, suite, quant, device_of(site, tag))
+    key = key_of(session, site, subject, suite, quant, device_of(site, tag))
     if (kept := store.get(key)) is not None:
         return kept
     askers = asker_for(session, site, tag, f"{subject.suite.name} {quant}")
@@ -147,9 +158,15 @@ def baseline_for(
         ConfigError: the suite has no prompts that can be asked.
     """
     kept = BaselineStore(session.cache_dir).find(subject.source_digest, subject.suite.digest)
-    for baseline in kept:
-        if baseline.full_precision:
+    whole = [baseline for baseline in kept if baseline.full_precision]
+    for baseline in whole:
+        if _asks_the_same(session, subject, baseline):
             return Found(baseline, _elsewhere(site, baseline))
+    if whole:
+        session.talk(
+            f"the baseline of {whole[0].recorded} was asked with another template, system text or "
+            "parameters: it is recorded again"
+        )
     problem: DeployqError | None = None
     for quant in STAND_INS:
         if not may_run(quant) and quant != STAND_INS[-1]:
@@ -163,6 +180,12 @@ def baseline_for(
             session.talk(f"{quant} does not run on {site.endpoint.url}: {exc.message}")
     assert problem is not None
     raise problem
+
+
+def _asks_the_same(session: Session, subject: Subject, baseline: Baseline) -> bool:
+    """Whether a baseline was given the prompts that the model's tags are given now."""
+    now = modelfile_digest(session, subject, baseline.key.quant)
+    return now == baseline.key.modelfile_digest
 
 
 def _elsewhere(site: Site, baseline: Baseline) -> str:

@@ -43,6 +43,7 @@ from deployq.types import (
     Quality,
     Spoken,
     TracedAnswer,
+    Verdict,
     Verification,
 )
 
@@ -104,12 +105,18 @@ def measure_tag(
 
 
 def judged_baseline(session: Session, suite: Suite, baseline: Baseline) -> Verification:
-    """The checks of a suite, run on the answers of a baseline."""
-    prompts, checks = by_name(suite), all_checks(session)
+    """The checks of a suite, run on the answers of a baseline.
+
+    A prompt that could not be asked of full precision has failed there, too.
+    """
+    checks = all_checks(session)
+    answers = {answer.prompt: answer for answer in baseline.answers}
+    unasked = (Verdict("answered", False, "it can't be asked of this model"),)
     results = [
-        judge_tries(prompts[answer.prompt], _spoken(answer), checks)
-        for answer in baseline.answers
-        if answer.prompt in prompts
+        judge_tries(prompt, _spoken(answers[prompt.name]), checks)
+        if prompt.name in answers
+        else PromptResult(prompt, None, unasked)
+        for prompt in by_name(suite).values()
     ]
     seconds = sum(answer.wall_seconds for answer in baseline.answers)
     return _verification(suite, baseline.tag, results, seconds)

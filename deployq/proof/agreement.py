@@ -25,6 +25,7 @@ from deployq.proof.journal import (
 )
 from deployq.proof.scoring import kl_lower_bound, same_top
 from deployq.proof.tracing import GREEDY, Asker, trace
+from deployq.proof.verify import CANT_BE_ASKED
 from deployq.records import dataclass
 from deployq.types import (
     Answer,
@@ -101,27 +102,39 @@ def record(
 ) -> list[TracedAnswer]:
     """The answers of a baseline, in the suite's order; goes on where it was interrupted.
 
+    A prompt that can't be asked of this model (tools, thinking) has none.
+
     Args:
         speak: chats, try by try, for the prompts whose raw answer is not what a chat says.
 
     Raises:
-        ServerError: a prompt got no answer; what was recorded stays in the journal.
+        ServerError: a prompt got no answer, or none can be asked; what was recorded stays in the
+            journal.
     """
     done = {answer.prompt: answer for answer in map(unpack_answer, journal.read())}
     first = asker_for(prompts[0])
     if len(done) < len(prompts):
         unload(first)
+    refusal: ServerRefused | None = None
     for number, prompt in enumerate(prompts):
         progress(f"baseline {first.shown}", number, len(prompts), "prompts")
         if prompt.name not in done:
-            answer = _recorded(asker_for(prompt), prompt)
-            if speak is not None and not is_plain(prompt):
-                answer = replace(answer, spoken=tuple(map(_spoken, speak(prompt))))
+            try:
+                answer = _recorded(asker_for(prompt), prompt)
+                if speak is not None and not is_plain(prompt):
+                    answer = replace(answer, spoken=tuple(map(_spoken, speak(prompt))))
+            except ServerRefused as exc:
+                if exc.status != CANT_BE_ASKED:
+                    raise
+                refusal = exc
+                continue
             packed = pack_answer(answer)
             journal.write(packed)
             done[prompt.name] = unpack_answer(packed)
     progress(f"baseline {first.shown}", len(prompts), len(prompts), "prompts")
-    return [done[prompt.name] for prompt in prompts]
+    if refusal is not None and not done:
+        raise refusal
+    return [done[prompt.name] for prompt in prompts if prompt.name in done]
 
 
 def _spoken(answer: Answer) -> Spoken:

@@ -15,29 +15,33 @@ from scipy.special import betaincinv, stdtrit
 Vector = NDArray[np.float64]
 
 # Losses have a long tail: a few prompts carry most of it, and few prompts may have missed those.
-# With so many prompts an interval is drawn for half of the error that is allowed.
+# With so many prompts the end on that side is drawn for half of the error that is allowed.
 PRUDENCE = 150
 # A normal approximation of the paired shares errs by up to a fifth of the error that is allowed.
 APPROXIMATION = 0.8
 
 
 def ratio_interval(
-    sums: Sequence[float], counts: Sequence[float], confidence: float
+    sums: Sequence[float], counts: Sequence[float], confidence: float, long_tail: str = "both"
 ) -> tuple[float, float]:
     """The interval of a sum over a sum, both per prompt; every count is above zero.
 
     Student's interval of a ratio estimator (Cochran, Sampling Techniques, 1977, section 6.8), with
     two precautions, as losses are skewed: each end counts one more prompt, as bad (or as good) as
-    the worst (the best) that was seen, and with few prompts less error is allowed.
+    the worst (the best) that was seen, and with few prompts less error is allowed on the side of
+    the long tail.
     """
     top, bottom = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
     n = len(top)
-    tail = (1 - confidence) / 2 * n / (n + PRUDENCE)
-    reach = -float(stdtrit(n - 1, tail))
+    allowed = (1 - confidence) / 2
+    reach = -float(stdtrit(n - 1, allowed))
+    prudent = -float(stdtrit(n - 1, allowed * n / (n + PRUDENCE)))
     rates = top / bottom
     low, low_error = _ratio_with(top, bottom, float(rates.min()))
     high, high_error = _ratio_with(top, bottom, float(rates.max()))
-    return low - reach * low_error, high + reach * high_error
+    low -= low_error * (reach if long_tail == "above" else prudent)
+    high += high_error * (reach if long_tail == "below" else prudent)
+    return low, high
 
 
 def _ratio_with(top: Vector, bottom: Vector, rate: float) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
+from typing import Literal
 
 from deployq import proof
 from deployq.types import Call, Decision, Estimate
@@ -15,6 +16,7 @@ from deployq.types import Call, Decision, Estimate
 CONFIDENCE = 0.95
 # How likely a decision has to be with the number of prompts that is said to tell.
 POWER = 0.8
+Tail = Literal["above", "below", "both"]
 # Fewer clusters than that say nothing of their own spread.
 LEAST_PROMPTS = 3
 MOST_PROMPTS = 1_000_000
@@ -27,6 +29,7 @@ def ratio_estimate(
     confidence: float = CONFIDENCE,
     least: float = -math.inf,
     most: float = math.inf,
+    long_tail: Tail = "both",
     exponential: bool = False,
 ) -> Estimate:
     """Sum over sum, with an interval over prompts.
@@ -35,6 +38,7 @@ def ratio_estimate(
         sums: per prompt, the sum of a figure over its tokens.
         counts: per prompt, the number of those tokens; prompts without any are left out.
         least, most: what the figure can be (0 and 1: a share).
+        long_tail: the side on which a few prompts may lie far out.
         exponential: exp of the ratio, as for a perplexity.
 
     Raises:
@@ -45,7 +49,7 @@ def ratio_estimate(
     value = shape(math.fsum(top) / math.fsum(bottom))
     if len(top) < LEAST_PROMPTS:
         return Estimate(value, None, None, confidence)
-    low, high = proof.ratio_interval(top, bottom, confidence)
+    low, high = proof.ratio_interval(top, bottom, confidence, long_tail)
     return Estimate(value, shape(max(least, low)), shape(min(most, high)), confidence)
 
 

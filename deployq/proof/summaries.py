@@ -64,16 +64,22 @@ def summarize(
             confidence=confidence,
             least=0.0,
             most=1.0,
+            long_tail="below",
         ),
         kl=ratio_estimate(
             [sum(_of(p.kl) for p in positions) for positions in scored],
             counts,
             confidence=confidence,
             least=0.0,
+            long_tail="above",
         ),
-        perplexity=ratio_estimate(nll, counts, confidence=confidence, least=0.0, exponential=True),
+        perplexity=ratio_estimate(
+            nll, counts, confidence=confidence, least=0.0, long_tail="above", exponential=True
+        ),
         baseline_perplexity=ratio_estimate(base, counts, exponential=True).value,
-        perplexity_ratio=ratio_estimate(excess, counts, confidence=confidence, exponential=True),
+        perplexity_ratio=ratio_estimate(
+            excess, counts, confidence=confidence, long_tail="above", exponential=True
+        ),
         by_position=tuple(stretches(p for one in found for p in one.positions)),
         noise=tuple(noise),
         noise_floor=max((one.kl for one in (*noise, *baseline.noise)), default=0.0),

@@ -119,8 +119,9 @@ class Noise:
 class BaselineKey:
     """What a baseline depends on; two of equal keys are one.
 
-    `model_digest` is the hex sha256 of the source, `options` those that every answer is
-    generated with, `device` is "cpu", "gpu" or "cpu+gpu".
+    `model_digest` is the hex sha256 of the source, `modelfile_digest` that of what the tag adds to
+    every prompt (template, system text, parameters), `options` those that every answer is generated
+    with, `device` is "cpu", "gpu" or "cpu+gpu".
     """
 
     model_digest: str
@@ -130,6 +131,7 @@ class BaselineKey:
     server: str
     engine: str
     device: str
+    modelfile_digest: str = ""
 
 
 @dataclass(frozen=True)

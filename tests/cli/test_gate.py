@@ -14,6 +14,16 @@ from deployq.cli.main import run
 from deployq.plan.catalogue import CATALOGUE
 from tests.cli.test_quality import SUITE, TEXTS
 
+# With six prompts not even the loss of four is shown: twelve tell Q2_K from full precision.
+MORE_TEXTS = (
+    "New task: Compare printer offers",
+    "Add a task: Pay the garage rent before March 1, it's urgent",
+    "Please create a task: Renew the parking permit, due the 15th",
+    "Add a high priority task: Migrate the billing database by the end of the month",
+    "I need to order 24 chairs for the spring workshop by next Tuesday.",
+    "Remind me to water the plants on Monday",
+)
+
 CONFIG = """
 cache = "cache"
 [models.task-api]
@@ -92,7 +102,10 @@ def here(
     url = request.getfixturevalue("real_ollama").url if request.param == "ollama" else ""
     host = f'host = "{url}"' if url else ""
     (tmp_path / "deployq.toml").write_text(CONFIG.format(source=sample_gguf, host=host))
-    prompts = [f'[[prompts]]\nname = "p{n}"\nuser = "{text}"\n' for n, text in enumerate(TEXTS)]
+    prompts = [
+        f'[[prompts]]\nname = "p{n}"\nuser = "{text}"\n'
+        for n, text in enumerate((*TEXTS, *MORE_TEXTS))
+    ]
     (tmp_path / "six.toml").write_text("threshold = 0\n" + SUITE + "\n".join(prompts))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEPLOYQ_CACHE_DIR", str(tmp_path / "cache"))

@@ -116,6 +116,50 @@ def _recommend(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing" in capsys.readouterr().out
 
 
+def test_a_baseline_is_recorded_again_where_the_prompts_change(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the quant would be blamed for a new system text."""
+
+    def baseline() -> str:
+        assert run(["quality", "task-api", "--quants", "Q8_0", "--json"]) == 0
+        captured = capsys.readouterr()
+        said.append(captured.err)
+        digest: str = json.loads(captured.out)["baseline"]["digest"]
+        return digest
+
+    said: list[str] = []
+    first = baseline()
+    assert baseline() == first
+    config = project / "deployq.toml"
+    config.write_text(config.read_text().replace("Answer with one", "Reply with one"))
+    second = baseline()
+    assert second != first
+    assert "another template, system text or parameters: it is recorded again" in said[-1]
+    assert baseline() == second
+    assert "recorded again" not in said[-1]
+
+
+def test_a_prompt_that_cannot_be_asked_fails_alone(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = project / "six.toml"
+    suite.write_text(
+        suite.read_text() + '\n[[prompts]]\nname = "deep"\nuser = "Hm?"\nthink = true\n'
+    )
+    assert run(["quality", "task-api", "--quants", "Q8_0", "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document["baseline"]["quant"] == "F16"
+    assert document["baseline"]["prompts"] == 6
+    (tag,) = document["tags"]
+    (deep,) = (one for one in tag["checks"]["prompts"] if one["name"] == "deep")
+    assert (deep["ok"], deep["baseline_ok"]) == (False, False)
+    assert "think" in deep["failed"]["answered"]
+    assert tag["checks"]["passed"] == 6
+    assert tag["holds"]
+
+
 def _baseline(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["-q", "baseline", "task-api", "--export", "b.gz"]) == 0
     first = capsys.readouterr().out
