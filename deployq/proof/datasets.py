@@ -36,10 +36,13 @@ def dataset_prompts(folder: Path, where: str, table: Mapping[str, Any]) -> Itera
     """
     if not isinstance(table.get("file"), str):
         raise SuiteError(f"{where} needs a file", hint='file = "questions.jsonl"')
+    limit = table.get("limit")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise SuiteError(f"{where}: limit is a number of lines, 1 or more, not {limit!r}")
     path = folder / table["file"]
     template = {key: value for key, value in table.items() if key not in DATASET_KEYS}
     for number, (line, record) in enumerate(_records(path)):
-        if number == table.get("limit"):
+        if number == limit:
             return
         yield {"name": f"{path.stem}-{line}", **fill(template, record, f"{path}, line {line}")}
 

@@ -61,6 +61,13 @@ def test_a_limit_and_names_by_line(tmp_path: Path) -> None:
     assert [p.name for p in loaded(tmp_path, f"{head}limit = 1\n").prompts] == ["asked-1"]
 
 
+@pytest.mark.parametrize("limit", ['"2"', "-1", "0", "true", "1.5"])
+def test_a_limit_is_a_number_of_lines(tmp_path: Path, limit: str) -> None:
+    head = '[[datasets]]\nfile = "data/asked.jsonl"\nuser = "{question}"\n'
+    with pytest.raises(SuiteError, match="limit is a number of lines, 1 or more"):
+        loaded(tmp_path, f"{head}limit = {limit}\n")
+
+
 def test_a_changed_line_changes_the_digest(tmp_path: Path) -> None:
     before = loaded(tmp_path).digest
     data = tmp_path / "data" / "asked.jsonl"
