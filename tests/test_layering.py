@@ -54,6 +54,7 @@ LAYERS = (
         "digests",
         "entrypoints",
         "files",
+        "foreign_values",
         "ggml",
         "hookspecs",
         "llama_output",

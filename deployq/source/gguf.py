@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from deployq.errors import SourceError
+from deployq.files import open_regular
 from deployq.ggml import TYPES_BY_ID, padded, tensor_bytes
 from deployq.types import Scalar, TensorInfo
 
@@ -248,7 +249,7 @@ def read_header(path: Path) -> Header:
         SourceError: it is no GGUF, or is cut, or its header contradicts itself or the file.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _read(Cursor(file, path))
     except OSError as exc:
         raise SourceError(f"{path}: can't be read: {exc.strerror or exc}") from exc

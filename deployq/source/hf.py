@@ -8,14 +8,13 @@ vocabulary in a form that the converter makes.
 from __future__ import annotations
 
 import importlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from deployq.errors import SourceError
+from deployq.foreign_values import read_object
 from deployq.ggml import GGUF_ALIGNMENT, padded
 from deployq.source.finding import model_weights, packed_by
 from deployq.source.hf_classes import ARCHITECTURES
@@ -33,6 +32,7 @@ from deployq.source.hf_prediction import place_prediction
 from deployq.source.projector import projector_note
 from deployq.source.safetensors import Weights
 from deployq.source.stored import read_weights
+from deployq.source.tokenizer_files import read_template, token_text
 from deployq.types import ModelInfo, TensorInfo
 
 ESTIMATE = (
@@ -70,7 +70,7 @@ def inspect_hugging_face(folder: Path) -> ModelInfo:
         *projector_note(made.projector_bytes),
     )
     head = int(str(keys.get("attention.key_length") or _head(keys)))
-    tensors = (*made.tensors, *rope_tensors(config.values, head, architecture))
+    tensors = (*made.tensors, *rope_tensors(config.object, head, architecture))
     info = _info(folder, weights, keys, architecture, made, tensors, warnings)
     native = sum(tensor.n_elements for tensor in tensors if tensor.type == "MXFP4")
     return replace(info, dtype="MXFP4" if 2 * native > info.n_params else dtype)
@@ -256,19 +256,10 @@ def _vocabulary_bytes(folder: Path, tokens: int) -> int:
     return 45 * tokens
 
 
-def _texts(folder: Path) -> dict[str, str]:
-    """Chat template and special tokens of the tokenizer; what can't be read is left out."""
-    found: dict[str, str] = {}
-    try:
-        values: Any = json.loads((folder / _TOKENIZER_CONFIG).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        values = {}
-    for key in ("chat_template", "bos_token", "eos_token"):
-        value = values.get(key) if isinstance(values, dict) else None
-        text = value.get("content") if isinstance(value, dict) else value
-        if isinstance(text, str):
-            found[key] = text
-    template = folder / "chat_template.jinja"
-    if template.exists():
-        found["chat_template"] = template.read_text(encoding="utf-8", errors="replace")
-    return found
+def _texts(folder: Path) -> dict[str, str | None]:
+    """Chat template and special tokens of the tokenizer."""
+    config = read_object(folder / _TOKENIZER_CONFIG)
+    return {
+        "chat_template": read_template(folder, config),
+        **{key: token_text(config, key) for key in ("bos_token", "eos_token")},
+    }

@@ -8,8 +8,9 @@ norms and a few others stay F32.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from deployq.foreign_values import ForeignObject
 from deployq.records import dataclass
 from deployq.source.safetensors import StoredTensor
 from deployq.types import TensorInfo
@@ -243,21 +244,19 @@ def _projector_bytes(tensor: StoredTensor) -> int:
     return tensor.n_elements * (4 if wide else 2)
 
 
-def rope_tensors(config: Mapping[str, object], head: int, architecture: str) -> list[TensorInfo]:
+def rope_tensors(config: ForeignObject, head: int, architecture: str) -> list[TensorInfo]:
     """Factors for long contexts that a converter takes, or computes, from the config."""
-    scaling = config.get("rope_parameters") or config.get("rope_scaling")
-    if not isinstance(scaling, dict):
-        return []
-    if isinstance(full := scaling.get("full_attention"), dict):
-        scaling = full
-    kind = scaling.get("rope_type", scaling.get("type"))
+    scaling = config.child("rope_parameters")
+    scaling = scaling if scaling.values else config.child("rope_scaling")
+    scaling = scaling.child("full_attention") if "full_attention" in scaling else scaling
+    kind = scaling.text("rope_type") or scaling.text("type")
     if kind == "llama3":
         return [TensorInfo("rope_freqs.weight", (head // 2,), "F32")]
     if kind == "proportional" and architecture == "gemma4":
-        wide = config.get("global_head_dim")
-        head = wide if isinstance(wide, int) else head
+        wide = config.integer("global_head_dim")
+        head = head if wide is None else wide
         return [TensorInfo("rope_freqs.weight", (head // 2,), "F32")]
-    factors = scaling.get("long_factor")
+    factors = scaling.values.get("long_factor")
     if isinstance(factors, list) and architecture in ("phi3", "phimoe", "minicpm", "minicpm3"):
         # As many as half of what is rotated, which need not be the whole head.
         names = ("rope_factors_long.weight", "rope_factors_short.weight")
