@@ -135,6 +135,13 @@ def check_adapter(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iter
             "save it again with stage3_gather_16bit_weights_on_model_save: true, or join a "
             "checkpoint with its zero_to_fp32.py",
         )
+    elif flat := [m for m, halves in adapter.pairs.items() if min(map(len, halves)) < len("AB")]:
+        yield Failed(
+            "adapter",
+            f"{adapter.folder}: the halves of {flat[0]} are no matrices: "
+            f"{' and '.join(str(list(half)) for half in adapter.pairs[flat[0]])}",
+            "save the adapter again: trainer.save_model()",
+        )
     elif adapter.repeats_layers:
         yield Failed(
             "adapter",

@@ -367,7 +367,8 @@ def _tensor_info(cursor: Cursor, number: int) -> tuple[TensorInfo, int]:
     row = shape[0] if shape else 1
     if row % kind.block:
         cursor.fail(what, f"rows of {row} are no multiple of {kind.name}'s block, {kind.block}")
-    return TensorInfo(name, tuple(shape), kind.name), offset
+    # One number without a dimension is one of length 1 to ggml, too (`gguf_init_from_file`).
+    return TensorInfo(name, tuple(shape) or (1,), kind.name), offset
 
 
 def _check_data(

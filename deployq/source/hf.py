@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +26,12 @@ from deployq.source.hf_names import (
     as_text,
     convert,
     is_projector,
+    misshapen,
     rope_tensors,
 )
 from deployq.source.hf_prediction import place_prediction
 from deployq.source.projector import projector_note
-from deployq.source.safetensors import Weights
+from deployq.source.safetensors import StoredTensor, Weights
 from deployq.source.stored import read_weights
 from deployq.source.tokenizer_files import read_template, token_text
 from deployq.types import ModelInfo, TensorInfo
@@ -56,6 +57,7 @@ def inspect_hugging_face(folder: Path) -> ModelInfo:
     """
     config, weights = read_config(folder), read_weights(folder)
     _refuse_packed(folder)
+    _refuse_shapes(folder, weights.tensors)
     architecture = _architecture(config)
     keys = header_keys(config, architecture)
     text = [t if is_projector(t.name) else as_text(t) for t in weights.tensors]
@@ -137,6 +139,23 @@ def _refuse_packed(folder: Path) -> None:
         )
 
 
+def _refuse_shapes(folder: Path, tensors: Sequence[StoredTensor]) -> None:
+    """Refuse tensors without a value, and those that nothing can be made of."""
+    if empty := [tensor.name for tensor in tensors if 0 in tensor.shape]:
+        raise SourceError(
+            f"{folder}: {len(empty)} of its {len(tensors)} tensors are empty, such as {empty[0]}: "
+            "DeepSpeed ZeRO-3 kept their values on other processes",
+            hint="save it again with stage3_gather_16bit_weights_on_model_save: true, or join a "
+            "checkpoint with its zero_to_fp32.py",
+        )
+    for tensor in misshapen(tensors):
+        raise SourceError(
+            f"{folder}: tensor {tensor.name} has the shape {list(tensor.shape)}, which no model "
+            "has it in",
+            hint="save the model again with save_pretrained",
+        )
+
+
 def _architecture(config: Config) -> str:
     for name in config.classes:
         if name in ARCHITECTURES:
@@ -209,11 +228,12 @@ def _measured(architecture: str, keys: Keys, made: Converted) -> Mapping[str, in
     shapes = {tensor.name: tensor.shape for tensor in made.tensors}
     blocks = {int(n.split(".")[1]) for n in shapes if n.startswith("blk.")}
     found = {"block_count": max(blocks) + 1} if blocks else {}
-    if embedding := shapes.get("token_embd.weight"):
+    if len(embedding := shapes.get("token_embd.weight", ())) > 1:
         found |= {"embedding_length": embedding[0], "vocab_size": embedding[1]}
     if (down := shapes.get("blk.0.ffn_down.weight")) and "feed_forward_length" in keys:
         found["feed_forward_length"] = down[0]
-    if experts := next((s for n, s in shapes.items() if n.endswith("_down_exps.weight")), None):
+    experts = next((s for n, s in shapes.items() if n.endswith("_down_exps.weight")), ())
+    if len(experts) > 2:
         found["expert_count"] = experts[2]
     return {**found, **_measured_heads(architecture, keys, shapes)}
 
@@ -225,7 +245,7 @@ def _measured_heads(
     head = keys.get("attention.key_length") or _head(keys)
     if not isinstance(head, int) or not head or architecture.startswith("gemma3n"):
         return {}
-    rows = next((s[1] for n, s in shapes.items() if n.endswith(".attn_k.weight")), 0)
+    rows = next((s[1] for n, s in shapes.items() if n.endswith(".attn_k.weight") and s[1:]), 0)
     return {"attention.head_count_kv": rows // head} if rows and rows % head == 0 else {}
 
 
