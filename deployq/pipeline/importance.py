@@ -65,7 +65,7 @@ def ensure_imatrix(session: Session, model: Model, info: ModelInfo, digest: str)
     except OSError as exc:
         raise DiskError(f"{folder} can't be written: {exc.strerror or exc}") from exc
     what = "the importance matrix of the suite" if wanted == SUITE else str(wanted)
-    facts = _facts(folder / FILE)
+    facts = read_matrix(folder / FILE)
     kept.require_fits(facts, info, what)
     made = Imatrix(
         folder / FILE,
@@ -130,7 +130,7 @@ def _fill(session: Session, model: Model, info: ModelInfo, digest: str, folder: 
     wanted = model.settings.imatrix
     try:
         if isinstance(wanted, Path):
-            kept.require_fits(_facts(wanted), info, str(wanted))
+            kept.require_fits(read_matrix(wanted), info, str(wanted))
             shutil.copyfile(wanted, draft)
         else:
             _calibrate(session, model, info, digest, folder, draft)
@@ -171,7 +171,7 @@ def calibrator(session: Session) -> Calibrator:
     raise ToolMissing(f"nothing here makes importance matrices ({why})", hint=hint)
 
 
-def _facts(matrix: Path) -> ImatrixFacts:
+def read_matrix(matrix: Path) -> ImatrixFacts:
     """What a matrix holds; the reader of the gguf package believes every count in a header.
 
     Raises:
