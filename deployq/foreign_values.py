@@ -188,24 +188,24 @@ def parse_json(file: Path, content: bytes) -> Any:
     try:
         return json.loads(content.decode())
     except (ValueError, RecursionError) as exc:
-        raise SourceError(*_why_no_json(file, content, exc)) from exc
+        raise _no_json(file, content, exc) from exc
 
 
-def _why_no_json(file: Path, content: bytes, exc: Exception) -> tuple[str]:
-    what = f"is no JSON: {exc}"
+def _no_json(file: Path, content: bytes, exc: Exception) -> SourceError:
+    what, hint = f"is no JSON: {exc}", _HINT
     if not content.strip():
-        what = "is empty: it was cut, or is still being written"
+        what, hint = "is empty", "it was cut, or is still being written: save the folder again"
     elif content.startswith(_LFS):
-        what = "is the pointer of a file in Git LFS, not the file itself: git lfs pull"
+        what, hint = "is the pointer of a file in Git LFS, not the file itself", "git lfs pull"
     elif content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        what = "begins with a byte order mark (BOM): save it as UTF-8 without one"
+        what, hint = "begins with a byte order mark (BOM)", "save it as UTF-8 without one"
     elif isinstance(exc, UnicodeDecodeError):
-        what = f"is no UTF-8 text (byte {exc.start}): save it as UTF-8"
+        what, hint = f"is no UTF-8 text (byte {exc.start})", "save it as UTF-8"
     elif isinstance(exc, RecursionError):
         what = "is nested deeper than any real one"
     elif "integer string conversion" in str(exc):
         what = "holds a whole number of thousands of digits"
-    return (f"{file}: {what}",)
+    return SourceError(f"{file}: {what}", hint=hint)
 
 
 def is_text(value: object) -> bool:

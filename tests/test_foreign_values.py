@@ -116,7 +116,7 @@ def test_a_file_of_anything_is_an_object_or_refused(tmp_path: Path, content: byt
         (b"", "is empty"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
         ('{"é": 1}'.encode("latin-1"), "no UTF-8"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b'{"a":' + b"[" * 100_000, "nested deeper"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "thousands of digits"),
         (b'"text"', 'holds "text", not a JSON object'),
@@ -125,8 +125,9 @@ def test_a_file_of_anything_is_an_object_or_refused(tmp_path: Path, content: byt
 def test_what_is_wrong_with_a_file(tmp_path: Path, content: bytes, said: str) -> None:
     file = tmp_path / "config.json"
     file.write_bytes(content)
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=said) as refused:
         read_object(file)
+    assert refused.value.hint
 
 
 @given(JSON)

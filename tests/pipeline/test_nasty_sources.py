@@ -134,3 +134,73 @@ def test_an_adapter_whose_config_holds_anything(adapter: Path) -> None:
     for content in contents(ADAPTER_CONFIG, chosen("adapter")):
         (adapter / "adapter_config.json").write_bytes(content)
         ends_well(adapter, "--base", str(adapter.parent / "base"))
+
+
+# ---------------------------------------------------------------- seen in public reports
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("config.json", {"num_hidden_layers": 1e30}, "num_hidden_layers is 1e+30, and not a whole"),
+        ("config.json", {"num_hidden_layers": "4"}, 'num_hidden_layers is "4", and not a whole'),
+        ("config.json", {"hidden_size": -1}, "hidden_size is -1, and not a whole number from 0"),
+        ("config.json", {"rope_parameters": []}, "rope_parameters is a list of 0, and not an obj"),
+        ("tokenizer_config.json", {"added_tokens_decoder": []}, "added_tokens_decoder is a list"),
+        ("tokenizer.json", {"model": {"vocab": {"a": "0"}}}, 'model.vocab.a is "0", and not a who'),
+        ("generation_config.json", {"eos_token_id": [3, "x"]}, "eos_token_id is a list of 2, and"),
+    ],
+)
+def test_a_value_that_no_model_has_is_named(
+    model: Path, file: str, change: dict[str, Any], said: str
+) -> None:
+    nasty.write_json(model / file, FILES[file] | change)
+    (error, *_) = ends_well(model)
+    assert f"{model / file}: {said}" in error.message
+    assert error.hint
+
+
+def test_a_rank_in_words_is_named(adapter: Path) -> None:
+    nasty.write_json(adapter / "adapter_config.json", ADAPTER_CONFIG | {"r": "eight"})
+    (error, *_) = ends_well(adapter, "--base", str(adapter.parent / "base"))
+    assert f'{adapter / "adapter_config.json"}: r is "eight", and not a whole' in error.message
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("config.json", {"pad_token_id": -1, "sliding_window": -1, "head_dim": None}),
+        ("config.json", {"time_step_limit": [0.0, float("inf")], "mamba_dt_rank": "auto"}),
+        ("config.json", {"intermediate_size": [128, 128], "sliding_window_pattern": "LLLG"}),
+        ("config.json", {"hidden_size": 64.0, "sliding_window": False}),
+        ("generation_config.json", {"pad_token_id": -1, "eos_token_id": 3}),
+        ("tokenizer_config.json", {"extra_special_tokens": ["<x>"], "model_max_length": 10**30}),
+        ("trainer_state.json", {"log_history": [{"loss": float("nan")}]}),
+    ],
+)
+def test_what_real_models_say_is_taken(model: Path, file: str, change: dict[str, Any]) -> None:
+    nasty.write_json(model / file, FILES[file] | change)
+    assert not ends_well(model)
+
+
+def test_the_empty_tensors_of_deepspeed(model: Path) -> None:
+    write_safetensors(model / "model.safetensors", dict.fromkeys(llama_stored(), (0,)))
+    (error, *_) = ends_well(model)
+    assert "21 of its 21 tensors are empty" in error.message
+    assert "DeepSpeed ZeRO-3" in error.message
+    assert "stage3_gather_16bit_weights_on_model_save" in error.hint
+
+
+@pytest.mark.parametrize("name", [*llama_stored(1), "model.layers.0.self_attn.scale"])
+def test_a_tensor_without_a_dimension(model: Path, name: str) -> None:
+    write_safetensors(model / "model.safetensors", llama_stored() | {name: ()})
+    ends_well(model)
+
+
+def test_an_adapter_whose_halves_are_no_matrices(adapter: Path) -> None:
+    halves = {
+        f"base_model.model.model.layers.0.self_attn.q_proj.lora_{half}.weight": (8,)
+        for half in "AB"
+    }
+    write_safetensors(adapter / "adapter_model.safetensors", halves, "F32")
+    assert not ends_well(adapter, "--base", str(adapter.parent / "base"))  # a warning of the plan
