@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import random
 import tomllib
@@ -18,9 +19,10 @@ import pytest
 import tomli_w
 
 from deployq.config import parse_config
-from deployq.errors import DeployqError
+from deployq.errors import ArtifactError, DeployqError
 from deployq.pipeline.importance import read_matrix
 from deployq.plugins import load_plugins
+from deployq.proof.baseline import read_baseline
 from deployq.proof.suites import load_suite
 from deployq.tags.lockfile import Lockfile
 from deployq.types import CheckType
@@ -240,3 +242,18 @@ def test_a_suite_of_anything(tmp_path: Path) -> None:
         for content in tomls(suite, 0.1):
             file.write_bytes(content)
             is_ours(partial(load_suite, file, checks))
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def test_a_baseline_of_anything(tmp_path: Path) -> None:
+    """Baselines are carried from one machine to another."""
+    file = tmp_path / "b.jsonl.gz"
+    packed_texts = [gzip.compress(text) for text in nasty.TEXTS]
+    cut = [whole[: len(whole) // 2] for whole in packed_texts]
+    turned = [whole[:12] + b"\xff" * 8 + whole[20:] for whole in packed_texts]
+    for content in (*nasty.TEXTS, *packed_texts, *cut, *turned):
+        file.write_bytes(content)
+        with nasty.guarded(), pytest.raises(ArtifactError, match="is no baseline"):
+            read_baseline(file)
