@@ -25,7 +25,7 @@ MAX_LAYERS = 1024
 """Twice what llama.cpp b11434 takes (LLAMA_MAX_LAYERS)."""
 
 MAX_JSON_BYTES = 256 << 20  # the largest tokenizer.json have some 40 MB
-_SHOWN = 60
+_SHOWN, _PLACE = 60, 100  # characters
 _LFS = b"version https://git-lfs.github.com/spec/"
 _HINT = "set it right in the file, or save the folder again"
 
@@ -133,10 +133,9 @@ class ForeignObject:
 
     def wrong(self, key: str, expected: str) -> Exception:
         """The error of a value that is not what was expected."""
-        return self.refuse(
-            f"{ascii(self.path + key)[1:-1]} is {describe(self.values.get(key))}, "
-            f"and not {expected}"
-        )
+        place = ascii(self.path + key)[1:-1]
+        place = place if len(place) <= _PLACE else f"{place[:_PLACE]}..."
+        return self.refuse(f"{place} is {describe(self.values.get(key))}, and not {expected}")
 
     def _list(self, key: str, expected: str) -> list[Any]:
         value = self.values.get(key)
