@@ -78,7 +78,7 @@ def parse_config(text: str, folder: Path, file: Path | None = None) -> Config:
     shown = file.name if file else CONFIG_NAME
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except (ValueError, RecursionError) as exc:  # of numbers of thousands of digits, and [[[[[
         raise ConfigError(f"{shown} is not valid TOML: {exc}") from exc
     origins: dict[str, str] = {}
     reader = _Reader(folder, shown, origins)

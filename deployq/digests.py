@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from deployq.files import open_regular
+
 CHUNK_BYTES = 4 << 20
 TICK_NS = 20_000_000
 
@@ -22,7 +24,7 @@ def sha256_bytes(content: bytes | str) -> str:
 def sha256_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     """Hex sha256 of a file's bytes; `on_bytes` is told how many were read so far."""
     digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             done += len(chunk)

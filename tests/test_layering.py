@@ -55,6 +55,7 @@ LAYERS = (
         "digests",
         "entrypoints",
         "files",
+        "foreign_values",
         "ggml",
         "hookspecs",
         "llama_output",

@@ -14,6 +14,7 @@ import numpy as np
 
 from deployq.artifacts.imatrix_dat import read_dat
 from deployq.errors import ArtifactError
+from deployq.foreign_values import ForeignObject
 from deployq.ggml import TYPES
 from deployq.types import ImatrixFacts, ModelInfo, TensorInfo
 
@@ -35,13 +36,16 @@ def read_imatrix(path: Path) -> ImatrixFacts:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 return read_dat(path, path.read_bytes())
-        reader = gguf.GGUFReader(path)
+        return _facts(path, gguf.GGUFReader(path))  # which reads a value when it is asked for
     except OSError as exc:
         raise ArtifactError(
             f"cannot read the importance matrix {path}: {exc.strerror or exc}"
         ) from exc
-    except (ValueError, KeyError, IndexError) as exc:
+    except (ValueError, KeyError, IndexError, TypeError) as exc:
         raise ArtifactError(f"{path} is no whole importance matrix: {exc}", hint=_HINT) from exc
+
+
+def _facts(path: Path, reader: gguf.GGUFReader) -> ImatrixFacts:
     if _text(reader, "general.type") != _TYPE:
         kind = _text(reader, "general.type") or "no type"
         raise ArtifactError(f"{path} is a GGUF of {kind!r}, no importance matrix", hint=_HINT)
@@ -135,4 +139,4 @@ def _texts(reader: gguf.GGUFReader, key: str) -> tuple[str, ...]:
 
 def _number(reader: gguf.GGUFReader, key: str) -> int:
     field = reader.get_field(key)
-    return int(field.contents()) if field else 0
+    return ForeignObject({key: field.contents()}).integer(key) or 0 if field else 0

@@ -26,6 +26,8 @@ def read_dat(path: Path, content: bytes) -> ImatrixFacts:
     file = io.BytesIO(content)
     try:
         values = dict(_entry(file) for _ in range(_number(file, _MOST_ENTRIES)))
+        if not values:
+            raise ValueError("it has no entries")
         chunks = _number(file) if file.tell() < len(content) else 0
         text = file.read(_number(file, _MOST_NAME)) if file.tell() < len(content) else b""
     except (struct.error, ValueError) as exc:

@@ -97,7 +97,7 @@ def _locked(config: Config) -> Iterable[str]:
     path = config.paths.lockfile or config.folder / "deployq.lock"
     try:
         tags = tomllib.loads(path.read_text(encoding="utf-8")).get("tags")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ()
     return tags if isinstance(tags, dict) else ()
 

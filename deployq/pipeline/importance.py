@@ -17,12 +17,14 @@ from filelock import FileLock
 from deployq import artifacts as kept
 from deployq.digests import sha256_bytes
 from deployq.errors import ConfigError, DiskError, ToolMissing
+from deployq.files import open_regular
 from deployq.pipeline.matrices import FILE, TEXT, uses_imatrix
 from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.pipeline.texts import TextSource, Written, conversations, rendered, text_key
 from deployq.setting_values import SUITE
-from deployq.types import Calibrator, Imatrix, MeterText, ModelInfo, TextOptions
+from deployq.source.gguf import MAGIC, read_header
+from deployq.types import Calibrator, Imatrix, ImatrixFacts, MeterText, ModelInfo, TextOptions
 
 CHUNKS = 256
 _NAMED = 3
@@ -63,7 +65,7 @@ def ensure_imatrix(session: Session, model: Model, info: ModelInfo, digest: str)
     except OSError as exc:
         raise DiskError(f"{folder} can't be written: {exc.strerror or exc}") from exc
     what = "the importance matrix of the suite" if wanted == SUITE else str(wanted)
-    facts = kept.read_imatrix(folder / FILE)
+    facts = read_matrix(folder / FILE)
     kept.require_fits(facts, info, what)
     made = Imatrix(
         folder / FILE,
@@ -128,7 +130,7 @@ def _fill(session: Session, model: Model, info: ModelInfo, digest: str, folder: 
     wanted = model.settings.imatrix
     try:
         if isinstance(wanted, Path):
-            kept.require_fits(kept.read_imatrix(wanted), info, str(wanted))
+            kept.require_fits(read_matrix(wanted), info, str(wanted))
             shutil.copyfile(wanted, draft)
         else:
             _calibrate(session, model, info, digest, folder, draft)
@@ -167,3 +169,17 @@ def calibrator(session: Session) -> Calibrator:
         hint = health.hint or hint
     why = "; ".join(reasons) or "no plugin brings one"
     raise ToolMissing(f"nothing here makes importance matrices ({why})", hint=hint)
+
+
+def read_matrix(matrix: Path) -> ImatrixFacts:
+    """What a matrix holds; the reader of the gguf package believes every count in a header.
+
+    Raises:
+        SourceError: a count or length in its header is not true.
+        ArtifactError: it can't be read, or is none.
+    """
+    with open_regular(matrix) as file:
+        is_gguf = file.read(len(MAGIC)) == MAGIC
+    if is_gguf:
+        read_header(matrix)
+    return kept.read_imatrix(matrix)

@@ -52,7 +52,7 @@ def parts(figures: Figures) -> Parts:
     for tensor in figures.info.tensors:
         if match := _LAYER.fullmatch(tensor.name):
             name = match[1].removesuffix(".weight")
-            shape = (*tensor.shape, 1)[:2]
+            shape = (*tensor.shape, 1, 1)[:2]
             shapes[name] = max(shapes.get(name, (0, 0)), (shape[0], shape[1]))
     return Parts(shapes)
 

@@ -183,9 +183,8 @@ def _model(info: ModelInfo, quant: str, layout: _Layout, imatrix: bool) -> Model
 
 def _number(info: ModelInfo, key: str) -> int | None:
     """A figure of the model; of one given per layer, the first layer's."""
-    full = f"{info.architecture}.{key}"
-    value = info.arrays[full][0] if info.arrays.get(full) else info.metadata.get(full)
-    return int(value) if isinstance(value, int | float) else None
+    figures = Figures(info)
+    return figures.layer(key, 0) if figures.has(key) else None
 
 
 def _layer(tensor: TensorInfo) -> int:

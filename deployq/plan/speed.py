@@ -76,9 +76,10 @@ def bytes_per_token(info: ModelInfo, types: Sequence[str]) -> int:
         types: the type of each of its tensors, in their order.
     """
     tied = "output.weight" not in {tensor.name for tensor in info.tensors}
-    used, count = _number(info, "expert_used_count"), _number(info, "expert_count")
+    figures = Figures(info)
+    used, count = figures.number("expert_used_count"), figures.number("expert_count")
     active = min(used / count, 1.0) if count else 1.0
-    skipped = prediction_layers(Figures(info))
+    skipped = prediction_layers(figures)
     return sum(
         _read(tensor, tensor_bytes(tensor.shape, kind), tied, active)
         for tensor, kind in zip(info.tensors, types, strict=True)
@@ -92,10 +93,3 @@ def _read(tensor: TensorInfo, n_bytes: int, tied: bool, active: float) -> int:
     if name.startswith("per_layer_token_embd") or (name.startswith("token_embd") and not tied):
         return n_bytes // max(tensor.shape[-1], 1)
     return round(n_bytes * active) if "_exps" in name else n_bytes
-
-
-def _number(info: ModelInfo, key: str) -> int:
-    """A figure of the model; of one given per layer, the largest."""
-    full = f"{info.architecture}.{key}"
-    value = max(info.arrays[full]) if info.arrays.get(full) else info.metadata.get(full, 0)
-    return int(value) if isinstance(value, int | float) else 0

@@ -136,7 +136,7 @@ def _written_calls(text: str) -> list[Any]:
     for part in marked or [text]:
         try:
             parsed = json.loads(part)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         calls += parsed if isinstance(parsed, list) else [parsed]
     return calls
@@ -146,7 +146,7 @@ def _table(arguments: Any) -> Mapping[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
     return arguments if isinstance(arguments, Mapping) else {}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,6 +153,13 @@ def write_baseline(path: Path, baseline: Baseline) -> Path:
     return path
 
 
+_UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError,
+    OverflowError, zlib.error,
+)  # fmt: skip
+"""What reading a file raises that is no baseline, or one that was cut or changed."""
+
+
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline's file, and check that it is whole.
 
@@ -165,7 +173,7 @@ def read_baseline(path: Path) -> Baseline:
         answers = [unpack_answer(line) for line in lines[1:]]
         noise = [Noise(**one) for one in header["noise"]]
         found = finished(key, header["suite"], header["tag"], answers, noise)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as exc:
+    except _UNREADABLE as exc:
         raise ArtifactError(
             f"{path} is no baseline: {exc}", hint="record it again, or copy the file again"
         ) from exc
@@ -194,7 +202,7 @@ def _header(path: Path) -> Mapping[str, Any]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             header = json.loads(file.readline())
-    except (OSError, EOFError, ValueError):
+    except _UNREADABLE:
         return {}
     return header if isinstance(header, dict) else {}
 

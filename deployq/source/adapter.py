@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from deployq.errors import SourceError
+from deployq.foreign_values import read_object
 from deployq.records import dataclass
-from deployq.source.finding import ADAPTER_CONFIG, read_object
+from deployq.source.finding import ADAPTER_CONFIG
 from deployq.source.safetensors import StoredTensor, read_tensors
 from deployq.types import Failed, Finding
 
@@ -66,9 +67,9 @@ def read_adapter(folder: Path) -> Adapter:
         SourceError: it is no LoRA adapter, or is damaged, or is a pickle file.
     """
     config = read_object(folder / ADAPTER_CONFIG)
-    if config.get("peft_type", "LORA") != "LORA":
+    if (peft_type := config.text("peft_type") or "LORA") != "LORA":
         raise SourceError(
-            f"{folder}: is a PEFT adapter of the type {config['peft_type']}, no LoRA",
+            f"{folder}: is a PEFT adapter of the type {peft_type}, no LoRA",
             hint="merge it with PEFT, and give the merged folder",
         )
     if not (folder / WEIGHTS).is_file():
@@ -78,24 +79,27 @@ def read_adapter(folder: Path) -> Adapter:
         )
     tensors = read_tensors(folder / WEIGHTS)
     pairs, whole, names, embedding = _sort(tensors)
-    parameters = config.get("target_parameters")
-    named = str(config.get("base_model_name_or_path") or "")
+    named = config.text("base_model_name_or_path")
     base = full_precision_name(named)
     return Adapter(
         folder=folder,
         base=base,
         base_shown=named,
         # that of a 4-bit copy is none of the model that it was made of
-        revision=str(config.get("revision") or "") if base == named else "",
-        rank=int(config.get("r") or 0),
-        kind="DoRA" if config.get("use_dora") else "rsLoRA" if config.get("use_rslora") else "LoRA",
+        revision=config.text("revision") if base == named else "",
+        rank=config.integer("r") or 0,
+        kind="DoRA"
+        if config.flag("use_dora")
+        else "rsLoRA"
+        if config.flag("use_rslora")
+        else "LoRA",
         pairs=pairs,
         whole=whole,
         names=names,
         embedding=embedding,
         empty=tuple(tensor.name for tensor in tensors if 0 in tensor.shape),
-        parameters=tuple(map(str, parameters)) if isinstance(parameters, list) else (),
-        repeats_layers=bool(config.get("layer_replication")),
+        parameters=config.texts("target_parameters"),
+        repeats_layers=bool(config.values.get("layer_replication")),
     )
 
 
@@ -130,6 +134,13 @@ def check_adapter(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iter
             f"{adapter.empty[0]}: DeepSpeed ZeRO-3 kept their values on other processes",
             "save it again with stage3_gather_16bit_weights_on_model_save: true, or join a "
             "checkpoint with its zero_to_fp32.py",
+        )
+    elif flat := [m for m, halves in adapter.pairs.items() if min(map(len, halves)) < len("AB")]:
+        yield Failed(
+            "adapter",
+            f"{adapter.folder}: the halves of {flat[0]} are no matrices: "
+            f"{' and '.join(str(list(half)) for half in adapter.pairs[flat[0]])}",
+            "save the adapter again: trainer.save_model()",
         )
     elif adapter.repeats_layers:
         yield Failed(

@@ -6,13 +6,14 @@ One of them is chosen by rules that can be told in a sentence, and that sentence
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from deployq.errors import DeployqError, SourceError
+from deployq.files import require_target
+from deployq.foreign_values import ForeignObject, read_object
 from deployq.ggml import NATIVE_TYPES, TYPES
 from deployq.records import dataclass
 from deployq.source.gguf import read_header
@@ -23,6 +24,7 @@ _CHECKPOINT = re.compile(r"(?:global_)?(?:checkpoint|epoch|step|iter)[-_]?(\d+)"
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _SKIPPED = {"wandb", "runs", "logs", "tensorboard", "optimizer", "__pycache__"}
 _DEPTH = 3
+_OF_A_MODEL = {".json", ".safetensors", ".bin", ".gguf", ".model", ".jinja", ".txt"}
 _SHARDED_STATES = ("zero_to_fp32.py", "pytorch_model_fsdp_0", "mp_rank_00_model_states.pt")
 
 
@@ -62,6 +64,15 @@ def find_source(path: Path) -> Found:
     """
     if not path.is_dir():
         return Found(path, "gguf")
+    try:
+        found = _find(path)
+        _require_links(found.path)
+    except OSError as exc:
+        raise SourceError(f"{exc.filename or path}: can't be read: {exc.strerror or exc}") from exc
+    return found
+
+
+def _find(path: Path) -> Found:
     below = [c for folder in _folders(path, _DEPTH) for c in _candidates(folder)]
     own = list(_candidates(path))
     if own:
@@ -140,8 +151,7 @@ def _latest_checkpoint(root: Path, checkpoints: list[_Candidate]) -> Found:
 
 
 def _best(checkpoint: Path) -> str:
-    state = read_object(checkpoint / "trainer_state.json")
-    best = state.get("best_model_checkpoint")
+    best = _glance(checkpoint / "trainer_state.json").values.get("best_model_checkpoint")
     return Path(best).name if isinstance(best, str) else ""
 
 
@@ -182,6 +192,7 @@ def _several(root: Path, found: list[_Candidate]) -> SourceError:
 
 
 def _nothing(root: Path, below: list[_Candidate]) -> SourceError:
+    _require_links(root)
     if below:
         packed = below[0]
         return SourceError(
@@ -208,6 +219,8 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
     if depth == 0:
         return
     for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        if folder.is_symlink() and root.resolve().is_relative_to(folder.resolve()):
+            continue  # a link upwards: all below it would be looked at again
         if not folder.name.startswith(".") and folder.name not in _SKIPPED:
             yield folder
             if not _CHECKPOINT.fullmatch(folder.name):
@@ -223,7 +236,7 @@ def _candidates(folder: Path) -> Iterator[_Candidate]:
         yield _Candidate(folder, "adapter", _changed(adapter))
     for file in sorted(folder.glob("*.gguf")):
         if "mmproj" not in file.name and not re.search(r"-(?!00001)\d{5}-of-\d{5}\.", file.name):
-            yield _Candidate(file, "gguf", file.stat().st_mtime, _gguf_packed(file))
+            yield _Candidate(file, "gguf", _changed([file]), _gguf_packed(file))
 
 
 def model_weights(folder: Path) -> list[Path]:
@@ -238,10 +251,11 @@ def model_weights(folder: Path) -> list[Path]:
 
 def packed_by(folder: Path) -> str:
     """How a Hugging Face model is quantized already; empty where a converter can read it."""
-    stated = read_object(folder / "config.json").get("quantization_config")
+    config = _glance(folder / "config.json").values
+    stated = config.get("quantization_config")
     method = stated.get("quant_method") if isinstance(stated, dict) else None
-    classes = read_object(folder / "config.json").get("architectures")
-    if method == "mxfp4" and isinstance(classes, list) and TRAINED_IN_MXFP4.intersection(classes):
+    classes = config.get("architectures")
+    if method == "mxfp4" and _holds(classes, TRAINED_IN_MXFP4):
         return ""
     return str(method) if method and method not in UNPACKED_BY_CONVERTER else ""
 
@@ -263,13 +277,29 @@ def _gguf_packed(file: Path) -> str:
 
 
 def _changed(files: Iterable[Path]) -> float:
-    return max(file.stat().st_mtime for file in files)
+    """When the last of them was; of a link to nothing, the link."""
+    return max((file.stat() if file.exists() else file.lstat()).st_mtime for file in files)
 
 
-def read_object(file: Path) -> dict[str, Any]:
-    """A JSON object; empty where the file is missing or is none."""
+def _require_links(folder: Path) -> None:
+    """Checks that no file of a model is a link to nothing, as a pruned hub cache leaves them.
+
+    Raises:
+        SourceError: one is.
+    """
+    files = sorted(folder.iterdir()) if folder.is_dir() else [folder]
+    for file in files:
+        if file.suffix in _OF_A_MODEL:
+            require_target(file)
+
+
+def _glance(file: Path) -> ForeignObject:
+    """What decides nothing but which folder it is; whoever reads that one says what is wrong."""
     try:
-        value = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return read_object(file)
+    except SourceError:
+        return ForeignObject()
+
+
+def _holds(words: object, wanted: Iterable[str]) -> bool:
+    return isinstance(words, list) and any(word in words for word in wanted)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from deployq.errors import SourceError
+from deployq.files import open_regular
 from deployq.ggml import TYPES_BY_ID, padded, tensor_bytes
 from deployq.types import Scalar, TensorInfo
 
@@ -248,7 +249,7 @@ def read_header(path: Path) -> Header:
         SourceError: it is no GGUF, or is cut, or its header contradicts itself or the file.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _read(Cursor(file, path))
     except OSError as exc:
         raise SourceError(f"{path}: can't be read: {exc.strerror or exc}") from exc
@@ -366,7 +367,8 @@ def _tensor_info(cursor: Cursor, number: int) -> tuple[TensorInfo, int]:
     row = shape[0] if shape else 1
     if row % kind.block:
         cursor.fail(what, f"rows of {row} are no multiple of {kind.name}'s block, {kind.block}")
-    return TensorInfo(name, tuple(shape), kind.name), offset
+    # One number without a dimension is one of length 1 to ggml, too (`gguf_init_from_file`).
+    return TensorInfo(name, tuple(shape) or (1,), kind.name), offset
 
 
 def _check_data(

@@ -8,14 +8,13 @@ vocabulary in a form that the converter makes.
 from __future__ import annotations
 
 import importlib
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from deployq.errors import SourceError
+from deployq.foreign_values import read_object
 from deployq.ggml import GGUF_ALIGNMENT, padded
 from deployq.source.finding import model_weights, packed_by
 from deployq.source.hf_classes import ARCHITECTURES
@@ -27,12 +26,14 @@ from deployq.source.hf_names import (
     as_text,
     convert,
     is_projector,
+    misshapen,
     rope_tensors,
 )
 from deployq.source.hf_prediction import place_prediction
 from deployq.source.projector import projector_note
-from deployq.source.safetensors import Weights
+from deployq.source.safetensors import StoredTensor, Weights
 from deployq.source.stored import read_weights
+from deployq.source.tokenizer_files import read_template, token_text
 from deployq.types import ModelInfo, TensorInfo
 
 ESTIMATE = (
@@ -56,6 +57,7 @@ def inspect_hugging_face(folder: Path) -> ModelInfo:
     """
     config, weights = read_config(folder), read_weights(folder)
     _refuse_packed(folder)
+    _refuse_shapes(folder, weights.tensors)
     architecture = _architecture(config)
     keys = header_keys(config, architecture)
     text = [t if is_projector(t.name) else as_text(t) for t in weights.tensors]
@@ -70,7 +72,7 @@ def inspect_hugging_face(folder: Path) -> ModelInfo:
         *projector_note(made.projector_bytes),
     )
     head = int(str(keys.get("attention.key_length") or _head(keys)))
-    tensors = (*made.tensors, *rope_tensors(config.values, head, architecture))
+    tensors = (*made.tensors, *rope_tensors(config.object, head, architecture))
     info = _info(folder, weights, keys, architecture, made, tensors, warnings)
     native = sum(tensor.n_elements for tensor in tensors if tensor.type == "MXFP4")
     return replace(info, dtype="MXFP4" if 2 * native > info.n_params else dtype)
@@ -134,6 +136,23 @@ def _refuse_packed(folder: Path) -> None:
             f"{folder}: is quantized already ({method}): its full precision is lost",
             hint="merge the adapter into the full-precision base, not into the quantized one, and "
             "give that folder; Unsloth: save_method='merged_16bit'",
+        )
+
+
+def _refuse_shapes(folder: Path, tensors: Sequence[StoredTensor]) -> None:
+    """Refuse tensors without a value, and those that nothing can be made of."""
+    if empty := [tensor.name for tensor in tensors if 0 in tensor.shape]:
+        raise SourceError(
+            f"{folder}: {len(empty)} of its {len(tensors)} tensors are empty, such as {empty[0]}: "
+            "DeepSpeed ZeRO-3 kept their values on other processes",
+            hint="save it again with stage3_gather_16bit_weights_on_model_save: true, or join a "
+            "checkpoint with its zero_to_fp32.py",
+        )
+    for tensor in misshapen(tensors):
+        raise SourceError(
+            f"{folder}: tensor {tensor.name} has the shape {list(tensor.shape)}, which no model "
+            "has it in",
+            hint="save the model again with save_pretrained",
         )
 
 
@@ -209,11 +228,12 @@ def _measured(architecture: str, keys: Keys, made: Converted) -> Mapping[str, in
     shapes = {tensor.name: tensor.shape for tensor in made.tensors}
     blocks = {int(n.split(".")[1]) for n in shapes if n.startswith("blk.")}
     found = {"block_count": max(blocks) + 1} if blocks else {}
-    if embedding := shapes.get("token_embd.weight"):
+    if len(embedding := shapes.get("token_embd.weight", ())) > 1:
         found |= {"embedding_length": embedding[0], "vocab_size": embedding[1]}
     if (down := shapes.get("blk.0.ffn_down.weight")) and "feed_forward_length" in keys:
         found["feed_forward_length"] = down[0]
-    if experts := next((s for n, s in shapes.items() if n.endswith("_down_exps.weight")), None):
+    experts = next((s for n, s in shapes.items() if n.endswith("_down_exps.weight")), ())
+    if len(experts) > 2:
         found["expert_count"] = experts[2]
     return {**found, **_measured_heads(architecture, keys, shapes)}
 
@@ -225,7 +245,7 @@ def _measured_heads(
     head = keys.get("attention.key_length") or _head(keys)
     if not isinstance(head, int) or not head or architecture.startswith("gemma3n"):
         return {}
-    rows = next((s[1] for n, s in shapes.items() if n.endswith(".attn_k.weight")), 0)
+    rows = next((s[1] for n, s in shapes.items() if n.endswith(".attn_k.weight") and s[1:]), 0)
     return {"attention.head_count_kv": rows // head} if rows and rows % head == 0 else {}
 
 
@@ -256,19 +276,10 @@ def _vocabulary_bytes(folder: Path, tokens: int) -> int:
     return 45 * tokens
 
 
-def _texts(folder: Path) -> dict[str, str]:
-    """Chat template and special tokens of the tokenizer; what can't be read is left out."""
-    found: dict[str, str] = {}
-    try:
-        values: Any = json.loads((folder / _TOKENIZER_CONFIG).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        values = {}
-    for key in ("chat_template", "bos_token", "eos_token"):
-        value = values.get(key) if isinstance(values, dict) else None
-        text = value.get("content") if isinstance(value, dict) else value
-        if isinstance(text, str):
-            found[key] = text
-    template = folder / "chat_template.jinja"
-    if template.exists():
-        found["chat_template"] = template.read_text(encoding="utf-8", errors="replace")
-    return found
+def _texts(folder: Path) -> dict[str, str | None]:
+    """Chat template and special tokens of the tokenizer."""
+    config = read_object(folder / _TOKENIZER_CONFIG)
+    return {
+        "chat_template": read_template(folder, config),
+        **{key: token_text(config, key) for key in ("bos_token", "eos_token")},
+    }

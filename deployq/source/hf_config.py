@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deployq.errors import SourceError
+from deployq.foreign_values import MAX_COUNT, MAX_LAYERS, ForeignObject, read_object
 from deployq.records import dataclass
 from deployq.source.hf_classes import WHOLE_FIRST
 from deployq.types import Scalar
@@ -64,6 +65,15 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "vocab_size": ("vocab_size", "padded_vocab_size"),
 }  # fmt: skip
 
+_NEVER_UNSET = frozenset(
+    name
+    for key in ("block_count", "context_length", "embedding_length", "attention.head_count")
+    for name in _NAMES[key]
+)
+"""Some configs say -1 where others say null; nobody means that of these."""
+
+_OTHER_FORMS = {"sliding_window_pattern", "layer_types"}  # "LLLG": not read, so not checked
+
 _ATTENTION = {"attention", "full_attention", "hybrid"}
 _WINDOWED = {"sliding_attention", "chunked_attention"}
 
@@ -74,19 +84,33 @@ class Config:
 
     path: Path
     classes: tuple[str, ...]
-    values: Mapping[str, Any]
+    object: ForeignObject
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        return self.object.values
 
     def number(self, *names: str) -> int | None:
-        """The first of these that is a number."""
+        """The first of these that is a number.
+
+        Raises:
+            SourceError: it is one that no model has, or no number.
+        """
         for name in names:
             value = self.values.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                return int(value)
+            # A list has a figure for each layer, which the tensors tell, too.
+            if value is False or value == "auto" or isinstance(value, list):
+                continue
+            if name in _OTHER_FORMS and isinstance(value, str):
+                continue
+            unset = name not in _NEVER_UNSET and value == -1
+            most = MAX_LAYERS if "layer" in name else MAX_COUNT
+            if not unset and (number := self.object.integer(name, 0, most)) is not None:
+                return number
         return None
 
     def words(self, name: str) -> tuple[str, ...]:
-        value = self.values.get(name)
-        return tuple(map(str, value)) if isinstance(value, list) else ()
+        return self.object.texts(name)
 
 
 def read_config(folder: Path) -> Config:
@@ -96,20 +120,17 @@ def read_config(folder: Path) -> Config:
         SourceError: there is none, it is no JSON object, or it names no architecture.
     """
     file = folder / CONFIG
-    try:
-        values = json.loads(file.read_bytes())
-    except OSError as exc:
+    if not file.exists():
         raise SourceError(
-            f"{file}: can't be read: {exc.strerror or exc}",
+            f"{file}: is not there",
             hint="save the model and its config together: model.save_pretrained(...)",
-        ) from exc
-    except (ValueError, RecursionError) as exc:
-        raise SourceError(f"{file}: is no JSON: {exc}") from exc
-    classes = values.get("architectures") if isinstance(values, dict) else None
-    if not isinstance(classes, list) or not classes or not all(isinstance(c, str) for c in classes):
+        )
+    stated = read_object(file)
+    if not (classes := stated.texts("architectures")):
         raise SourceError(f'{file}: names no architecture ("architectures": [...])')
-    text = _text_config(values)
-    return Config(file, _classes(classes, text), {**values, **text})
+    text = _text_config(stated.values)
+    merged = replace(stated, values={**stated.values, **text})
+    return Config(file, _classes(classes, text), merged)
 
 
 def _text_config(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -199,8 +220,8 @@ def _layers(config: Config, keys: Keys) -> Keys:
             return {"attention.sliding_window_pattern": tuple(k in _WINDOWED for k in kinds)}
         if set(kinds) - _ATTENTION:
             return _hybrid(tuple(kind in _ATTENTION for kind in kinds), heads)
-    if pattern := config.values.get("hybrid_override_pattern"):
-        marks, ff = str(pattern), int(str(keys.get("feed_forward_length", 0)))
+    if marks := config.object.text("hybrid_override_pattern"):
+        ff = int(str(keys.get("feed_forward_length", 0)))
         lengths = tuple(ff if mark in "-E" else 0 for mark in marks)
         return {**_hybrid(tuple(m == "*" for m in marks), heads), "feed_forward_length": lengths}
     if period := config.number("attn_layer_period"):

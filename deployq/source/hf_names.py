@@ -8,8 +8,9 @@ norms and a few others stay F32.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from deployq.foreign_values import ForeignObject
 from deployq.records import dataclass
 from deployq.source.safetensors import StoredTensor
 from deployq.types import TensorInfo
@@ -37,9 +38,13 @@ _KV_B = re.compile(r"^.+\.layers\.(?P<layer>\d+)\.self_attn\.kv_b_proj\.weight$"
 # Qwen3-Next: queries, keys, values and the gate; the convolution is as wide as the first three.
 _QKVZ = re.compile(r"^(?P<head>.+\.layers\.(?P<layer>\d+)\.linear_attn)\.in_proj_qkvz\.weight$")
 _CONV = ".conv1d.weight"
+_IS_CONV = re.compile(r"^.*\.conv1d\.weight$")
 _PACKED = re.compile(
     r"^.+\.layers\.(?P<layer>\d+)\.mlp\.experts\.(?P<part>gate_up|down)_proj_(?P<what>blocks|scales|bias)$"
 )
+_LEAST = ((_KV_B, 2), (_QKVZ, 2), (_PACKED, 2), (_SHARED_MLP, 2), (_EXPERT, 1), (_IS_CONV, 2))
+"""The fewest dimensions of a tensor that is joined or split."""
+
 _IN_LAYER = re.compile(
     r"^(?:model\.)?layers\.(?P<layer>\d+)\.(?P<part>.+)\.(?P<suffix>weight|bias)$"
 )
@@ -141,6 +146,13 @@ def as_text(tensor: StoredTensor) -> StoredTensor:
     return StoredTensor(name, tensor.dtype, tensor.shape)
 
 
+def misshapen(tensors: Iterable[StoredTensor]) -> Iterator[StoredTensor]:
+    """Tensors of fewer dimensions than joining and splitting them needs."""
+    for tensor in tensors:
+        if any(part.match(tensor.name) and len(tensor.shape) < least for part, least in _LEAST):
+            yield tensor
+
+
 def _prepared(
     tensors: Sequence[StoredTensor], architecture: str, latent: Latent
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -211,7 +223,7 @@ def _packed(
     if what == "scales":
         return
     suffix = "bias" if what == "bias" else "weight"
-    row = () if what == "bias" else (shape[2] * 32,)
+    row = () if what == "bias" else (shape[-2] * 32,)
     halves = ("gate", "up") if part == "gate_up" else ("down",)
     for half in halves:
         yield f"blk.{layer}.ffn_{half}_exps.{suffix}", (shape[0], shape[1] // len(halves), *row)
@@ -243,21 +255,19 @@ def _projector_bytes(tensor: StoredTensor) -> int:
     return tensor.n_elements * (4 if wide else 2)
 
 
-def rope_tensors(config: Mapping[str, object], head: int, architecture: str) -> list[TensorInfo]:
+def rope_tensors(config: ForeignObject, head: int, architecture: str) -> list[TensorInfo]:
     """Factors for long contexts that a converter takes, or computes, from the config."""
-    scaling = config.get("rope_parameters") or config.get("rope_scaling")
-    if not isinstance(scaling, dict):
-        return []
-    if isinstance(full := scaling.get("full_attention"), dict):
-        scaling = full
-    kind = scaling.get("rope_type", scaling.get("type"))
+    scaling = config.child("rope_parameters")
+    scaling = scaling if scaling.values else config.child("rope_scaling")
+    scaling = scaling.child("full_attention") if "full_attention" in scaling else scaling
+    kind = scaling.text("rope_type") or scaling.text("type")
     if kind == "llama3":
         return [TensorInfo("rope_freqs.weight", (head // 2,), "F32")]
     if kind == "proportional" and architecture == "gemma4":
-        wide = config.get("global_head_dim")
-        head = wide if isinstance(wide, int) else head
+        wide = config.integer("global_head_dim")
+        head = head if wide is None else wide
         return [TensorInfo("rope_freqs.weight", (head // 2,), "F32")]
-    factors = scaling.get("long_factor")
+    factors = scaling.values.get("long_factor")
     if isinstance(factors, list) and architecture in ("phi3", "phimoe", "minicpm", "minicpm3"):
         # As many as half of what is rotated, which need not be the whole head.
         names = ("rope_factors_long.weight", "rope_factors_short.weight")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deployq import source
 from deployq.errors import ConfigError, SourceError
+from deployq.foreign_values import MAX_LAYERS, ForeignObject
 from deployq.ggml import GGUF_ALIGNMENT, NATIVE_TYPES, TYPES, padded
 from deployq.source.gguf import Header, read_header
 from deployq.source.projector import projector_bytes, projector_note, projector_of
@@ -170,6 +171,7 @@ def _model_info(headers: Sequence[Header]) -> ModelInfo:
             "gguf.scripts.gguf_convert_endian FILE native",
         )
     architecture = _architecture(first)
+    _check_layers(first, architecture)
     tensors = tuple(tensor for header in headers for tensor in header.tensors)
     if not tensors:
         raise SourceError(f"{first.path}: holds a vocabulary only, no weights")
@@ -211,6 +213,21 @@ def _architecture(header: Header) -> str:
         what = "a projector (mmproj)" if architecture == "clip" else f"of the type {kind!r}"
         raise SourceError(f"{header.path}: is {what}, not a language model")
     return architecture
+
+
+def _check_layers(header: Header, architecture: str) -> None:
+    """Checks that layers can be counted; the other figures are checked when a plan asks for them.
+
+    Raises:
+        SourceError: no model has so many.
+    """
+
+    def refuse(words: str) -> SourceError:
+        return SourceError(f"{header.path}: {words}", hint="convert the model again")
+
+    stated = ForeignObject(header.metadata, refuse)
+    for key in ("block_count", "nextn_predict_layers"):
+        stated.integer(f"{architecture}.{key}", 0, MAX_LAYERS)
 
 
 def _main_type(tensors: Iterable[TensorInfo]) -> str:

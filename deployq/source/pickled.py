@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deployq.errors import SourceError
+from deployq.files import open_regular
 
 INDEX = "pytorch_model.bin.index.json"
 _STORAGES = {
@@ -28,6 +29,7 @@ _BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
     "BOOL": 1,
 }  # fmt: skip
+_MOST = 1 << 62  # elements; what numbers a file could name beyond is no size
 _LOCAL_HEADER = 30  # bytes of a zip entry's own header, before its name and extra field
 _HINT = "load it where it was trained, and save_pretrained(..., safe_serialization=True)"
 
@@ -48,8 +50,12 @@ class PickledTensor(NamedTuple):
         return count
 
 
-class _Reader(pickle.Unpickler):
-    """Knows what a state dict is made of, and nothing else."""
+class _Reader(pickle._Unpickler):  # noqa: SLF001
+    """Knows what a state dict is made of, and nothing else.
+
+    It is Python's own, not the faster one in C, which takes gigabytes where a file says so
+    (LONG_BINPUT).
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -68,7 +74,10 @@ class _Reader(pickle.Unpickler):
 
 
 def _tensor(storage: tuple[str, str], offset: int, shape: Any, *_: object) -> PickledTensor:
-    return PickledTensor(storage[0], storage[1], int(offset), tuple(map(int, shape)))
+    dtype, key = storage
+    if dtype not in _BYTES or not all(0 <= n < _MOST for n in (offset, *shape)):
+        raise ValueError(f"a tensor of {dtype} of the shape {shape!r} at {offset!r}")
+    return PickledTensor(dtype, key, int(offset), tuple(map(int, shape)))
 
 
 def _parameter(data: PickledTensor, *_: object) -> PickledTensor:
@@ -82,11 +91,17 @@ def read_pickle(file: Path) -> Mapping[str, PickledTensor]:
         SourceError: it is no such file, or asks for more than weights need.
     """
     try:
-        with zipfile.ZipFile(file) as archive, archive.open(_record(archive)) as stream:
+        with (
+            open_regular(file) as whole,
+            zipfile.ZipFile(whole) as archive,
+            archive.open(_record(archive)) as stream,
+        ):
             found = _Reader(stream).load()
     except zipfile.BadZipFile as exc:
         raise SourceError(f"{file}: is no file of PyTorch 1.6 or later", hint=_HINT) from exc
-    except (OSError, pickle.UnpicklingError, ValueError, TypeError, EOFError, KeyError) as exc:
+    except SourceError:
+        raise
+    except Exception as exc:  # unpickling may raise any, as its documentation says
         raise SourceError(f"{file}: can't be read as weights: {exc}", hint=_HINT) from exc
     if not isinstance(found, dict):
         raise SourceError(f"{file}: holds no weights by name", hint=_HINT)
@@ -99,7 +114,9 @@ def pickle_places(file: Path) -> Iterator[tuple[str, str, int, int]]:
     with zipfile.ZipFile(file) as archive, file.open("rb") as stream:
         root = _record(archive).removesuffix("data.pkl")
         for name, tensor in tensors.items():
-            entry = archive.getinfo(f"{root}data/{tensor.storage}")
+            entry = archive.NameToInfo.get(f"{root}data/{tensor.storage}")
+            if entry is None:
+                raise SourceError(f"{file}: tensor {name!r} has no values in it", hint=_HINT)
             stream.seek(entry.header_offset + _LOCAL_HEADER - 4)
             lengths = sum(struct.unpack("<HH", stream.read(4)))
             data = entry.header_offset + _LOCAL_HEADER + lengths
@@ -108,4 +125,10 @@ def pickle_places(file: Path) -> Iterator[tuple[str, str, int, int]]:
 
 
 def _record(archive: zipfile.ZipFile) -> str:
-    return next(name for name in archive.namelist() if name.endswith("data.pkl"))
+    """The name of the pickle, which is not compressed: a few bytes could become gigabytes."""
+    for entry in archive.infolist():
+        if entry.filename.endswith("data.pkl"):
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("its pickle is compressed, as PyTorch writes none")
+            return entry.filename
+    raise ValueError("it has no data.pkl")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deployq.source.finding import read_object
+from deployq.foreign_values import ForeignObject, read_object
 from deployq.source.hf_config import read_config
 from deployq.source.hf_files import unexpected_weights
 from deployq.source.safetensors import Weights
@@ -79,10 +79,8 @@ def check_tokenizer(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
 def check_eos(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
     """Does the tokenizer's EOS end an answer by the model's own settings too?"""
     config = read_object(folder / "config.json")
-    text = config.get("text_config")
-    stated = _ids(read_object(folder / "generation_config.json").get("eos_token_id"))
-    stated = stated or _ids(config.get("eos_token_id"))
-    stated = stated or _ids(text.get("eos_token_id") if isinstance(text, dict) else None)
+    stated = _ends(read_object(folder / "generation_config.json"))
+    stated = stated or _ends(config) or _ends(config.child("text_config"))
     if facts.eos_id is not None and stated and facts.eos_id not in stated:
         yield Failed(
             "eos",
@@ -101,9 +99,9 @@ def check_eos(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
         )
 
 
-def _ids(value: Any) -> set[int]:
-    values = value if isinstance(value, list) else [value]
-    return {v for v in values if isinstance(v, int) and not isinstance(v, bool)}
+def _ends(config: ForeignObject) -> set[int]:
+    """The ids that end an answer; -1 stands for none."""
+    return {number for number in config.integers("eos_token_id", low=-1) if number >= 0}
 
 
 def check_config(folder: Path, info: ModelInfo) -> Iterator[Finding]:

@@ -8,12 +8,15 @@ file before it is believed.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deployq.errors import SourceError
+from deployq.files import open_regular
+from deployq.foreign_values import read_object
 from deployq.records import dataclass
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's own limit
@@ -82,8 +85,8 @@ def read_tensors(file: Path) -> tuple[StoredTensor, ...]:
         SourceError: it is no safetensors file, or its header contradicts itself or the file.
     """
     try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
+            size = os.fstat(stream.fileno()).st_size
             start = stream.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == len(b"<length>") else -1
             _check_length(file, length, size)
@@ -172,18 +175,23 @@ def _counts(value: Any) -> tuple[int, ...] | None:
 def _sharded(folder: Path) -> Weights:
     """All shards that the index names, each with just the tensors that it should hold."""
     index = folder / INDEX
-    try:
-        names = json.loads(index.read_bytes()).get("weight_map")
-    except OSError as exc:
-        raise SourceError(f"{index}: can't be read: {exc.strerror or exc}") from exc
-    except (ValueError, AttributeError, RecursionError) as exc:
-        raise SourceError(f"{index}: is no index of safetensors files: {exc}") from exc
-    if not isinstance(names, dict) or not all(isinstance(v, str) for v in names.values()):
-        raise SourceError(f"{index}: its weight_map does not map tensors to files")
+    names = read_index(index)
     files = tuple(_shard(folder, name) for name in sorted(set(names.values())))
     tensors = tuple((file, tensor) for file in files for tensor in read_tensors(file))
     _check_index(index, names, tensors)
     return Weights(files, tuple(tensor for _, tensor in tensors))
+
+
+def read_index(file: Path) -> dict[str, str]:
+    """The file of each tensor, as an index of shards has it.
+
+    Raises:
+        SourceError: it is no such index.
+    """
+    index = read_object(file)
+    if not (names := index.child("weight_map").as_texts()):
+        raise index.wrong("weight_map", "an object that maps tensors to files")
+    return names
 
 
 def _shard(folder: Path, name: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from deployq.errors import SourceError
@@ -35,11 +34,8 @@ def _pickles(folder: Path) -> tuple[Path, ...]:
     index = folder / INDEX
     if not index.is_file():
         return tuple(sorted(folder.glob("pytorch_model*.bin")))
-    try:
-        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        files = tuple(folder / Path(name).name for name in names)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as exc:
-        raise SourceError(f"{index}: is no index of weight files: {exc}") from exc
+    names = safetensors.read_index(index)
+    files = tuple(folder / Path(name).name for name in sorted(set(names.values())))
     for file in files:
         if not file.is_file():
             raise SourceError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from deployq.foreign_values import MAX_JSON_BYTES, ForeignObject, read_bytes, read_object
 from deployq.records import dataclass
-from deployq.source.finding import read_object
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json", "spiece.model")
+_ID_DIGITS = 10
+_MAX_TEMPLATE_BYTES = 16 << 20
 _PIECE_FIELD = 0x0A  # field 1 of SentencePiece's ModelProto: one piece
 
 
@@ -30,14 +31,19 @@ class TokenizerFacts:
 
 
 def read_tokenizer(folder: Path) -> TokenizerFacts:
-    """The facts of a folder's tokenizer; what can't be read is left out."""
+    """The facts of a folder's tokenizer.
+
+    Raises:
+        SourceError: one of its files can't be read, or has a value that no tokenizer takes.
+    """
     config = read_object(folder / "tokenizer_config.json")
-    ids = _ids(folder, config)
-    eos = _text(config.get("eos_token")) or _text(
-        read_object(folder / "special_tokens_map.json").get("eos_token")
+    whole = read_object(folder / "tokenizer.json")
+    ids = _ids(folder, config, whole)
+    eos = token_text(config, "eos_token") or token_text(
+        read_object(folder / "special_tokens_map.json"), "eos_token"
     )
     pieces = _pieces(folder / "tokenizer.model")
-    template = _template(folder, config)
+    template = read_template(folder, config)
     highest = max([*ids.values(), pieces - 1], default=-1)
     return TokenizerFacts(
         files=tuple(name for name in FILES if (folder / name).is_file()),
@@ -45,73 +51,77 @@ def read_tokenizer(folder: Path) -> TokenizerFacts:
         eos_token=eos,
         eos_id=ids.get(eos) if eos else None,
         chat_template=template,
-        marks=tuple(_marks(folder, template, eos)),
-        remote_code=isinstance(config.get("auto_map"), dict) and any(folder.glob("*.py")),
+        marks=tuple(_marks(whole, template, eos)),
+        remote_code=isinstance(config.values.get("auto_map"), dict) and any(folder.glob("*.py")),
     )
 
 
-def _ids(folder: Path, config: dict[str, Any]) -> dict[str, int]:
+def _ids(folder: Path, config: ForeignObject, whole: ForeignObject) -> dict[str, int]:
     """Token ids by text, those that were added to the vocabulary included."""
-    whole = read_object(folder / "tokenizer.json")
-    model = whole.get("model")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    model = whole.child("model")
     found: dict[str, int] = {}
-    if isinstance(vocabulary, dict):
-        found |= {t: i for t, i in vocabulary.items() if isinstance(i, int)}
-    elif isinstance(vocabulary, list):  # Unigram: pairs of piece and score
-        found |= {str(entry[0]): i for i, entry in enumerate(vocabulary) if entry}
-    found |= {t: i for t, i in read_object(folder / "vocab.json").items() if isinstance(i, int)}
-    for token in whole.get("added_tokens") or ():
-        if isinstance(token, dict) and isinstance(token.get("id"), int):
-            found[str(token.get("content"))] = token["id"]
-    found |= {
-        t: i for t, i in read_object(folder / "added_tokens.json").items() if isinstance(i, int)
-    }
-    for number, token in (config.get("added_tokens_decoder") or {}).items():
-        if isinstance(token, dict) and str(number).isdigit():
-            found[str(token.get("content"))] = int(number)
+    vocabulary = model.values.get("vocab")
+    if isinstance(vocabulary, list):  # Unigram: pairs of piece and score
+        found |= {
+            str(entry[0]): i
+            for i, entry in enumerate(vocabulary)
+            if isinstance(entry, list) and entry
+        }
+    else:
+        found |= model.ids("vocab")
+    found |= read_object(folder / "vocab.json").as_ids()
+    for token in whole.children("added_tokens"):
+        if (number := token.integer("id")) is not None:
+            found[token.text("content")] = number
+    found |= read_object(folder / "added_tokens.json").as_ids()
+    decoder = config.child("added_tokens_decoder")
+    for key in decoder.values:
+        if not (key.isascii() and key.isdigit() and len(key) < _ID_DIGITS):
+            raise decoder.wrong(key, "the entry of a token's id")
+        found[decoder.child(key).text("content")] = int(key)
     return found
 
 
-def _marks(folder: Path, template: str | None, eos: str | None) -> Iterator[str]:
+def _marks(whole: ForeignObject, template: str | None, eos: str | None) -> Iterator[str]:
     """Special tokens that the chat template has as text."""
     if eos:
         yield eos
-    added = read_object(folder / "tokenizer.json").get("added_tokens") or ()
-    for token in added:
-        text = token.get("content") if isinstance(token, dict) else None
-        if isinstance(text, str) and text != eos and template and text in template:
+    for token in whole.children("added_tokens"):
+        text = token.text("content")
+        if text and text != eos and template and text in template:
             yield text
 
 
-def _text(value: Any) -> str | None:
-    text = value.get("content") if isinstance(value, dict) else value
-    return text if isinstance(text, str) else None
+def token_text(config: ForeignObject, key: str) -> str | None:
+    """A special token, which is a text or an object with one; None where there is none."""
+    if isinstance(config.values.get(key), dict):
+        return config.child(key).text("content") or None
+    return config.text(key) or None
 
 
-def _template(folder: Path, config: dict[str, Any]) -> str | None:
+def read_template(folder: Path, config: ForeignObject) -> str | None:
+    """The chat template of a folder, of which tokenizer_config.json is read already.
+
+    Raises:
+        SourceError: its file can't be read, or holds no template.
+    """
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8", errors="replace")
-    for value in (
-        read_object(folder / "chat_template.json").get("chat_template"),
-        config.get("chat_template"),
-    ):
-        if isinstance(value, str):
-            return value
-        if isinstance(value, list):  # several, by name
-            named = {t.get("name"): t.get("template") for t in value if isinstance(t, dict)}
-            chosen = named.get("default") or next(iter(named.values()), None)
-            return chosen if isinstance(chosen, str) else None
+        return read_bytes(file, _MAX_TEMPLATE_BYTES).decode("utf-8", "replace")
+    for holder in (read_object(folder / "chat_template.json"), config):
+        if isinstance(holder.values.get("chat_template"), list):  # several, by name
+            named = {t.text("name"): t.text("template") for t in holder.children("chat_template")}
+            return named.get("default") or next(iter(named.values()), None) or None
+        if text := holder.text("chat_template"):
+            return text
     return None
 
 
 def _pieces(file: Path) -> int:
     """Pieces of a SentencePiece model: top-level fields of its protobuf are counted."""
-    try:
-        content = file.read_bytes()
-    except OSError:
+    if not file.exists():
         return 0
+    content = read_bytes(file, MAX_JSON_BYTES)
     count = at = 0
     while at < len(content) and content[at] == _PIECE_FIELD:
         length, at = _varint(content, at + 1)

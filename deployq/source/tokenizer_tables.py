@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deployq.source.finding import read_object
+from deployq.foreign_values import ForeignObject, read_object
 from deployq.source.gguf import Header
 
 TOKENS, MERGES, MODEL = (f"tokenizer.ggml.{name}" for name in ("tokens", "merges", "model"))
@@ -19,26 +19,25 @@ def differing_tables(folder: Path, vocabulary: Header) -> Iterator[str]:
     Only byte-level BPE is compared: of the others llama.cpp keeps other tables (scores for merges).
     """
     whole = read_object(folder / "tokenizer.json")
-    model = whole.get("model")
-    if not isinstance(model, dict) or vocabulary.metadata.get(MODEL) != "gpt2":
+    model = whole.child("model")
+    if vocabulary.metadata.get(MODEL) != "gpt2":
         return
     tokens = list(vocabulary.arrays[TOKENS].texts()) if TOKENS in vocabulary.arrays else []
-    pieces = model.get("vocab")
-    if isinstance(pieces, dict):
-        yield from _other_tokens(pieces, whole.get("added_tokens") or (), tokens)
-    merges = model.get("merges")
+    if isinstance(model.values.get("vocab"), dict):
+        yield from _other_tokens(model.ids("vocab"), whole.children("added_tokens"), tokens)
+    merges = model.values.get("merges")
     if isinstance(merges, list):
         there = vocabulary.arrays.get(MERGES)
         yield from _other_merges(list(map(_merge, merges)), list(there.texts()) if there else [])
 
 
 def _other_tokens(
-    pieces: Mapping[str, Any], added: Sequence[Any], tokens: Sequence[str]
+    pieces: Mapping[str, int], added: Iterable[ForeignObject], tokens: Sequence[str]
 ) -> Iterator[str]:
-    wanted = {number: piece for piece, number in pieces.items() if isinstance(number, int)}
+    wanted = {number: piece for piece, number in pieces.items()}
     for token in added:
-        if isinstance(token, dict) and isinstance(token.get("id"), int):
-            wanted[token["id"]] = str(token.get("content"))
+        if (number := token.integer("id")) is not None:
+            wanted[number] = token.text("content")
     other = [n for n in sorted(wanted) if n >= len(tokens) or not _same(wanted[n], tokens[n])]
     if other:
         first = other[0]

@@ -249,7 +249,7 @@ def _parse(text: str, name: str) -> Iterator[tuple[LockEntry, tuple[LockEntry, .
         )
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except (ValueError, RecursionError) as exc:
         raise LockfileError(f"{name} is damaged: {exc}", hint=_RENEW) from exc
     schema = content.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:

@@ -132,7 +132,7 @@ def _held(relative: Path, path: Path) -> Held:
     digest = hashlib.sha256(content).hexdigest()
     try:
         return Held(name, digest, _layers(json.loads(content)))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Held(name, digest, readable=False)
 
 

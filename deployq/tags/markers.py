@@ -180,7 +180,9 @@ def _read(server: Server, name: str) -> Marker | None:
     """What a marker says; None: it is gone by now, or damaged."""
     try:
         return _parse(json.loads(read_note(server, name).partition("\n")[2]))
-    except (ConfigError, ServerRefused, ValueError, KeyError, TypeError):
+    except (ConfigError, ServerRefused, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    except (RecursionError, OverflowError):  # no deployq wrote it
         return None
 
 

@@ -46,7 +46,7 @@ def read_owners(server: Server, held: Iterable[TagRecord], model: str) -> dict[s
     try:
         document = json.loads(read_note(server, str(name)).partition("\n")[2])
         return {str(digest): _project(value) for digest, value in document.items()}
-    except (ServerRefused, ValueError, KeyError, TypeError, AttributeError):
+    except (ServerRefused, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}  # it is gone by now, or damaged
 
 

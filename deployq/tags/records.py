@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, TypeVar
 
+from deployq.foreign_values import ForeignObject, describe
 from deployq.records import dataclass
 from deployq.tags.names import STAGING, TagName, is_marker, same_name
 from deployq.tags.parameters import Value
@@ -16,6 +18,7 @@ from deployq.types import Answer, Piece, TokenStep
 T = TypeVar("T")
 
 NANOSECONDS = 1e9
+MAX_BYTES = (1 << 63) - 1  # Go's int64
 _FROM_BLOB = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
@@ -92,56 +95,69 @@ def expect(answer: Any, key: str, kind: type[T]) -> T:
     if not isinstance(answer, Mapping):
         raise ValueError(f"it is a {type(answer).__name__}, not an object")
     value = answer.get(key)
-    if not isinstance(value, kind):
-        raise ValueError(f"it has no {key!r}" if value is None else f"its {key!r} is {value!r}")
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(
+            f"it has no {key!r}" if value is None else f"its {key!r} is {describe(value)}"
+        )
     return value
 
 
 def tag(model: Any) -> TagRecord:
     """Read one entry of `/api/tags`."""
-    details = model.get("details") or {}
+    stated = _object(model)
+    details = stated.child("details")
     return TagRecord(
         name=expect(model, "name", str),
-        size_bytes=expect(model, "size", int),
+        size_bytes=_size(stated),
         digest=expect(model, "digest", str),
-        modified=str(model.get("modified_at") or ""),
-        quant=str(details.get("quantization_level") or ""),
-        family=str(details.get("family") or ""),
-        parameter_size=str(details.get("parameter_size") or ""),
-        file_name=str(details.get("parent_model") or ""),
+        modified=stated.text("modified_at"),
+        quant=details.text("quantization_level"),
+        family=details.text("family"),
+        parameter_size=details.text("parameter_size"),
+        file_name=details.text("parent_model"),
     )
+
+
+def _object(answer: Any) -> ForeignObject:
+    if not isinstance(answer, dict):
+        raise ValueError(f"it has {describe(answer)} where an object was expected")
+    return ForeignObject(answer)
+
+
+def _size(stated: ForeignObject) -> int:
+    if (size := stated.integer("size", 0, MAX_BYTES)) is None:
+        raise stated.wrong("size", "a number of bytes")
+    return size
 
 
 def loaded(model: Any) -> Loaded:
     """Read one entry of `/api/ps`."""
+    stated = _object(model)
     return Loaded(
         name=expect(model, "name", str),
-        size_bytes=expect(model, "size", int),
-        vram_bytes=int(model.get("size_vram") or 0),
-        n_ctx=model.get("context_length"),
-        digest=str(model.get("digest") or ""),
-        expires=str(model.get("expires_at") or ""),
+        size_bytes=_size(stated),
+        vram_bytes=stated.integer("size_vram", 0, MAX_BYTES) or 0,
+        n_ctx=stated.integer("context_length"),
+        digest=stated.text("digest"),
+        expires=stated.text("expires_at"),
     )
 
 
 def shown(answer: Any) -> Shown:
     """Read the answer of `/api/show`."""
-    modelfile = expect(answer, "modelfile", str)
+    stated, modelfile = _object(answer), expect(answer, "modelfile", str)
     weights = _FROM_BLOB.search(modelfile)
     return Shown(
         modelfile=modelfile,
-        template=str(answer.get("template") or ""),
-        system=str(answer.get("system") or ""),
-        parameters=shown_parameters(str(answer.get("parameters") or "")),
+        template=stated.text("template"),
+        system=stated.text("system"),
+        parameters=shown_parameters(stated.text("parameters")),
         blob_digest=weights.group(1) if weights else "",
-        license=str(answer.get("license") or ""),
-        messages=tuple(
-            (expect(m, "role", str), expect(m, "content", str))
-            for m in answer.get("messages") or ()
-        ),
+        license="\n".join(_texts(stated, "license")),
+        messages=tuple((m.text("role"), m.text("content")) for m in stated.children("messages")),
         details=expect(answer, "details", dict),
-        capabilities=tuple(map(str, answer.get("capabilities") or ())),
-        requires=str(answer.get("requires") or ""),
+        capabilities=stated.texts("capabilities"),
+        requires=stated.text("requires"),
     )
 
 
@@ -161,16 +177,19 @@ def shown_parameters(text: str) -> dict[str, Value]:
 
 def answered(answer: Any, text: str, thinking: str, wall_seconds: float) -> Answer:
     """Read the counts of a finished chat or generation; durations come in nanoseconds."""
-    if answer.get("done") is not True:
+    stated = _object(answer)
+    if not stated.flag("done"):
         raise ValueError("it is not done")
+    for list_ in (stated.children("logprobs"), stated.child("message").children("tool_calls")):
+        list(list_)  # checks what `raw` is read for
     return Answer(
         text=text,
         thinking=thinking,
-        done_reason=str(answer.get("done_reason") or ""),
-        prompt_tokens=int(answer.get("prompt_eval_count") or 0),
-        tokens=int(answer.get("eval_count") or 0),
-        eval_seconds=(answer.get("eval_duration") or 0) / NANOSECONDS,
-        load_seconds=(answer.get("load_duration") or 0) / NANOSECONDS,
+        done_reason=stated.text("done_reason"),
+        prompt_tokens=stated.integer("prompt_eval_count") or 0,
+        tokens=stated.integer("eval_count") or 0,
+        eval_seconds=_seconds(stated, "eval_duration"),
+        load_seconds=_seconds(stated, "load_duration"),
         wall_seconds=wall_seconds,
         raw=answer,
     )
@@ -178,31 +197,46 @@ def answered(answer: Any, text: str, thinking: str, wall_seconds: float) -> Answ
 
 def piece(line: Any) -> Piece:
     """Read one line of a streamed generation with log probabilities."""
-    done = line.get("done") is True
+    stated = _object(line)
     return Piece(
         text=expect(line, "response", str),
-        steps=tuple(_step(token) for token in line.get("logprobs") or ()),
-        done_reason=str(line.get("done_reason") or "unknown") if done else "",
-        prompt_tokens=int(line.get("prompt_eval_count") or 0),
-        cached_tokens=line.get("prompt_eval_cached_count"),
-        tokens=int(line.get("eval_count") or 0),
-        eval_seconds=(line.get("eval_duration") or 0) / NANOSECONDS,
-        load_seconds=(line.get("load_duration") or 0) / NANOSECONDS,
+        steps=tuple(map(_step, stated.children("logprobs"))),
+        done_reason=(stated.text("done_reason") or "unknown") if stated.flag("done") else "",
+        prompt_tokens=stated.integer("prompt_eval_count") or 0,
+        cached_tokens=stated.integer("prompt_eval_cached_count"),
+        tokens=stated.integer("eval_count") or 0,
+        eval_seconds=_seconds(stated, "eval_duration"),
+        load_seconds=_seconds(stated, "load_duration"),
     )
 
 
-def _step(token: Any) -> TokenStep:
-    top = tuple(
-        (expect(other, "token", str), _logprob(other)) for other in token.get("top_logprobs") or ()
-    )
-    return TokenStep(expect(token, "token", str), _logprob(token), top)
+def _step(token: ForeignObject) -> TokenStep:
+    top = tuple((_token(one), _logprob(one)) for one in token.children("top_logprobs"))
+    return TokenStep(_token(token), _logprob(token), top)
 
 
-def _logprob(token: Any) -> float:
-    value = token.get("logprob")
-    if not isinstance(value, int | float):
-        raise ValueError(f"its log probability is {value!r}")
-    return float(value)
+def _token(stated: ForeignObject) -> str:
+    return expect(stated.values, "token", str)
+
+
+def _logprob(stated: ForeignObject) -> float:
+    """A log probability; of a token that can't be, one engine says -Infinity, another -1e38."""
+    value = stated.values.get("logprob")
+    if isinstance(value, float) and value == -math.inf:
+        return value
+    if (number := stated.number("logprob")) is None:
+        raise stated.wrong("logprob", "a log probability")
+    return number
+
+
+def _seconds(stated: ForeignObject, key: str) -> float:
+    return (stated.number(key, 0) or 0) / NANOSECONDS
+
+
+def _texts(stated: ForeignObject, key: str) -> tuple[str, ...]:
+    """One text, or a list of them."""
+    several = isinstance(stated.values.get(key), list)
+    return stated.texts(key) if several else (stated.text(key),)
 
 
 def same_parameters(sent: Mapping[str, Value], shown: Mapping[str, Value]) -> bool:
@@ -222,8 +256,8 @@ def _literal(text: str) -> Value:
         return text == "true"
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text  # ast.literal_eval raises the last three on purpose
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, str | int | float) else text

@@ -20,7 +20,7 @@ class Refusal(Exception):
         """Read an error answer; what is no JSON object is taken as it is."""
         try:
             answer = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return cls(text, status)
         known = isinstance(answer, dict) and "error" in answer
         return cls(str(answer["error"]) if known else text, status)

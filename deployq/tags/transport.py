@@ -20,6 +20,9 @@ Timeouts = Mapping[str, float]
 """Seconds: `connect`, and `read`, `write` and `pool`, each for as long as nothing moves."""
 
 
+MAX_TEXT_BYTES = 1 << 20
+
+
 class Response(NamedTuple):
     """An answer that has begun: its status, and its body as it comes in; `date` is its header."""
 
@@ -28,8 +31,13 @@ class Response(NamedTuple):
     date: str = ""
 
     def text(self) -> str:
-        """The whole body, or what is left of it."""
-        return b"".join(self.chunks).decode(errors="replace")
+        """The whole body, or what is left of it; of one that is no message, its start."""
+        content = bytearray()
+        for chunk in self.chunks:
+            content += chunk
+            if len(content) > MAX_TEXT_BYTES:
+                break
+        return content.decode(errors="replace")
 
 
 class Transport(Protocol):

@@ -7,7 +7,7 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sized
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -17,6 +17,7 @@ from deployq import tags
 from deployq.addresses import is_local, is_plain_remote, url_of
 from deployq.deadlines import to_its_end, within
 from deployq.errors import ConfigError
+from deployq.foreign_values import describe
 from deployq.tags.access import Access, environment_access
 from deployq.tags.refusal import Refusal, words_of
 from deployq.tags.transport import Direct, Response, Transport, timeouts_of
@@ -24,6 +25,9 @@ from deployq.types import Progress
 
 GRACE_SECONDS = 5.0
 """How long an interrupt waits for a change of a name that the server was asked for."""
+
+MAX_ANSWER_BYTES = 128 << 20
+"""Of one answer, or one line of it; the longest real ones have the tensors of a large model."""
 
 
 class Wire:
@@ -79,14 +83,13 @@ class Wire:
             content = bytearray()
             for chunk in response.chunks:
                 content += chunk
+                _require_real(content)
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"no whole answer in {timeout_seconds:g} s")
-        try:
-            return json.loads(content)
-        except ValueError as exc:
-            raise ValueError(
-                f"it is no JSON: {words_of(content.decode(errors='replace'))}"
-            ) from exc
+        answer = _parse(content)
+        if isinstance(answer, dict) and isinstance(words := answer.get("error"), str) and words:
+            raise Refusal(words)
+        return answer
 
     def ask(self, path: str, timeout_seconds: float, body: Mapping[str, Any] | None = None) -> Any:
         """What `path` says, in `timeout_seconds` whatever holds it up; it must change nothing."""
@@ -103,7 +106,9 @@ class Wire:
         """
         with self._open(method, path, body, timeout_seconds) as response:
             for text in _lines(response.chunks):
-                line = json.loads(text)
+                line = _parse(text)
+                if not isinstance(line, dict):
+                    raise ValueError(f"it has {describe(line)} where an object was expected")
                 if error := line.get("error"):
                     raise Refusal(str(error))
                 yield line
@@ -184,12 +189,30 @@ class Wire:
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of a body, without empty ones."""
-    rest = b""
+    rest = bytearray()
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from filter(None, lines)
+        *ended, last = chunk.split(b"\n")
+        for line in ended:
+            if whole := bytes(rest + line):
+                yield whole
+            rest.clear()
+        rest += last
+        _require_real(rest)
     if rest:
-        yield rest
+        yield bytes(rest)
+
+
+def _require_real(content: Sized) -> None:
+    """Checks that an answer is no endless one."""
+    if len(content) > MAX_ANSWER_BYTES:
+        raise ValueError(f"it is longer than {MAX_ANSWER_BYTES >> 20} MiB")
+
+
+def _parse(content: bytes | bytearray) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"it is no JSON: {words_of(content.decode(errors='replace'))}") from exc
 
 
 def _allowed(access: Access, base: str) -> Access:

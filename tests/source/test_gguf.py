@@ -237,7 +237,7 @@ def test_claims_are_not_believed_even_where_the_file_could_hold_them(file: Path)
 
 def test_a_folder_and_a_missing_file_are_errors_of_ours(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent.gguf"):
-        with pytest.raises(SourceError, match="can't be read"):
+        with pytest.raises(SourceError, match=r"can't be read|is a folder"):
             read_header(path)
 
 

@@ -220,7 +220,7 @@ def test_the_tokenizer_s_words(tmp_path: Path) -> None:
     ("config", "cause"),
     [
         ("{", "is no JSON"),
-        ("[]", "names no architecture"),
+        ("[]", "holds a list of 0, not a JSON object"),
         ('{"architectures": []}', "names no architecture"),
         ('{"architectures": ["NobodyForCausalLM"]}', "NobodyForCausalLM is not known"),
     ],

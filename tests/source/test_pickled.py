@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import random
 import struct
 import zipfile
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from deployq.source.inspect import inspect
 from deployq.source.pickled import read_pickle
 from deployq.source.preflight import check_folder
 from deployq.types import Failed
+from tests.nasty import guarded, raised
 from tests.source.hf_files import llama_stored
 from tests.source.training_files import write_model
 
@@ -142,3 +144,50 @@ def test_a_missing_shard(tmp_path: Path) -> None:
     (folder / "pytorch_model.bin.index.json").write_text(index)
     with pytest.raises(SourceError, match=r"pytorch_model-00002-of-00002\.bin is missing"):
         inspect(folder)
+
+
+def rewritten(file: Path, content: bytes, compression: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", content)
+
+
+def test_a_pickle_of_anything_ends_in_time(tmp_path: Path) -> None:
+    """Bytes turned, and cut anywhere: tensors or an error of ours, and no gigabytes."""
+    file = write_pickle(tmp_path / "a.bin", {"w": ((2, 2), bytes(16)), "v": ((4,), bytes(16))})
+    with zipfile.ZipFile(file) as archive:
+        whole = archive.read("archive/data.pkl")
+    numbers = random.Random("pickle")
+    for _ in range(600):
+        turned = bytearray(whole)
+        for _ in range(numbers.choice((1, 2))):
+            turned[numbers.randrange(len(turned))] = numbers.randrange(256)
+        rewritten(file, bytes(turned[: numbers.choice((len(turned), numbers.randrange(99)))]))
+        with guarded():
+            raised(lambda: read_pickle(file), SourceError)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x80\x02}r\xff\xff\xff\x7f.", None),  # a memo of two thousand million places
+        (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x0f.", "can't be read as weights"),
+        (b"(" * 100_000 + b".", "can't be read as weights"),
+        (b"\x80\x02]q\x00h\x00a.", "holds no weights by name"),
+    ],
+)
+def test_a_hostile_pickle(tmp_path: Path, content: bytes, said: str | None) -> None:
+    rewritten(tmp_path / "a.bin", content)
+    with guarded():
+        refused = raised(lambda: read_pickle(tmp_path / "a.bin"), SourceError)
+    assert (refused is None) == (said is None)
+    assert refused is None or str(said) in refused.message
+
+
+def test_a_pickle_that_is_compressed_or_not_there(tmp_path: Path) -> None:
+    rewritten(tmp_path / "a.bin", pickle.dumps({}), zipfile.ZIP_DEFLATED)
+    with pytest.raises(SourceError, match="its pickle is compressed"):
+        read_pickle(tmp_path / "a.bin")
+    with zipfile.ZipFile(tmp_path / "b.bin", "w") as archive:
+        archive.writestr("archive/version", b"3")
+    with pytest.raises(SourceError, match=r"it has no data\.pkl"):
+        read_pickle(tmp_path / "b.bin")

@@ -135,7 +135,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         ({"a.weight": "model-00002-of-00002.safetensors"}, "'a.weight' should be in model-00002"),
         ({"z.weight": "model-00001-of-00002.safetensors"}, "'z.weight' .* it is in no shard"),
         ({"a.weight": "../elsewhere.safetensors"}, "is no file of this folder"),
-        ({"a.weight": 3}, "does not map tensors to files"),
+        ({"a.weight": 3}, "weight_map.a.weight is 3, and not a text"),
     ],
 )
 def test_an_index_that_lies(tmp_path: Path, change: dict[str, Any], cause: str) -> None:

@@ -3,8 +3,8 @@
 They write nothing where a tokenizer puts no BOS before a text and says so in tokenizer.json alone,
 as transformers 5 saves it: llama.cpp then puts one there, which the model never saw in training.
 They leave every score the same ("Placeholder for actual logic"), so that llama.cpp merges in
-another order than in training; and they take special tokens from the tokenizer's list of them
-alone, which adding a token may have overwritten.
+another order than in training; they take special tokens from the tokenizer's list of them alone,
+which adding a token may have overwritten; and they stop at an id of -1, which stands for none.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def complete(gguf: ModuleType) -> None:
     special = getattr(gguf, "SpecialVocab", None)
     if special is not None and hasattr(special, "_load"):
         special._load = _with_bos(special._load)  # noqa: SLF001  (the scripts have no other way in)
+    if special is not None and hasattr(special, "_set_special_token"):
+        special._set_special_token = _without_none(special._set_special_token)  # noqa: SLF001
 
 
 def _with_bos(load: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,6 +36,16 @@ def _with_bos(load: Callable[..., Any]) -> Callable[..., Any]:
             self.add_special_token.setdefault("bos", False)
 
     return _load
+
+
+def _without_none(set_token: Callable[..., None]) -> Callable[..., None]:
+    """Configs of older models say pad_token_id -1 for none, on which the scripts stop."""
+
+    def _set_special_token(self: Any, typ: str, tid: Any) -> None:
+        if tid != -1:
+            set_token(self, typ, tid)
+
+    return _set_special_token
 
 
 def _has_no_bos(file: Path) -> bool:

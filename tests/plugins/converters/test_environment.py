@@ -145,3 +145,13 @@ def test_a_tokenizer_without_bos_is_written_as_one(
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", **told}))
     foreign = Path(deployq.__file__).parent / "foreign"
     assert said in proc.run([sys.executable, "-c", _TELL, foreign, tmp_path]).stdout
+
+
+_IDS = _TELL.replace(".add_special_token)", ".special_token_ids)")
+
+
+def test_an_id_of_minus_one_is_no_token(tmp_path: Path) -> None:
+    """Configs of older models say so of the token that fills up; the scripts stop at it."""
+    (tmp_path / "config.json").write_text('{"pad_token_id": -1, "eos_token_id": 2}')
+    foreign = Path(deployq.__file__).parent / "foreign"
+    assert proc.run([sys.executable, "-c", _IDS, foreign, tmp_path]).stdout == "{'eos': 2}"
