@@ -34,6 +34,7 @@ from deployq.pipeline.sources import Origin, cheap_findings, origin_digest
 from deployq.pipeline.stores import place_of
 from deployq.pipeline.tokenparity import check_template, check_tokens, texts_for
 from deployq.plan.disk import require_room
+from deployq.source.hf_files import link_model
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_scan
 from deployq.source.stored import read_weights
@@ -255,13 +256,14 @@ def _whole(origin: Origin, file: Path) -> ModelInfo:
 
 
 def _job(origin: Origin, output: Path, scratch: Path) -> ConvertJob:
+    model = link_model((origin.base or origin.path).resolve(), scratch / "taken")
     return ConvertJob(
-        source=origin.path.resolve(),
+        source=origin.path.resolve() if origin.base else model,
         output=output.absolute(),
         scratch=scratch,
         dtype=origin.dtype,
         name=origin.name,
-        base=origin.base.resolve() if origin.base else None,
+        base=model if origin.base else None,
         pre_tokenizer=origin.settings.pre_tokenizer or "",
         allow=frozenset(origin.settings.allow),
         mode=origin.mode,

@@ -22,10 +22,11 @@ from deployq.pipeline.session import Session
 from deployq.records import dataclass
 from deployq.settings import ModelSettings
 from deployq.source.finding import Found, find_source
-from deployq.source.hf_files import source_files
+from deployq.source.hf_files import model_files, source_files
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_header
-from deployq.source.projector import projector_note
+from deployq.source.projector import check_projector, projector_note
+from deployq.source.saves import choose_save, left_out_notes, shown_date
 from deployq.types import Failed, Finding, ModelInfo
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class Origin:
 
     def files(self) -> tuple[Path, ...]:
         """Every file that the conversion's result depends on."""
-        base = source_files(self.base) if self.base else ()
-        return (*source_files(self.path), *base)
+        if self.base is None:
+            return model_files(self.path)
+        return (*source_files(self.path), *model_files(self.base))
 
 
 def find_origin(session: Session, model: Model, reach: Reach = "local") -> Origin:
@@ -96,10 +98,10 @@ def find_origin(session: Session, model: Model, reach: Reach = "local") -> Origi
     place = fetched.path
     if not is_there(place):
         raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
-    found = find_source(place)
+    found = find_source(place, "adapter" if model.settings.base else None)
     if found.kind == "adapter":
         return _told(_with_projector(_adapter(session, model, found, fetched, reach)), fetched)
-    info = _inspected(found.path, fetched)
+    info = _inspected(found, fetched)
     dtype = "" if info.format == "gguf" else model.settings.dtype or _converted_dtype(info)
     origin = Origin(found.path, info, model.settings, found, model.name, dtype, label=fetched.label)
     return _told(_with_projector(origin), fetched)
@@ -133,7 +135,7 @@ def _changes_projector(adapter: Adapter | None) -> bool:
 
 def _told(origin: Origin, fetched: Fetched) -> Origin:
     """The same, its info saying what was chosen and what is odd about it."""
-    findings = cheap_findings(origin) if origin.needs_conversion else check_header(origin.info)
+    findings = cheap_findings(origin) if origin.needs_conversion else _of_gguf(origin)
     warnings = [
         finding.message + (STOPS if stops(finding, origin.allowed) else "") for finding in findings
     ]
@@ -145,12 +147,23 @@ def _told(origin: Origin, fetched: Fetched) -> Origin:
     return replace(origin, info=info)
 
 
+def _of_gguf(origin: Origin) -> Iterator[Finding]:
+    yield from check_header(origin.info)
+    if origin.settings.projector:
+        yield from check_projector(origin.path, origin.info.metadata)
+
+
 def _choice(origin: Origin) -> Iterator[str]:
     """What was chosen, and why, in lines for a person; nothing where there was no choice."""
     if origin.found.why:
         yield f"source: {origin.found.why}"
     if origin.found.passed_over:
         yield f"not taken: {'; '.join(origin.found.passed_over)}"
+    if origin.needs_conversion:
+        choice = choose_save(origin.base or origin.path)
+        if choice.taken and (left_out := "; ".join(left_out_notes(choice))):
+            taken = f"{choice.taken.label} of {shown_date(choice.taken.changed)}"
+            yield f"weights: {taken}; not taken: {left_out}"
     for part in (origin, *origin.parts):
         if part.adapter is None:
             continue
@@ -163,9 +176,9 @@ def _choice(origin: Origin) -> Iterator[str]:
             )
 
 
-def _inspected(path: Path, fetched: Fetched) -> ModelInfo:
+def _inspected(found: Found, fetched: Fetched) -> ModelInfo:
     """A folder of a cache is named by a hash; the model has its own name."""
-    info = inspect(path)
+    info = inspect(found.path, unconverted=found.kind == "model")
     own = fetched.called if info.format == "huggingface" else ""
     return replace(info, name=own or info.name)
 
@@ -175,8 +188,8 @@ def _adapter(
 ) -> Origin:
     adapter = sources.read_adapter(found.path)
     on = _base(session, model, adapter, reach)
-    base = find_source(on.path).path
-    info = _inspected(base, on)
+    at = find_source(on.path, "model")
+    base, info = at.path, _inspected(at, on)
     if info.format == "gguf":
         raise SourceError(
             f"{base}: is a GGUF; an adapter is merged into a Hugging Face folder",
@@ -282,6 +295,8 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
     folder = origin.base or origin.path
     yield from sources.check_folder(folder, origin.tokenizer_folder)
     yield from sources.check_config(folder, origin.info)
+    if origin.settings.projector:
+        yield from sources.check_senses(folder, origin.info)
     for part in (origin, *origin.parts):
         if part.adapter is not None and part.base is not None:
             shapes = {t.name: t.shape for t in sources.read_weights(part.base).tensors}

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from deployq.errors import SourceError
 
-INDEX = "pytorch_model.bin.index.json"
 _STORAGES = {
     "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
     "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8",
