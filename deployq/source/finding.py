@@ -92,10 +92,15 @@ def _named_file(file: Path) -> Found:
 
 def kind_of_file(name: str) -> Kind:
     """What somebody means who names a file: a GGUF, or what it is a part of."""
-    if name.startswith("adapter_") and name.endswith((".json", ".safetensors", ".bin")):
-        return "adapter"
-    part = name.endswith((".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json"))
-    return "model" if part else "gguf"
+    if not is_part(name):
+        return "gguf"
+    return "adapter" if name.startswith("adapter_") else "model"
+
+
+def is_part(name: str) -> bool:
+    """Checks that a file of this name is a part of a whole model, or of an adapter."""
+    ends = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
+    return name.endswith(ends) or name == ADAPTER_CONFIG
 
 
 # ---------------------------------------------------------------- the rules

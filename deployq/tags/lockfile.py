@@ -46,6 +46,8 @@ class LockEntry:
     `same_top` (a share), `kl` (nats, a lower bound), `perplexity_ratio`, against the baseline.
 
     `source` is a source that was given by name, with the revision that was taken; so is `base`.
+    `made_from` is what any source was called: its path below the lockfile's folder, the last part
+    of one elsewhere, or its name.
     """
 
     tag: str
@@ -77,6 +79,7 @@ class LockEntry:
     imatrix_digest: str | None = None
     source: str | None = None
     base: str | None = None
+    made_from: str | None = None
 
     @property
     def key(self) -> Key:
