@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deployq.addresses import url_of
+from deployq.addresses import canonical_url, url_of
 from deployq.config import Config
 from deployq.errors import ConfigError
 from deployq.files import is_there
@@ -167,8 +167,13 @@ def resolve_targets(
     runtime = session.runtimes().get(session.config.runtime.name)
     serving = runtime.serving() if isinstance(runtime, ServingRuntime) else None
     known = _Known(session.config, session.profilers(), stored_bandwidth(session), serving)
+    found = [_target(known, name, model, overrides, n_ctx_train) for name in dict.fromkeys(names)]
+    spelled: dict[str, str] = {}  # one server is served once, however targets spell its address
     return tuple(
-        _target(known, name, model, overrides, n_ctx_train) for name in dict.fromkeys(names)
+        replace(target, host=spelled.setdefault(canonical_url(target.host), target.host))
+        if target.host
+        else target
+        for target in found
     )
 
 

@@ -179,3 +179,21 @@ def test_a_target_that_says_nothing_of_its_memory() -> None:
     with pytest.raises(ConfigError, match="how much memory the target 'server' has") as caught:
         targets("[targets.server]\ncontext = 100", "server")
     assert "[targets.server]" in caught.value.hint
+
+
+def test_targets_that_spell_one_server_otherwise_are_served_together() -> None:
+    text = """
+    [targets.a]
+    memory = "16GB"
+    host = "http://localhost:11500"
+    [targets.b]
+    memory = "16GB"
+    host = "127.0.0.1:11500/"
+    [targets.c]
+    memory = "16GB"
+    host = "http://localhost:11501"
+    """
+    a, b, c = targets(text, "a", "b", "c")
+    assert (a.host, b.host, c.host) == (
+        "http://localhost:11500", "http://localhost:11500", "http://localhost:11501",
+    )  # fmt: skip
