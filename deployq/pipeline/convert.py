@@ -34,7 +34,7 @@ from deployq.pipeline.sources import Origin, cheap_findings, origin_digest
 from deployq.pipeline.stores import place_of
 from deployq.pipeline.tokenparity import check_template, check_tokens, texts_for
 from deployq.plan.disk import require_room
-from deployq.source.hf_files import link_model
+from deployq.source.hf_files import link_adapter, link_model
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_scan
 from deployq.source.stored import read_weights
@@ -257,8 +257,9 @@ def _whole(origin: Origin, file: Path) -> ModelInfo:
 
 def _job(origin: Origin, output: Path, scratch: Path) -> ConvertJob:
     model = link_model((origin.base or origin.path).resolve(), scratch / "taken")
+    source = link_adapter(origin.path.resolve(), scratch / "adapter") if origin.base else model
     return ConvertJob(
-        source=origin.path.resolve() if origin.base else model,
+        source=source,
         output=output.absolute(),
         scratch=scratch,
         dtype=origin.dtype,

@@ -21,6 +21,7 @@ from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.records import dataclass
 from deployq.settings import ModelSettings
+from deployq.source.bases import find_base, is_local_name
 from deployq.source.finding import Found, find_source
 from deployq.source.hf_files import model_files, source_files
 from deployq.source.inspect import inspect
@@ -240,35 +241,47 @@ def _of_adapter(base: ModelInfo, folder: Path) -> ModelInfo:
 
 
 def _base(session: Session, model: Model, adapter: Adapter, reach: Reach) -> Fetched:
-    """An adapter's base: the one that is configured, else the one it names.
+    """An adapter's base: what is configured, else what has the name that it gives.
 
-    A path in somebody's adapter_config.json counts only below the adapter's own parent folder.
+    Raises:
+        SourceError: it gives none, or nothing of that name is here or on the hub.
     """
     if model.settings.base is not None:
         return _fetched(session, model.settings.base, reach)
-    named = adapter.base
+    found, named = find_base(adapter), adapter.base_shown
+    if found is not None:
+        by = f" (it names {named})" if named else ""
+        return Fetched(found, notes=(f"base: {found}, beside the adapter{by}",))
     if not named:
         raise SourceError(
             f"{adapter.folder}: its adapter_config.json names no base",
             hint="--base PATH, or base = PATH under [models.NAME]",
         )
     local = (adapter.folder / Path(named).expanduser()).resolve()
-    if not _is_hub_name(named) or local.is_dir():
-        home = adapter.folder.resolve().parent
-        if local.is_dir() and local.is_relative_to(home):
-            return Fetched(local)
+    if local.is_dir():
         raise SourceError(
-            f"{adapter.folder}: names {adapter.base_shown} as its base, a path outside of its own "
-            "folder, which is not followed unasked",
-            hint=f"--base {local if local.is_dir() else 'PATH'}, if that is the base",
+            f"{adapter.folder}: names {named} as its base, "
+            + _why_not(local, adapter.folder.resolve().parent),
+            hint=f"--base {local}, if that is the base",
+        )
+    if is_local_name(named):
+        raise SourceError(
+            f"{adapter.folder}: names {named} as its base, which is not on this machine, nor is a "
+            "folder of that name beside the adapter",
+            hint="--base PATH, the folder of that model; or --base hf:ORG/NAME, where it came from",
         )
     revision = f"@{adapter.revision}" if adapter.revision else ""
-    return _fetched(session, Path(f"hf:{named}{revision}"), reach)
+    try:
+        return _fetched(session, Path(f"hf:{adapter.base}{revision}"), reach)
+    except (ConfigError, SourceError) as exc:
+        exc.hint = f"{exc.hint}; or --base PATH, if that model is a folder on this machine"
+        raise
 
 
-def _is_hub_name(name: str) -> bool:
-    parts = name.split("/")
-    return len(parts) == 2 and all(p and not p.startswith(".") for p in parts)
+def _why_not(local: Path, home: Path) -> str:
+    if not local.is_relative_to(home):
+        return "a path outside of its own folder, which is not followed unasked"
+    return "a folder that holds no whole model in full precision"
 
 
 def _fetched(session: Session, source: Path, reach: Reach) -> Fetched:
@@ -300,6 +313,7 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
     for part in (origin, *origin.parts):
         if part.adapter is not None and part.base is not None:
             shapes = {t.name: t.shape for t in sources.read_weights(part.base).tensors}
+            yield from sources.check_pickled(part.path, [part.adapter.weights])
             yield from sources.check_adapter(part.adapter, shapes)
             yield from sources.check_commit(part.adapter, part.base)
             if part.mode == "adapter" and part.adapter.whole:

@@ -11,6 +11,7 @@ from .hf_names import is_projector as is_projector
 from .preflight import (
     check_config as check_config,
     check_folder as check_folder,
+    check_pickled as check_pickled,
     check_senses as check_senses,
 )
 from .stored import read_weights as read_weights

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from deployq.errors import DiskError
+from deployq.source.adapter import WEIGHTS, adapter_weights
+from deployq.source.pickled import write_as_safetensors
 from deployq.source.saves import choose_save
 
 _SUFFIXES = {".json", ".model", ".txt", ".jinja", ".md", ".tiktoken", ".py"}
@@ -48,14 +50,33 @@ def link_model(folder: Path, place: Path) -> Path:
         DiskError: it can't be written.
     """
     foreign = foreign_files(folder)
-    if not foreign:
+    return _linked(folder, place, foreign) if foreign else folder
+
+
+def link_adapter(folder: Path, place: Path) -> Path:
+    """An adapter's folder with its weights as safetensors: itself, or one of links in `place`.
+
+    What reads a pickle file here runs nothing in it, so that none of the tools has to.
+
+    Raises:
+        SourceError: the pickle file is none of weights.
+        DiskError: it can't be written.
+    """
+    file = adapter_weights(folder)
+    if file.name == WEIGHTS:
         return folder
+    view = _linked(folder, place, frozenset({file}))
+    write_as_safetensors(file, view / WEIGHTS)
+    return view
+
+
+def _linked(folder: Path, place: Path, without: frozenset[Path]) -> Path:
     view = place / folder.name  # converters take a model's name from its folder
     try:
         view.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
             link = view / path.name
-            if path not in foreign and not link.is_symlink():
+            if path not in without and not link.is_symlink():
                 link.symlink_to(path.absolute())
     except OSError as exc:
         raise DiskError(f"cannot write {view}: {exc.strerror or exc}") from exc

@@ -8,6 +8,7 @@ file for each storage.
 
 from __future__ import annotations
 
+import json
 import pickle
 import struct
 import zipfile
@@ -38,6 +39,7 @@ class PickledTensor(NamedTuple):
     storage: str
     offset: int
     shape: tuple[int, ...]
+    contiguous: bool = True
 
     @property
     def n_bytes(self) -> int:
@@ -66,8 +68,17 @@ class _Reader(pickle.Unpickler):
         return str(dtype), str(key)
 
 
-def _tensor(storage: tuple[str, str], offset: int, shape: Any, *_: object) -> PickledTensor:
-    return PickledTensor(storage[0], storage[1], int(offset), tuple(map(int, shape)))
+def _tensor(
+    storage: tuple[str, str], offset: int, shape: Any, stride: Any = None, *_: object
+) -> PickledTensor:
+    extents, step = tuple(map(int, shape)), 1
+    steps: list[int] = []
+    for extent in reversed(extents):
+        steps.insert(0, step)
+        step *= extent
+    strides = zip(extents, steps, stride or steps, strict=True)
+    rows = all(mine == given for extent, mine, given in strides if extent > 1)
+    return PickledTensor(storage[0], storage[1], int(offset), extents, rows)
 
 
 def _parameter(data: PickledTensor, *_: object) -> PickledTensor:
@@ -104,6 +115,27 @@ def pickle_places(file: Path) -> Iterator[tuple[str, str, int, int]]:
             data = entry.header_offset + _LOCAL_HEADER + lengths
             start = data + tensor.offset * _BYTES[tensor.dtype]
             yield name, tensor.dtype, start, start + tensor.n_bytes
+
+
+def write_as_safetensors(file: Path, path: Path) -> None:
+    """Write the tensors of a pickle file as safetensors, for tools that read only these.
+
+    Raises:
+        SourceError: it is no such file, or a tensor is not stored row by row.
+    """
+    tensors, header, at = read_pickle(file), {}, 0
+    for name, tensor in tensors.items():
+        if not tensor.contiguous:
+            raise SourceError(f"{file}: {name} is not stored row by row", hint=_HINT)
+        place = [at, at + tensor.n_bytes]
+        header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": place}
+        at += tensor.n_bytes
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    with file.open("rb") as source, path.open("wb") as target:
+        target.write(struct.pack("<Q", len(text)) + text)
+        for _, _, start, end in pickle_places(file):
+            source.seek(start)
+            target.write(source.read(end - start))
 
 
 def _record(archive: zipfile.ZipFile) -> str:

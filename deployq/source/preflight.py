@@ -6,7 +6,7 @@ Each finding has the name of a check, which `allow` in deployq.toml turns into a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def check_folder(folder: Path, tokenizer_folder: Path | None = None) -> Iterator
     if tokenizer_folder in (None, folder):  # an adapter with new tokens brings new rows as well
         yield from check_vocabulary(folder, facts, weights)
     yield from _left_out(folder)
-    yield from _pickled(folder, weights)
+    yield from check_pickled(folder, weights.files)
 
 
 def check_tokenizer(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
@@ -167,12 +167,12 @@ def _left_out(folder: Path) -> Iterator[Finding]:
         yield Remark("weights", f"{folder}: {note}")
 
 
-def _pickled(folder: Path, weights: Weights) -> Iterator[Finding]:
+def check_pickled(folder: Path, files: Sequence[Path]) -> Iterator[Finding]:
     """Are the weights in files that can run code when PyTorch reads them?"""
-    if any(file.suffix == PICKLE for file in weights.files):
+    if any(file.suffix == PICKLE for file in files):
         yield Failed(
             "pickle",
-            f"{folder}: its weights are pickle files ({weights.files[0].name}), which can run code "
+            f"{folder}: its weights are pickle files ({files[0].name}), which can run code "
             "when they are read",
             "save_pretrained(..., safe_serialization=True) where it was trained; or trust them: "
             '--allow pickle, or allow = ["pickle"] under [models.NAME]',
