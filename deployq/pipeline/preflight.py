@@ -40,14 +40,21 @@ def stops(finding: Finding, allowed: Collection[str]) -> bool:
     return isinstance(finding, Failed) and finding.check not in allowed
 
 
-def settle(session: Session, allowed: Collection[str], findings: Iterable[Finding]) -> None:
+def settle(
+    session: Session, allowed: Collection[str], findings: Iterable[Finding]
+) -> tuple[Finding, ...]:
     """Tell what is worth telling, and stop at what failed; what was allowed is a warning.
+
+    Returns:
+        What failed and was allowed.
 
     Raises:
         SourceError: a check failed; every one that did is in the message.
     """
-    failed = []
+    failed, waived = [], []
     for finding in findings:
+        if isinstance(finding, Failed) and finding.check in allowed:
+            waived.append(finding)
         if stops(finding, allowed):
             failed.append(finding)
         elif isinstance(finding, NotRun):
@@ -59,6 +66,7 @@ def settle(session: Session, allowed: Collection[str], findings: Iterable[Findin
         check = failed[0].check
         hint = failed[0].hint or f"--allow {check} goes on all the same, on your own account"
         raise SourceError("; ".join(finding.message for finding in failed), hint=hint)
+    return tuple(waived)
 
 
 # ---------------------------------------------------------------- a GGUF

@@ -207,6 +207,7 @@ def _carried_out(work: Work, orders: Mapping[str | None, Order]) -> list[TargetR
     if all(has_nothing_to_do(work, order) for order in orders.values()):
         return [report for order in orders.values() for report in unchanged_targets(work, order)]
     require_sound(work.session, work.prepared.info, work.prepared.model.settings)
+    pipeline.require_allowed(work.session, work.prepared.origin)
     pipeline.require_room(work, {host: order.tags for host, order in orders.items()})
     jobs = [job for order in orders.values() for job in order.jobs]
     return _deploy_all(work, list(orders.values()), pipeline.build_all(work, jobs))

@@ -161,4 +161,4 @@ def test_an_adapter_as_a_pickle_file_in_the_folder_of_its_base(
     assert ran.code == 0, ran.err
     notes = " ".join(ran.json["plan"]["notes"])
     assert "the model beside it is older, so it can't be a merge of it" in notes
-    assert "model.safetensors.index.json of" in notes
+    assert "not taken: model-00001-of-" in notes
