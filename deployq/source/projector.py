@@ -18,7 +18,8 @@ from deployq.types import Failed, Finding, Remark
 
 _ARCHITECTURE = b"general.architecture"
 _FIRST_BYTES = 4096
-_BEST_FIRST = ("F16", "BF16", "F32")  # a converter writes F16, which every backend runs fast
+PROJECTOR_TYPES = ("F16", "BF16", "F32")
+"""Best first: a converter writes F16, and every backend runs it fast."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _changed(header: Header) -> float:
 
 def _rank(header: Header) -> int:
     dtype = _dtype(header)
-    return _BEST_FIRST.index(dtype) if dtype in _BEST_FIRST else len(_BEST_FIRST)
+    return PROJECTOR_TYPES.index(dtype) if dtype in PROJECTOR_TYPES else len(PROJECTOR_TYPES)
 
 
 def _dtype(header: Header) -> str:
