@@ -21,7 +21,7 @@ CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq
 NAMED_SOURCES = ("hf:", "ollama:")
 CHECKS = (
     "adapter", "answers", "architecture", "base", "code", "engine", "eos", "overflow", "pickle",
-    "pooling", "pre_tokenizer", "template", "tokenizer", "vocabulary", "weights",
+    "pooling", "pre_tokenizer", "projector", "template", "tokenizer", "vocabulary", "weights",
 )  # fmt: skip
 _SECRET_SOURCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|keyring:[^\s/]+(/\S+)?")
 Convert = Callable[[Any, Path], Any]

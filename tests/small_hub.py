@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -14,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from tests.http_servers import serving, url_of
 
+_PIECE_BYTES = 1 << 20
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -33,12 +35,17 @@ class Repository:
 
 @dataclass
 class SmallHub:
-    """Its repositories by name; `asked` has every request, `sent_bytes` what went out by file."""
+    """Its repositories by name; `asked` has every request, `sent_bytes` what went out by file.
+
+    `pause_seconds` lie between the pieces of a file. `damaged` files arrive with other bytes.
+    """
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     sent_bytes: dict[str, int] = field(default_factory=dict)
     url: str = ""
+    pause_seconds: float = 0.0
+    damaged: set[str] = field(default_factory=set)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -93,18 +100,31 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "EntryNotFound")
             return
         content = path.read_bytes()
-        etag = hashlib.sha256(content).hexdigest()
+        etag, whole = hashlib.sha256(content).hexdigest(), len(content)
+        if name in self.hub.damaged:
+            content = bytes(whole)
         first, _, last = (self.headers.get("Range") or "").removeprefix("bytes=").partition("-")
         if first:
             content = content[int(first) : int(last) + 1 if last else None]
         self.send_response(206 if first else 200)
         self.send_header("X-Repo-Commit", repository.commit)
         self.send_header("ETag", f'"{etag}"')
+        if first:
+            end = int(first) + len(content) - 1
+            self.send_header("Content-Range", f"bytes {first}-{end}/{whole}")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "GET":
-            self.hub.sent_bytes[name] = self.hub.sent_bytes.get(name, 0) + len(content)
-            self.wfile.write(content)
+            self.send_pieces(name, content)
+
+    def send_pieces(self, name: str, content: bytes) -> None:
+        for start in range(0, len(content), _PIECE_BYTES):
+            piece = content[start : start + _PIECE_BYTES]
+            with contextlib.suppress(ConnectionError):  # who asked for it has gone
+                self.wfile.write(piece)
+                self.wfile.flush()
+                self.hub.sent_bytes[name] = self.hub.sent_bytes.get(name, 0) + len(piece)
+                time.sleep(self.hub.pause_seconds)
 
 
 @contextlib.contextmanager

@@ -41,6 +41,7 @@ from deployq.plan.quants import parse_quants
 @parallel_option
 @click.option("--backend", metavar="NAME", help="What quantizes; default: any that can.")
 @runtime_option
+@click.option("--name", metavar="NAME", help="The model's name in tags, of a source by its path.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--allow-requantize", is_flag=True, help="Take a source that is quantized already.")
 @click.option("--locked", is_flag=True, help="Make exactly what deployq.lock says, or fail.")
@@ -75,6 +76,7 @@ def command(
     parallel: int | None,
     backend: str | None,
     runtime: str | None,
+    name: str | None,
     dry_run: bool,
     allow_requantize: bool,
     locked: bool,
@@ -109,6 +111,7 @@ def command(
         base=Path(base).expanduser() if base else None,
         allow=allow,
         locked=locked,
+        name=name,
     )
     with session_of(ctx, plugins__backend=backend, runtime__name=runtime) as session:
         prepared = prepare(

@@ -1,7 +1,7 @@
 """Where each name of `deployq.pipeline` stands; imported when it is asked for."""
 
 from .building import build_all as build_all, require_room as require_room
-from .convert import made_ready as made_ready
+from .convert import made_ready as made_ready, require_allowed as require_allowed
 from .deploy import carry_out as carry_out
 from .hub_source import as_locked as as_locked, hub_source as hub_source
 from .importance import imatrix_key as imatrix_key

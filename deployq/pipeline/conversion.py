@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from deployq.artifacts.record import identity_of, read_record
 from deployq.artifacts.store import ArtifactStore, Inputs
+from deployq.errors import DiskError
+from deployq.files import write_whole
 from deployq.ggml import NATIVE_TYPES, tensor_bytes
+from deployq.pipeline.preflight import stops
 from deployq.pipeline.session import Session
-from deployq.pipeline.sources import Origin, origin_digest
+from deployq.pipeline.sources import STOPS, Origin, origin_digest
 from deployq.records import dataclass
 from deployq.source.inspect import inspect
 from deployq.source.projector import projector_of
-from deployq.types import Artifact, Converter, MadeFrom, MergingBackend, ModelInfo, Part
+from deployq.types import (
+    Artifact,
+    Converter,
+    Failed,
+    Finding,
+    MadeFrom,
+    MergingBackend,
+    ModelInfo,
+    Part,
+)
 
 MARK = "convert:"
 """What the name of a converter carries as an artifact's backend."""
@@ -50,6 +65,44 @@ def _earlier(session: Session, origin: Origin) -> Artifact | None:
     return record.artifact if record and whole else None
 
 
+# ---------------------------------------------------------------- what was allowed
+
+
+def remember_waived(session: Session, key: str, findings: Iterable[Finding]) -> None:
+    """Keep what an artifact was made in spite of: `--allow` holds for one push alone.
+
+    Raises:
+        DiskError: it can't be written.
+    """
+    waived = [[one.check, one.message, one.hint] for one in findings]
+    path = _waived_path(session, key)
+    try:
+        path.unlink(missing_ok=True)
+        if waived:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(waived))
+    except OSError as exc:
+        raise DiskError(f"cannot write {path}: {exc.strerror or exc}") from exc
+
+
+def waived_findings(session: Session, origin: Origin) -> list[Failed]:
+    """What the files of an earlier conversion were made in spite of."""
+    found = []
+    for one in (origin, *origin.parts):
+        digest = origin_digest(session, one, hash_now=False)
+        converter = able_converter(session, one)
+        if digest is None or converter is None:
+            continue
+        path = _waived_path(session, inputs_of(session, converter, digest, one).key)
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            found += [Failed(*map(str, values)) for values in json.loads(path.read_text("utf-8"))]
+    return found
+
+
+def _waived_path(session: Session, key: str) -> Path:
+    return session.cache_dir / "allowed" / f"{key}.json"
+
+
 def part_of(origin: Origin, artifact: Artifact) -> Part:
     """A converted part, under a name that changes with it."""
     assert origin.mode != "model", "the model is no part of itself"
@@ -62,10 +115,14 @@ def as_gguf(session: Session, made: Converted, origin: Origin) -> ModelInfo:
     info = inspect(made.artifact.path)
     for artifact in (made.artifact, *(part.artifact for part in made.parts)):
         session.digests.remember(artifact.path, artifact.digest)
+    waived = [
+        finding.message + (STOPS if stops(finding, origin.allowed) else "")
+        for finding in waived_findings(session, origin)
+    ]
     return replace(
         info,
         notes=origin.info.notes,
-        warnings=(*origin.info.warnings, *info.warnings),
+        warnings=(*origin.info.warnings, *info.warnings, *waived),
         parts=made.parts,
         projector_bytes=sum(p.artifact.file_bytes for p in made.parts if p.kind == "projector"),
         made_from=_made_from(origin),

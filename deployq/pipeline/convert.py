@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,6 +26,8 @@ from deployq.pipeline.conversion import (
     inputs_of,
     merger_of,
     part_of,
+    remember_waived,
+    waived_findings,
 )
 from deployq.pipeline.preflight import check_gguf, require_sound, run_check, settle
 from deployq.pipeline.prepare import Prepared, planned, with_parts
@@ -34,6 +36,7 @@ from deployq.pipeline.sources import Origin, cheap_findings, origin_digest
 from deployq.pipeline.stores import place_of
 from deployq.pipeline.tokenparity import check_template, check_tokens, texts_for
 from deployq.plan.disk import require_room
+from deployq.source.hf_files import link_adapter, link_model
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_scan
 from deployq.source.stored import read_weights
@@ -58,6 +61,7 @@ def made_ready(session: Session, prepared: Prepared) -> Prepared:
     origin = prepared.origin
     if origin is None or prepared.info.format == "gguf":
         require_sound(session, prepared.info, prepared.model.settings)
+        require_allowed(session, origin)
         return with_parts(session, prepared)
     require_room(prepared.plan.disk)
     made = convert(session, origin)
@@ -66,6 +70,19 @@ def made_ready(session: Session, prepared: Prepared) -> Prepared:
     ready = planned(session, prepared.model, origin, info, targets, "sizes")
     artifacts = (made.artifact, *(part.artifact for part in made.parts))
     return replace(ready, before=tuple(map(_step, artifacts)))
+
+
+def require_allowed(session: Session, origin: Origin | None) -> None:
+    """Stop where a source that was converted earlier fails checks that are not allowed now.
+
+    `--allow` holds for one push: a later one without it must not take what was made with it.
+
+    Raises:
+        SourceError: every such finding is in the message.
+    """
+    if origin is not None and origin.needs_conversion:
+        _judge(replace(session, talk=_silent), origin, cheap_findings(origin))  # the plan told them
+        _judge(session, origin, waived_findings(session, origin))
 
 
 def convert(session: Session, origin: Origin) -> Converted:
@@ -95,13 +112,14 @@ def _converted(session: Session, origin: Origin) -> Artifact:
     if (artifact := store.checked(inputs.key, session.progress)) is not None:
         store.use(inputs.key)
         return artifact
+    waived: list[Finding] = []
     if origin.mode == "model" and isinstance(converter, CheckingConverter):
-        _judge(session, origin, _by_converter(session, origin, converter))
-    _judge(session, origin, _by_weights(session, origin))
+        waived += _judge(session, origin, _by_converter(session, origin, converter))
+    waived += _judge(session, origin, _by_weights(session, origin))
     _require_room(session, origin)
     with store.building(inputs) as draft:
         if draft.artifact is None:
-            _make(session, origin, converter, draft)
+            _make(session, origin, converter, draft, waived)
         assert draft.artifact is not None, "a draft that was finished has its artifact"
         return draft.artifact
 
@@ -155,8 +173,8 @@ def _by_weights(session: Session, origin: Origin) -> Iterator[Finding]:
     yield from check_scan(folder, found, origin.dtype)
 
 
-def _judge(session: Session, origin: Origin, findings: Iterable[Finding]) -> None:
-    settle(session, origin.allowed, findings)
+def _judge(session: Session, origin: Origin, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return settle(session, origin.allowed, findings)
 
 
 def _silent(text: str) -> None:
@@ -188,7 +206,15 @@ def _require_room(session: Session, origin: Origin) -> None:
 # ---------------------------------------------------------------- the work
 
 
-def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) -> None:
+def _make(
+    session: Session,
+    origin: Origin,
+    converter: Converter,
+    draft: Draft,
+    waived: Sequence[Finding],
+) -> None:
+    """Convert; `waived` is what failed of the source, and was allowed, before."""
+    known = list(waived)
     started = time.monotonic()
     with _scratch(session, draft.inputs) as scratch:
         job = _merged(session, origin, _job(origin, draft.path, scratch))
@@ -198,10 +224,11 @@ def _make(session: Session, origin: Origin, converter: Converter, draft: Draft) 
             session.talk(note)
         if origin.mode == "model":
             made = _whole(origin, draft.path)
-            _judge(session, origin, check_template(origin.tokenizer_folder, made))
-            _judge(session, origin, _of_source(origin, made, check_gguf(session, made)))
+            known += _judge(session, origin, check_template(origin.tokenizer_folder, made))
+            known += _judge(session, origin, _of_source(origin, made, check_gguf(session, made)))
             compare = partial(check_answers, session, origin, _trained(job), made)
-            _judge(session, origin, run_check("answers", compare))
+            known += _judge(session, origin, run_check("answers", compare))
+    remember_waived(session, draft.inputs.key, known)
     artifact = draft.finish(time.monotonic() - started, session.progress)
     by = f"{converter.name} {artifact.backend_version}"
     session.talk(
@@ -255,13 +282,15 @@ def _whole(origin: Origin, file: Path) -> ModelInfo:
 
 
 def _job(origin: Origin, output: Path, scratch: Path) -> ConvertJob:
+    model = link_model((origin.base or origin.path).resolve(), scratch / "taken")
+    source = link_adapter(origin.path.resolve(), scratch / "adapter") if origin.base else model
     return ConvertJob(
-        source=origin.path.resolve(),
+        source=source,
         output=output.absolute(),
         scratch=scratch,
         dtype=origin.dtype,
         name=origin.name,
-        base=origin.base.resolve() if origin.base else None,
+        base=model if origin.base else None,
         pre_tokenizer=origin.settings.pre_tokenizer or "",
         allow=frozenset(origin.settings.allow),
         mode=origin.mode,

@@ -211,7 +211,7 @@ def _of_source(ladder: Ladder, folder: Path | None) -> Iterator[Clue]:
     if known.weights:
         yield tensor_evidence(ladder.session, known.weights, (), known.info.path.name)
     if folder is not None:
-        trained = inspect(folder)
+        trained = inspect(folder, unconverted=True)
         found_here = list(header_evidence(known.info, trained, "the folder it was converted from"))
         yield from found_here
         if not found_here:

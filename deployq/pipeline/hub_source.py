@@ -55,8 +55,27 @@ def hub_source(session: Session, text: str, reach: Reach) -> Fetched:
         return _fetched(found, wanted, folder, (*notes, more))
     if missing and reach == "outline":
         session.talk_once(f"{name}: pickle files have no header that could be read alone")
-    folder = download(found, wanted.all, session.progress)
-    return _fetched(found, wanted, folder, notes)
+    folder = download(found, wanted.all, session.progress, wanted.weights)
+    return _fetched(found, wanted, _together(session, found, wanted, folder), notes)
+
+
+def _together(session: Session, found: Revision, wanted: Wanted, snapshot: Path) -> Path:
+    """A GGUF and its projector, which is looked for beside it, in one folder."""
+    if not wanted.projector or _parent(wanted.projector) == _parent(wanted.gguf):
+        return snapshot
+    home = session.cache_dir / "hub" / "together" / found.name.repo.replace("/", "--")
+    folder = home / found.commit
+    for file in wanted.weights:
+        _link(snapshot / file, folder / _beside(wanted, file))
+    return folder
+
+
+def _beside(wanted: Wanted, file: str) -> Path:
+    return Path(wanted.gguf).parent / Path(file).name if wanted.gguf else Path(file)
+
+
+def _parent(file: str) -> str:
+    return file.rpartition("/")[0]
 
 
 def as_locked(session: Session, model: Model) -> Model:
@@ -78,6 +97,8 @@ def _notes(name: HubName, found: Revision, wanted: Wanted) -> Iterator[str]:
     yield f"source: {name} at {found.commit[:12]}{which}"
     if wanted.why:
         yield f"source: {wanted.why}"
+    if wanted.projector:
+        yield f"projector: {wanted.projector}"
 
 
 def _fetched(found: Revision, wanted: Wanted, folder: Path, notes: tuple[str, ...]) -> Fetched:
@@ -95,7 +116,7 @@ def _outline(session: Session, found: Revision, wanted: Wanted) -> Path:
         _link(snapshot / file, folder / file)
     for number, file in enumerate(wanted.weights):
         session.progress(f"headers of {found.name}", number, len(wanted.weights), "files")
-        _stand_in(found, file, folder / file)
+        _stand_in(found, file, folder / _beside(wanted, file))
     return folder
 
 

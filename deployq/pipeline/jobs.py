@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deployq import __version__
 from deployq.errors import DeployqError, EngineCrashed
+from deployq.pipeline.naming import recorded_source
 from deployq.pipeline.prepare import Prepared
 from deployq.pipeline.render import Rendered
 from deployq.pipeline.servers import Site
@@ -117,6 +118,7 @@ def make_job(work: Work, site: Site, wanted: Wanted, held: Sequence[TagRecord]) 
     entry, there = work.lock.find(str(tag), site.key), find_tag(held, tag)
     origin = work.prepared.origin
     named = {"source": origin.label, "base": origin.base_label} if origin else {}
+    named["made_from"] = recorded_source(work.session, work.prepared.model)
     notes = {key: label for key, label in named.items() if label}
     return Job(site, wanted, changes(entry, wanted.fields, there.digest if there else None), notes)
 

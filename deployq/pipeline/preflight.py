@@ -7,12 +7,14 @@ A check that failed and one that could not run are two things: `Failed` stops wi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from deployq.errors import BackendError, DiskError, ModelRejected, SourceError
 from deployq.pipeline.session import Session
 from deployq.settings import ModelSettings
 from deployq.source.preflight import check_header
+from deployq.source.projector import check_projector
 from deployq.tags.chat_template import Asked, chat_template_of, render_all
 from deployq.types import CheckingJudge, Failed, Finding, ModelInfo, NotRun, Turn
 
@@ -38,14 +40,21 @@ def stops(finding: Finding, allowed: Collection[str]) -> bool:
     return isinstance(finding, Failed) and finding.check not in allowed
 
 
-def settle(session: Session, allowed: Collection[str], findings: Iterable[Finding]) -> None:
+def settle(
+    session: Session, allowed: Collection[str], findings: Iterable[Finding]
+) -> tuple[Finding, ...]:
     """Tell what is worth telling, and stop at what failed; what was allowed is a warning.
+
+    Returns:
+        What failed and was allowed.
 
     Raises:
         SourceError: a check failed; every one that did is in the message.
     """
-    failed = []
+    failed, waived = [], []
     for finding in findings:
+        if isinstance(finding, Failed) and finding.check in allowed:
+            waived.append(finding)
         if stops(finding, allowed):
             failed.append(finding)
         elif isinstance(finding, NotRun):
@@ -57,6 +66,7 @@ def settle(session: Session, allowed: Collection[str], findings: Iterable[Findin
         check = failed[0].check
         hint = failed[0].hint or f"--allow {check} goes on all the same, on your own account"
         raise SourceError("; ".join(finding.message for finding in failed), hint=hint)
+    return tuple(waived)
 
 
 # ---------------------------------------------------------------- a GGUF
@@ -74,7 +84,14 @@ def require_sound(session: Session, info: ModelInfo, settings: ModelSettings) ->
     Raises:
         SourceError: a check failed, and none of the settings allows it.
     """
-    settle(session, allowed_checks(settings), check_gguf(session, info))
+    allowed = allowed_checks(settings)
+    if settings.projector:
+        settle(replace(session, talk=_silent), allowed, check_projector(info.path, info.metadata))
+    settle(session, allowed, check_gguf(session, info))
+
+
+def _silent(text: str) -> None:
+    """Tell nobody: the plan told it."""
 
 
 def check_gguf(session: Session, info: ModelInfo) -> Iterator[Finding]:

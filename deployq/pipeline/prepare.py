@@ -21,6 +21,7 @@ from deployq.pipeline.conversion import (
 from deployq.pipeline.fetched import Reach
 from deployq.pipeline.judging import Asked, able_judges, ask_size, differences, judge_plan
 from deployq.pipeline.matrices import header_bytes, uses_imatrix, with_imatrix
+from deployq.pipeline.naming import find_owner, name_conflict
 from deployq.pipeline.preflight import require_sound
 from deployq.pipeline.render import require_values
 from deployq.pipeline.resolve import (
@@ -88,6 +89,9 @@ def prepare(
     resolved = resolve_targets(session, targets, model, overrides, info.n_ctx_train)
     require_values(session.config, model, [target.name for target in resolved])
     prepared = planned(session, model, origin, info, resolved, judge)
+    if owner := find_owner(session, model):
+        told = (*prepared.plan.warnings, name_conflict(model, owner).message)
+        prepared = replace(prepared, plan=replace(prepared.plan, warnings=told))
     if judge == "all" and info.format == "gguf":
         require_sound(session, info, model.settings)
     if judge != "nothing":

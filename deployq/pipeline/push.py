@@ -21,6 +21,7 @@ from deployq.pipeline.jobs import (
     Work,
 )
 from deployq.pipeline.locked import require_locked
+from deployq.pipeline.naming import find_owner, is_known_content, name_conflict
 from deployq.pipeline.orders import Order, make_order, require_adapter_server
 from deployq.pipeline.parallel import at_once, stopping
 from deployq.pipeline.preflight import require_sound
@@ -53,6 +54,7 @@ def push(session: Session, prepared: Prepared, options: Options) -> Report:
         DeployqError: what concerns every target.
     """
     started, clock = datetime.now(UTC), time.monotonic()
+    _require_own_name(session, prepared)
     clear_half_built(session)
     if prepared.info.format != "gguf":
         if session.config.plugins.backend:  # what was asked for by name; a conversion takes minutes
@@ -105,6 +107,21 @@ def _work(session: Session, prepared: Prepared, options: Options, started: datet
         new_run_dir(session.runs_dir, started),
         _teller(session, prepared),
     )
+
+
+def _require_own_name(session: Session, prepared: Prepared) -> None:
+    """A name that was made from the source's own must not replace the tags of another source.
+
+    Raises:
+        ConfigError: it would, and nothing of the same content is there.
+    """
+    owner = find_owner(session, prepared.model)
+    if not owner:
+        return
+    made = prepared.info.format == "gguf"  # else it was never converted, and nothing made of it
+    digest = source_digest(session, prepared.info) if made else ""
+    if not is_known_content(session, prepared.model, digest):
+        raise name_conflict(prepared.model, owner)
 
 
 def _require_makers(session: Session, prepared: Prepared) -> None:
@@ -190,6 +207,7 @@ def _carried_out(work: Work, orders: Mapping[str | None, Order]) -> list[TargetR
     if all(has_nothing_to_do(work, order) for order in orders.values()):
         return [report for order in orders.values() for report in unchanged_targets(work, order)]
     require_sound(work.session, work.prepared.info, work.prepared.model.settings)
+    pipeline.require_allowed(work.session, work.prepared.origin)
     pipeline.require_room(work, {host: order.tags for host, order in orders.items()})
     jobs = [job for order in orders.values() for job in order.jobs]
     return _deploy_all(work, list(orders.values()), pipeline.build_all(work, jobs))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deployq.addresses import url_of
+from deployq.addresses import canonical_url, url_of
 from deployq.config import Config
 from deployq.errors import ConfigError
 from deployq.files import is_there
@@ -23,6 +23,8 @@ from deployq.plan.budgets import card_budgets, reserve_of, several
 from deployq.records import dataclass
 from deployq.setting_values import NAMED_SOURCES, nearest
 from deployq.settings import ModelSettings, TargetSettings
+from deployq.source.finding import is_part
+from deployq.tags.names import alias
 from deployq.types import Goal, Hardware, MemoryKind, Profiler, Serving, ServingRuntime, Target
 from deployq.units import format_bytes
 
@@ -33,11 +35,15 @@ SEVERAL_CARDS = re.compile(r"([1-9]\d?) ?[x×] ?(.+)")
 
 @dataclass(frozen=True)
 class Model:
-    """A model to deploy: its name in tags, its source, its settings."""
+    """A model to deploy: its name in tags, its source, its settings.
+
+    `derived`: the name was made from the source's own, nobody chose it.
+    """
 
     name: str
     source: Path
     settings: ModelSettings
+    derived: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Overrides:
     """What the command line says of every target; None or empty: nothing.
 
     `imatrix` is the model's: "suite", a file, or "none". `locked`: of a model of the hub the
-    revision that the lockfile has.
+    revision that the lockfile has. `name` is the model's own in tags, of a source that is no model
+    of the configuration.
     """
 
     quants: tuple[str, ...] = ()
@@ -59,13 +66,27 @@ class Overrides:
     base: Path | None = None
     allow: tuple[str, ...] = ()
     locked: bool = False
+    name: str | None = None
 
 
 def with_overrides(model: Model, overrides: Overrides) -> Model:
-    """The model with what the command line says of its source."""
-    settings = model.settings
+    """The model with what the command line says of it.
+
+    Raises:
+        ConfigError: a name that no server takes, or for a model that has one.
+    """
+    settings, name = model.settings, overrides.name
+    if name is not None and not model.derived:
+        raise ConfigError(
+            f"--name {name}: the model {model.name} has its name from the configuration",
+            hint=f"rename [models.{model.name}] there",
+        )
+    if name is not None:
+        alias(name, "laptop")  # refuses what Ollama would
     return replace(
         model,
+        name=name or model.name,
+        derived=model.derived and name is None,
         settings=replace(
             settings,
             base=overrides.base or settings.base,
@@ -89,7 +110,7 @@ def resolve_model(config: Config, name: str) -> Model:
             )
         return Model(name, settings.source, settings)
     if name.startswith(NAMED_SOURCES):
-        return Model(model_name(Path(_bare(name))), Path(name), ModelSettings())
+        return Model(model_name(Path(_bare(name))), Path(name), ModelSettings(), derived=True)
     path = Path(name).expanduser()
     if not is_there(path):
         known = nearest(name, config.models) if config.models else ""
@@ -97,21 +118,32 @@ def resolve_model(config: Config, name: str) -> Model:
             f"there is no model {name!r}: neither in {_shown(config)} nor as a file{known}",
             hint="deployq config shows the models that are known",
         )
-    return Model(model_name(path), path, ModelSettings())
+    return Model(model_name(path), path, ModelSettings(), derived=True)
 
 
 def _bare(name: str) -> str:
     """`hf:org/name@revision` -> `name`; `ollama:name:tag` -> `name`."""
-    text = name.partition(":")[2]
-    return text.partition("@")[0].partition(":")[0].rpartition("/")[2] or "model"
+    text = name.partition(":")[2].partition("@")[0].partition(":")[0]
+    folder, _, last = text.rpartition("/")
+    named = folder.count("/") > 0 and is_part(last)
+    return (folder.rpartition("/")[2] if named else last) or "model"
 
 
 def model_name(path: Path) -> str:
     """A name for tags from a path: `Task-API.F16.gguf` -> `task-api`."""
-    stem = path.resolve().name.removesuffix(".gguf")
+    return re.sub(r"[^a-z0-9._-]+", "-", own_name(path).lower()).strip("-._")[:80] or "model"
+
+
+def own_name(path: Path) -> str:
+    """A source's own name, less its format, precision and part: `Task-API.F16.gguf` -> `Task-API`.
+
+    A file of a model or an adapter stands for its folder.
+    """
+    place = path.resolve()
+    name = place.parent.name if is_part(place.name) and not place.is_dir() else place.name
+    stem = re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE)
     stem = re.sub(r"-\d{5}-of-\d{5}$", "", stem)
-    stem = re.sub(r"[-._](f16|f32|bf16|fp16)$", "", stem, flags=re.IGNORECASE)
-    return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:80] or "model"
+    return re.sub(r"[-._](f16|f32|bf16|fp16)$", "", stem, flags=re.IGNORECASE)
 
 
 def resolve_targets(
@@ -135,8 +167,13 @@ def resolve_targets(
     runtime = session.runtimes().get(session.config.runtime.name)
     serving = runtime.serving() if isinstance(runtime, ServingRuntime) else None
     known = _Known(session.config, session.profilers(), stored_bandwidth(session), serving)
+    found = [_target(known, name, model, overrides, n_ctx_train) for name in dict.fromkeys(names)]
+    spelled: dict[str, str] = {}  # one server is served once, however targets spell its address
     return tuple(
-        _target(known, name, model, overrides, n_ctx_train) for name in dict.fromkeys(names)
+        replace(target, host=spelled.setdefault(canonical_url(target.host), target.host))
+        if target.host
+        else target
+        for target in found
     )
 
 

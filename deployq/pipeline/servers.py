@@ -20,6 +20,7 @@ from deployq.pipeline.site import Site
 from deployq.plugins import pick
 from deployq.plugins.waiting import waiting_for
 from deployq.tags.access import Access
+from deployq.tags.lockfile import server_name
 from deployq.tags.server import FIRST_ANSWER_SECONDS, Server
 from deployq.types import Endpoint, PrivateRuntime, Runtime, StoringRuntime
 
@@ -51,7 +52,7 @@ def default_site(session: Session, port: int = 0) -> Iterator[Site]:
     with _started(session, runtime, port) as endpoint:
         if endpoint.note:
             session.talk(endpoint.note)
-        key = endpoint.url if name == "ollama" else name
+        key = server_name(endpoint.url) if name == "ollama" else name
         # One that deployq starts asks nobody who they are.
         own = isinstance(runtime, PrivateRuntime)
         access = Access() if own else default_access(session)
@@ -91,7 +92,7 @@ def host_site(session: Session, host: str) -> Iterator[Site]:
     """The server at an address that a target names."""
     url = url_of(host)
     endpoint = Endpoint(url, "ollama", models_dir=_guessed_models(session, url))
-    with _site(session, endpoint.url, endpoint, access_to(session, url)) as site:
+    with _site(session, server_name(url), endpoint, access_to(session, url)) as site:
         yield site
 
 

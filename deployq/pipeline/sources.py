@@ -21,11 +21,13 @@ from deployq.pipeline.resolve import Model
 from deployq.pipeline.session import Session
 from deployq.records import dataclass
 from deployq.settings import ModelSettings
+from deployq.source.bases import find_base, is_local_name
 from deployq.source.finding import Found, find_source
-from deployq.source.hf_files import source_files
+from deployq.source.hf_files import model_files, source_files
 from deployq.source.inspect import inspect
 from deployq.source.preflight import check_header
-from deployq.source.projector import projector_note
+from deployq.source.projector import check_projector, projector_note
+from deployq.source.saves import choose_save, left_out_notes, shown_date
 from deployq.types import Failed, Finding, ModelInfo
 
 if TYPE_CHECKING:
@@ -75,8 +77,9 @@ class Origin:
 
     def files(self) -> tuple[Path, ...]:
         """Every file that the conversion's result depends on."""
-        base = source_files(self.base) if self.base else ()
-        return (*source_files(self.path), *base)
+        if self.base is None:
+            return model_files(self.path)
+        return (*source_files(self.path), *model_files(self.base))
 
 
 def find_origin(session: Session, model: Model, reach: Reach = "local") -> Origin:
@@ -96,10 +99,10 @@ def find_origin(session: Session, model: Model, reach: Reach = "local") -> Origi
     place = fetched.path
     if not is_there(place):
         raise ConfigError(f"{place}: no such file or folder", hint="check the model's source")
-    found = find_source(place)
+    found = find_source(place, "adapter" if model.settings.base else None)
     if found.kind == "adapter":
         return _told(_with_projector(_adapter(session, model, found, fetched, reach)), fetched)
-    info = _inspected(found.path, fetched)
+    info = _inspected(found, fetched)
     dtype = "" if info.format == "gguf" else model.settings.dtype or _converted_dtype(info)
     origin = Origin(found.path, info, model.settings, found, model.name, dtype, label=fetched.label)
     return _told(_with_projector(origin), fetched)
@@ -133,7 +136,7 @@ def _changes_projector(adapter: Adapter | None) -> bool:
 
 def _told(origin: Origin, fetched: Fetched) -> Origin:
     """The same, its info saying what was chosen and what is odd about it."""
-    findings = cheap_findings(origin) if origin.needs_conversion else check_header(origin.info)
+    findings = cheap_findings(origin) if origin.needs_conversion else _of_gguf(origin)
     warnings = [
         finding.message + (STOPS if stops(finding, origin.allowed) else "") for finding in findings
     ]
@@ -145,12 +148,23 @@ def _told(origin: Origin, fetched: Fetched) -> Origin:
     return replace(origin, info=info)
 
 
+def _of_gguf(origin: Origin) -> Iterator[Finding]:
+    yield from check_header(origin.info)
+    if origin.settings.projector:
+        yield from check_projector(origin.path, origin.info.metadata)
+
+
 def _choice(origin: Origin) -> Iterator[str]:
     """What was chosen, and why, in lines for a person; nothing where there was no choice."""
     if origin.found.why:
         yield f"source: {origin.found.why}"
     if origin.found.passed_over:
         yield f"not taken: {'; '.join(origin.found.passed_over)}"
+    if origin.needs_conversion:
+        choice = choose_save(origin.base or origin.path)
+        if choice.taken and (left_out := "; ".join(left_out_notes(choice))):
+            taken = f"{choice.taken.label} of {shown_date(choice.taken.changed)}"
+            yield f"weights: {taken}; not taken: {left_out}"
     for part in (origin, *origin.parts):
         if part.adapter is None:
             continue
@@ -163,9 +177,9 @@ def _choice(origin: Origin) -> Iterator[str]:
             )
 
 
-def _inspected(path: Path, fetched: Fetched) -> ModelInfo:
+def _inspected(found: Found, fetched: Fetched) -> ModelInfo:
     """A folder of a cache is named by a hash; the model has its own name."""
-    info = inspect(path)
+    info = inspect(found.path, unconverted=found.kind == "model")
     own = fetched.called if info.format == "huggingface" else ""
     return replace(info, name=own or info.name)
 
@@ -175,8 +189,8 @@ def _adapter(
 ) -> Origin:
     adapter = sources.read_adapter(found.path)
     on = _base(session, model, adapter, reach)
-    base = find_source(on.path).path
-    info = _inspected(base, on)
+    at = find_source(on.path, "model")
+    base, info = at.path, _inspected(at, on)
     if info.format == "gguf":
         raise SourceError(
             f"{base}: is a GGUF; an adapter is merged into a Hugging Face folder",
@@ -227,35 +241,47 @@ def _of_adapter(base: ModelInfo, folder: Path) -> ModelInfo:
 
 
 def _base(session: Session, model: Model, adapter: Adapter, reach: Reach) -> Fetched:
-    """An adapter's base: the one that is configured, else the one it names.
+    """An adapter's base: what is configured, else what has the name that it gives.
 
-    A path in somebody's adapter_config.json counts only below the adapter's own parent folder.
+    Raises:
+        SourceError: it gives none, or nothing of that name is here or on the hub.
     """
     if model.settings.base is not None:
         return _fetched(session, model.settings.base, reach)
-    named = adapter.base
+    found, named = find_base(adapter), adapter.base_shown
+    if found is not None:
+        by = f" (it names {named})" if named else ""
+        return Fetched(found, notes=(f"base: {found}, beside the adapter{by}",))
     if not named:
         raise SourceError(
             f"{adapter.folder}: its adapter_config.json names no base",
             hint="--base PATH, or base = PATH under [models.NAME]",
         )
     local = (adapter.folder / Path(named).expanduser()).resolve()
-    if not _is_hub_name(named) or local.is_dir():
-        home = adapter.folder.resolve().parent
-        if local.is_dir() and local.is_relative_to(home):
-            return Fetched(local)
+    if local.is_dir():
         raise SourceError(
-            f"{adapter.folder}: names {adapter.base_shown} as its base, a path outside of its own "
-            "folder, which is not followed unasked",
-            hint=f"--base {local if local.is_dir() else 'PATH'}, if that is the base",
+            f"{adapter.folder}: names {named} as its base, "
+            + _why_not(local, adapter.folder.resolve().parent),
+            hint=f"--base {local}, if that is the base",
+        )
+    if is_local_name(named):
+        raise SourceError(
+            f"{adapter.folder}: names {named} as its base, which is not on this machine, nor is a "
+            "folder of that name beside the adapter",
+            hint="--base PATH, the folder of that model; or --base hf:ORG/NAME, where it came from",
         )
     revision = f"@{adapter.revision}" if adapter.revision else ""
-    return _fetched(session, Path(f"hf:{named}{revision}"), reach)
+    try:
+        return _fetched(session, Path(f"hf:{adapter.base}{revision}"), reach)
+    except (ConfigError, SourceError) as exc:
+        exc.hint = f"{exc.hint}; or --base PATH, if that model is a folder on this machine"
+        raise
 
 
-def _is_hub_name(name: str) -> bool:
-    parts = name.split("/")
-    return len(parts) == 2 and all(p and not p.startswith(".") for p in parts)
+def _why_not(local: Path, home: Path) -> str:
+    if not local.is_relative_to(home):
+        return "a path outside of its own folder, which is not followed unasked"
+    return "a folder that holds no whole model in full precision"
 
 
 def _fetched(session: Session, source: Path, reach: Reach) -> Fetched:
@@ -282,9 +308,12 @@ def cheap_findings(origin: Origin) -> Iterator[Finding]:
     folder = origin.base or origin.path
     yield from sources.check_folder(folder, origin.tokenizer_folder)
     yield from sources.check_config(folder, origin.info)
+    if origin.settings.projector:
+        yield from sources.check_senses(folder, origin.info)
     for part in (origin, *origin.parts):
         if part.adapter is not None and part.base is not None:
             shapes = {t.name: t.shape for t in sources.read_weights(part.base).tensors}
+            yield from sources.check_pickled(part.path, [part.adapter.weights])
             yield from sources.check_adapter(part.adapter, shapes)
             yield from sources.check_commit(part.adapter, part.base)
             if part.mode == "adapter" and part.adapter.whole:

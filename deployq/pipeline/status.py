@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
+from deployq.addresses import same_address
 from deployq.errors import BackendError, DeployqError, ServerError, ToolMissing
 from deployq.pipeline.checks import suite_at
 from deployq.pipeline.damage import find_damage
@@ -101,11 +102,21 @@ def _sites(session: Session, stack: ExitStack, keys: Iterable[str]) -> dict[str,
     found: dict[str, Site | str] = {
         key: f"it was pushed to the runtime {key}; this is {mine}" for key in keys
     }
-    hosts = {key: key if "://" in key else None for key in found if "://" in key or key == mine}
+    hosts = {key: _address_of(session, key) for key in found if "://" in key or key == mine}
     sites, lost = connect(session, hosts.values(), stack)
     for key, host in hosts.items():
         found[key] = sites[host] if host in sites else lost[host].message
     return found
+
+
+def _address_of(session: Session, key: str) -> str | None:
+    """Where a server of the lockfile is asked: as the configuration spells it; None: the default.
+
+    A certificate may be for one spelling alone, and a server may listen on [::1] alone.
+    """
+    hosts = [target.host for target in session.config.targets.values() if target.host]
+    spelled = next((host for host in hosts if same_address(host, key)), key)
+    return spelled if "://" in key else None
 
 
 def _compared(

@@ -8,7 +8,12 @@ from .adapter import (
 )
 from .hf import inspect_hugging_face as inspect_hugging_face, is_hugging_face as is_hugging_face
 from .hf_names import is_projector as is_projector
-from .preflight import check_config as check_config, check_folder as check_folder
+from .preflight import (
+    check_config as check_config,
+    check_folder as check_folder,
+    check_pickled as check_pickled,
+    check_senses as check_senses,
+)
 from .stored import read_weights as read_weights
 from .tokenizer_files import read_tokenizer as read_tokenizer
 from .weights import (

@@ -11,10 +11,12 @@ from deployq.errors import SourceError
 from deployq.foreign_values import read_object
 from deployq.records import dataclass
 from deployq.source.finding import ADAPTER_CONFIG
+from deployq.source.pickled import read_pickle
 from deployq.source.safetensors import StoredTensor, read_tensors
 from deployq.types import Failed, Finding
 
 WEIGHTS = "adapter_model.safetensors"
+PICKLED = "adapter_model.bin"
 _FOUR_BIT = re.compile(
     r"(?:-unsloth)?-bnb-(?:4|8)bit$|-(?:4|8)bit$|-(?:gptq|awq)(?:-int[48])?$", re.IGNORECASE
 )
@@ -52,7 +54,13 @@ class Adapter:
 
     @property
     def weights(self) -> Path:
-        return self.folder / WEIGHTS
+        return adapter_weights(self.folder)
+
+
+def adapter_weights(folder: Path) -> Path:
+    """The file of an adapter's weights; a pickle file counts only where there is no other."""
+    pickled = folder / PICKLED
+    return pickled if pickled.is_file() and not (folder / WEIGHTS).is_file() else folder / WEIGHTS
 
 
 def full_precision_name(name: str) -> str:
@@ -64,7 +72,7 @@ def read_adapter(folder: Path) -> Adapter:
     """Read an adapter's config and the header of its weights.
 
     Raises:
-        SourceError: it is no LoRA adapter, or is damaged, or is a pickle file.
+        SourceError: it is no LoRA adapter, or is damaged.
     """
     config = read_object(folder / ADAPTER_CONFIG)
     if (peft_type := config.text("peft_type") or "LORA") != "LORA":
@@ -72,12 +80,12 @@ def read_adapter(folder: Path) -> Adapter:
             f"{folder}: is a PEFT adapter of the type {peft_type}, no LoRA",
             hint="merge it with PEFT, and give the merged folder",
         )
-    if not (folder / WEIGHTS).is_file():
-        raise SourceError(
-            f"{folder}: has no {WEIGHTS}; a pickle file (adapter_model.bin) can run code",
-            hint="load it with PEFT in an environment you trust, and save_pretrained() it again",
-        )
-    tensors = read_tensors(folder / WEIGHTS)
+    file = adapter_weights(folder)
+    if file.name == PICKLED:
+        found = read_pickle(file).items()
+        tensors = tuple(StoredTensor(name, one.dtype, one.shape) for name, one in found)
+    else:
+        tensors = read_tensors(file)
     pairs, whole, names, embedding = _sort(tensors)
     named = config.text("base_model_name_or_path")
     base = full_precision_name(named)

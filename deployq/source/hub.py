@@ -9,13 +9,21 @@ from __future__ import annotations
 import contextlib
 import glob
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download
+from filelock import FileLock, Timeout
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_hf_file_metadata,
+    hf_hub_url,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -25,9 +33,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, tqdm
 
+from deployq.digests import sha256_file
 from deployq.errors import ConfigError, DeployqError, DiskError, SourceError
 from deployq.files import write_whole
 from deployq.records import dataclass
@@ -35,6 +44,7 @@ from deployq.source.hub_names import HubName
 from deployq.types import Progress
 from deployq.units import format_bytes
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")  # of a large file; small ones have a git hash
 _ROOM_LEFT = 1 << 30  # a full disk is no place to work on
 
 
@@ -87,8 +97,13 @@ def find_revision(name: HubName, records: Path, *, ask: bool = True) -> Revision
         return _cached(name, records, exc.message, exc)
 
 
-def download(found: Revision, files: Iterable[str], progress: Progress) -> Path:
+def download(
+    found: Revision, files: Iterable[str], progress: Progress, large: Iterable[str] = ()
+) -> Path:
     """The folder of a snapshot that has these files; what is there already is not asked for.
+
+    Args:
+        large: those of them that go on where an interrupted download ended.
 
     Raises:
         SourceError, ConfigError: the hub can't be reached, or refuses.
@@ -99,18 +114,66 @@ def download(found: Revision, files: Iterable[str], progress: Progress) -> Path:
         return found.folder
     total = sum(found.files.get(file, 0) for file in missing)
     _require_room(found, total)
+    bar = _bar(progress, f"downloading {found.name}", total)
     with mapped(found.name):
+        for file in found.missing(large):
+            _fetch_blob(found, file, bar)
         snapshot_download(
             found.name.repo,
             revision=found.commit,
             allow_patterns=[glob.escape(file) for file in missing],
-            tqdm_class=_bar(progress, f"downloading {found.name}", total),
+            tqdm_class=bar,
         )
     if lost := found.missing(missing):
         raise SourceError(
             f"{found.name}: {', '.join(lost)} did not arrive", hint="repeat the command"
         )
     return found.folder
+
+
+def _fetch_blob(found: Revision, file: str, bar: type[tqdm]) -> None:
+    """Put a large file's content where the library looks for it, from where it was cut off before.
+
+    The library itself begins every download anew (huggingface_hub PR 4228). What it alone can
+    fetch, above its limit for plain HTTP, and what another process is fetching, is left to it.
+
+    Raises:
+        SourceError: the bytes are others than the hub announced.
+    """
+    url, headers = hf_hub_url(found.name.repo, file, revision=found.commit), build_hf_headers()
+    told = get_hf_file_metadata(url, headers=headers)
+    if not told.etag or not _SHA256.fullmatch(told.etag) or not told.size:
+        return
+    blob = _storage(found.name) / "blobs" / told.etag
+    fast = told.xet_file_data is not None and constants.HF_XET_HIGH_PERFORMANCE  # was asked for
+    if blob.is_file() or fast or told.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+        return
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    partial = blob.with_name(f"{told.etag}.deployq.incomplete")
+    lock = FileLock(partial.with_suffix(".lock"))
+    try:
+        with lock.acquire(timeout=0), partial.open("ab") as stream:
+            there = stream.tell()
+            if there < told.size:
+                http_get(
+                    url,
+                    stream,
+                    resume_size=there,
+                    headers=headers,
+                    expected_size=told.size,
+                    displayed_filename=file,
+                    tqdm_class=bar,
+                )
+    except Timeout:
+        return
+    if sha256_file(partial) != told.etag:
+        partial.unlink()
+        raise SourceError(
+            f"{found.name}: {file} arrived with other bytes than the hub announced",
+            hint="repeat the command: it is fetched from its beginning",
+        )
+    partial.replace(blob)
+    Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def read_start(found: Revision, file: str, n_bytes: int) -> bytes:
@@ -280,6 +343,8 @@ def _bar(progress: Progress, task: str, total: int) -> type[tqdm]:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             transfer = "transfer" in str(kwargs.get("name", ""))
             self.counts = kwargs.get("unit") == "B" and not transfer
+            if self.counts:
+                Bar.seen += int(kwargs.get("initial") or 0)
             super().__init__(*args, **(kwargs | {"disable": True}))  # type: ignore[no-untyped-call]
 
         def update(self, n: float | None = 1) -> bool | None:

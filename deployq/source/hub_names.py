@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 
 from deployq.errors import ConfigError, SourceError
 from deployq.records import dataclass
+from deployq.source.finding import ADAPTER_CONFIG, is_part, kind_of_file
+from deployq.source.projector import PROJECTOR_TYPES
 
 PREFIX = "hf:"
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
@@ -18,14 +20,22 @@ _SMALL = {".json", ".model", ".txt", ".jinja", ".tiktoken", ".py"}
 _OF_TRAINING = ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json")
 _BEST_FIRST = ("bf16", "f16", "fp16", "f32", "fp32")
 _TEMPLATES = "additional_chat_templates"
+# The order in which transformers looks for them; a repository's files have no dates.
+_MODEL = (
+    r"model\.safetensors",
+    r"model-\d{5}-of-\d{5}\.safetensors",
+    r"(?!consolidated|adapter_).*\.safetensors",
+    r"pytorch_model.*\.bin",
+)
+_ADAPTER = (r"adapter_model\.safetensors", r"adapter_model\.bin")
 
 
 @dataclass(frozen=True)
 class HubName:
     """A repository of the hub, and what of it is meant.
 
-    `within` is a folder or a GGUF in it, "" for all of it; `revision` a branch, a tag or a commit,
-    "" for the default branch.
+    `within` is a folder in it, a GGUF, or a file of a model or an adapter, "" for all of it;
+    `revision` a branch, a tag or a commit, "" for the default branch.
     """
 
     repo: str
@@ -56,7 +66,13 @@ class HubName:
     @property
     def called(self) -> str:
         """Its own name, without who it is of."""
-        return (self.within or self.repo).rpartition("/")[2]
+        place = self.folder if is_part(self.within) else self.within
+        return (place or self.repo).rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        """The folder of the repository that is meant; that of a file's model."""
+        return _folder(self.within) if is_part(self.within) else self.within
 
     @property
     def is_pinned(self) -> bool:
@@ -71,13 +87,15 @@ class Wanted:
     """The files of a repository that make the model.
 
     `weights` have a header that can be read alone, unless `pickled`. `gguf` is the first part of
-    what is taken where that is a GGUF, `why` says why it.
+    what is taken where that is a GGUF, `why` says why it. `projector` is one of the weights: what a
+    GGUF needs for images or sound.
     """
 
     small: tuple[str, ...]
     weights: tuple[str, ...]
     gguf: str = ""
     why: str = ""
+    projector: str = ""
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -102,8 +120,9 @@ def wanted_files(name: HubName, files: Mapping[str, int]) -> Wanted:
         if name.within not in files:
             raise _nothing(name, files)
         return _gguf(files, name.within, "")
-    here = {f: PurePosixPath(f) for f in files if _folder(f) in (name.within, _templates(name))}
-    weights = _weights({p.name: f for f, p in here.items() if _folder(f) == name.within})
+    folder = name.folder
+    here = {f: PurePosixPath(f) for f in files if _folder(f) in (folder, _templates(folder))}
+    weights = _weights(name, {p.name: f for f, p in here.items() if _folder(f) == folder})
     if weights:
         small = [f for f, p in here.items() if p.suffix in _SMALL and p.name not in _OF_TRAINING]
         return Wanted(tuple(sorted(small)), tuple(sorted(weights)))
@@ -114,20 +133,35 @@ def _folder(file: str) -> str:
     return file.rpartition("/")[0]
 
 
-def _templates(name: HubName) -> str:
-    return "/".join(filter(None, (name.within, _TEMPLATES)))
+def _templates(folder: str) -> str:
+    return "/".join(filter(None, (folder, _TEMPLATES)))
 
 
-def _weights(by_name: Mapping[str, str]) -> list[str]:
+def _weights(name: HubName, by_name: Mapping[str, str]) -> list[str]:
+    """The weights of the whole model or of the adapter in a folder; with both, of the one named.
+
+    Raises:
+        SourceError: both are there.
+    """
+    model, adapter = (
+        _first_format(by_name, config, patterns)
+        for config, patterns in (("config.json", _MODEL), (ADAPTER_CONFIG, _ADAPTER))
+    )
+    if is_part(name.within):
+        return adapter if kind_of_file(PurePosixPath(name.within).name) == "adapter" else model
+    if model and adapter:
+        raise SourceError(
+            f"{name}: holds a whole model and a LoRA adapter, and nothing tells whether the model "
+            "is the adapter's base, or has it merged in already",
+            hint=f"name the one that is meant: hf:{name.repo}/{min(model)} is the model as it is, "
+            f"hf:{name.repo}/{min(adapter)} the adapter, merged into the base that it names",
+        )
+    return model or adapter
+
+
+def _first_format(by_name: Mapping[str, str], config: str, patterns: Iterable[str]) -> list[str]:
     """A repository can hold its weights in several formats: the first of these that is there."""
-    if not {"config.json", "adapter_config.json"} & by_name.keys():
-        return []
-    for pattern in (
-        r"model-\d{5}-of-\d{5}\.safetensors|adapter_model\.safetensors",
-        r"(adapter_)?model\.safetensors",
-        r"(?!consolidated).*\.safetensors",
-        r"(pytorch_model.*|adapter_model)\.bin",
-    ):
+    for pattern in patterns if config in by_name else ():
         if found := [file for name, file in by_name.items() if re.fullmatch(pattern, name)]:
             return found
     return []
@@ -165,7 +199,21 @@ def _precision(file: str) -> str:
 def _gguf(files: Iterable[str], first: str, why: str) -> Wanted:
     stem = _SPLIT.sub("", first)
     parts = sorted(f for f in files if _SPLIT.sub("", f) == stem and (f == first or f != stem))
-    return Wanted((), tuple(parts) if _SPLIT.search(first) else (first,), first, why)
+    weights = tuple(parts) if _SPLIT.search(first) else (first,)
+    projector = _projector(files, first)
+    return Wanted((), (*weights, *filter(None, [projector])), first, why, projector)
+
+
+def _projector(files: Iterable[str], gguf: str) -> str:
+    """The projector of a GGUF: beside it, else in the repository's root; F16 before others."""
+    found = [f for f in files if f.lower().endswith(".gguf") and "mmproj" in f.lower()]
+    near = [f for f in found if _folder(f) == _folder(gguf)] or [f for f in found if "/" not in f]
+    return min(near, key=lambda file: (_projector_rank(file), file), default="")
+
+
+def _projector_rank(file: str) -> int:
+    kind = _precision(file).replace("fp", "f")
+    return PROJECTOR_TYPES.index(kind.upper()) if kind.upper() in PROJECTOR_TYPES else 9
 
 
 def _listed(files: Iterable[str], but: str = "") -> str:

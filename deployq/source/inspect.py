@@ -14,7 +14,12 @@ from deployq.errors import ConfigError, SourceError
 from deployq.foreign_values import MAX_LAYERS, ForeignObject
 from deployq.ggml import GGUF_ALIGNMENT, NATIVE_TYPES, TYPES, padded
 from deployq.source.gguf import Header, read_header
-from deployq.source.projector import projector_bytes, projector_note, projector_of
+from deployq.source.projector import (
+    model_ggufs,
+    projector_bytes,
+    projector_note,
+    projector_of,
+)
 from deployq.source.turn_ends import TURN_ENDS, inner_ends, turn_ends
 from deployq.types import ModelInfo, TensorInfo
 
@@ -28,12 +33,13 @@ _SET_KEYS = ("general.quantization_version", "general.file_type")
 _SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 
 
-def inspect(path: Path) -> ModelInfo:
+def inspect(path: Path, *, unconverted: bool = False) -> ModelInfo:
     """Read what a model is from its headers.
 
     Args:
         path: a GGUF file, any part of a split one, a folder that holds exactly one of them, or
             one that holds a Hugging Face model (safetensors and config.json).
+        unconverted: of a folder that holds both, the Hugging Face model.
 
     Raises:
         ConfigError: nothing is there.
@@ -42,7 +48,8 @@ def inspect(path: Path) -> ModelInfo:
     try:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder", hint="check the model's source")
-        if path.is_dir() and not any(path.glob("*.gguf")) and source.is_hugging_face(path):
+        whole = path.is_dir() and source.is_hugging_face(path)
+        if whole and (unconverted or not model_ggufs(path)):
             return source.inspect_hugging_face(path)
         headers = [read_header(file) for file in _parts(_gguf_in(path) if path.is_dir() else path)]
         _check_parts(headers)
@@ -80,11 +87,7 @@ def lossy(type_name: str) -> bool:
 
 def _gguf_in(folder: Path) -> Path:
     """The one model among a folder's GGUF files; a split one counts once."""
-    found = {
-        _first_part(file).name: file
-        for file in sorted(folder.glob("*.gguf"))
-        if "mmproj" not in file.name
-    }
+    found = {_first_part(file).name: file for file in model_ggufs(folder)}
     if len(found) == 1:
         return next(iter(found.values()))
     if found:

@@ -8,6 +8,7 @@ file for each storage.
 
 from __future__ import annotations
 
+import json
 import pickle
 import struct
 import zipfile
@@ -19,7 +20,6 @@ from typing import Any, NamedTuple
 from deployq.errors import SourceError
 from deployq.files import open_regular
 
-INDEX = "pytorch_model.bin.index.json"
 _STORAGES = {
     "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
     "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8",
@@ -41,6 +41,7 @@ class PickledTensor(NamedTuple):
     storage: str
     offset: int
     shape: tuple[int, ...]
+    contiguous: bool = True
 
     @property
     def n_bytes(self) -> int:
@@ -73,11 +74,20 @@ class _Reader(pickle._Unpickler):  # noqa: SLF001
         return str(dtype), str(key)
 
 
-def _tensor(storage: tuple[str, str], offset: int, shape: Any, *_: object) -> PickledTensor:
+def _tensor(
+    storage: tuple[str, str], offset: int, shape: Any, stride: Any = None, *_: object
+) -> PickledTensor:
     dtype, key = storage
     if dtype not in _BYTES or not all(0 <= n < _MOST for n in (offset, *shape)):
         raise ValueError(f"a tensor of {dtype} of the shape {shape!r} at {offset!r}")
-    return PickledTensor(dtype, key, int(offset), tuple(map(int, shape)))
+    extents, step = tuple(map(int, shape)), 1
+    steps: list[int] = []
+    for extent in reversed(extents):
+        steps.insert(0, step)
+        step *= extent
+    strides = zip(extents, steps, stride or steps, strict=True)
+    rows = all(mine == given for extent, mine, given in strides if extent > 1)
+    return PickledTensor(dtype, key, int(offset), extents, rows)
 
 
 def _parameter(data: PickledTensor, *_: object) -> PickledTensor:
@@ -122,6 +132,27 @@ def pickle_places(file: Path) -> Iterator[tuple[str, str, int, int]]:
             data = entry.header_offset + _LOCAL_HEADER + lengths
             start = data + tensor.offset * _BYTES[tensor.dtype]
             yield name, tensor.dtype, start, start + tensor.n_bytes
+
+
+def write_as_safetensors(file: Path, path: Path) -> None:
+    """Write the tensors of a pickle file as safetensors, for tools that read only these.
+
+    Raises:
+        SourceError: it is no such file, or a tensor is not stored row by row.
+    """
+    tensors, header, at = read_pickle(file), {}, 0
+    for name, tensor in tensors.items():
+        if not tensor.contiguous:
+            raise SourceError(f"{file}: {name} is not stored row by row", hint=_HINT)
+        place = [at, at + tensor.n_bytes]
+        header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": place}
+        at += tensor.n_bytes
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    with file.open("rb") as source, path.open("wb") as target:
+        target.write(struct.pack("<Q", len(text)) + text)
+        for _, _, start, end in pickle_places(file):
+            source.seek(start)
+            target.write(source.read(end - start))
 
 
 def _record(archive: zipfile.ZipFile) -> str:

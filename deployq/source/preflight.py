@@ -6,14 +6,14 @@ Each finding has the name of a check, which `allow` in deployq.toml turns into a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployq.foreign_values import ForeignObject, read_object
 from deployq.source.hf_config import read_config
-from deployq.source.hf_files import unexpected_weights
 from deployq.source.safetensors import Weights
+from deployq.source.saves import choose_save, newer_saves
 from deployq.source.stored import PICKLE, read_weights
 from deployq.source.tokenizer_files import TokenizerFacts, read_tokenizer
 from deployq.source.turn_ends import turn_ends
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight",
                "embeddings.weight", "embedding.weight")  # fmt: skip
+_SENSES = ("vision_config", "audio_config", "mm_vision_tower", "img_processor")
 _TOKENS = "tokenizer.ggml.tokens"
 _NO_TOKENIZER = ("none", "no_vocab")
 _EMPTY_BLOCKS = ("deci",)  # its pruned models keep blocks that do nothing
@@ -46,8 +47,8 @@ def check_folder(folder: Path, tokenizer_folder: Path | None = None) -> Iterator
     yield from check_eos(folder, facts)
     if tokenizer_folder in (None, folder):  # an adapter with new tokens brings new rows as well
         yield from check_vocabulary(folder, facts, weights)
-    yield from _extra_shards(folder, weights)
-    yield from _pickled(folder, weights)
+    yield from _left_out(folder)
+    yield from check_pickled(folder, weights.files)
 
 
 def check_tokenizer(folder: Path, facts: TokenizerFacts) -> Iterator[Finding]:
@@ -132,6 +133,18 @@ def check_config(folder: Path, info: ModelInfo) -> Iterator[Finding]:
         )
 
 
+def check_senses(folder: Path, info: ModelInfo) -> Iterator[Finding]:
+    """Do the weights hold the part for images or sound that config.json announces?"""
+    config = read_object(folder / "config.json")
+    named = next((key for key in _SENSES if config.values.get(key)), None)
+    if named is not None and not info.projector_bytes:
+        yield Remark(
+            "projector",
+            f"{folder}: its config.json has a {named}, and its weights hold no such part: the tags "
+            "will take text alone; to keep it, save the model with the class it was loaded with",
+        )
+
+
 def check_vocabulary(folder: Path, facts: TokenizerFacts, weights: Weights) -> Iterator[Finding]:
     """Has every token a row in the embedding?"""
     rows = next(
@@ -146,20 +159,18 @@ def check_vocabulary(folder: Path, facts: TokenizerFacts, weights: Weights) -> I
         )
 
 
-def _extra_shards(folder: Path, weights: Weights) -> Iterator[Finding]:
-    if extra := unexpected_weights(folder, weights.files):
-        names = ", ".join(file.name for file in extra[:3])
-        yield Remark(
-            "weights", f"{folder}: {names} belong to no part of the model and are left out"
-        )
+def _left_out(folder: Path) -> Iterator[Finding]:
+    """Was another save of the model written after the one that counts?"""
+    for note in newer_saves(choose_save(folder)):
+        yield Remark("weights", f"{folder}: {note}")
 
 
-def _pickled(folder: Path, weights: Weights) -> Iterator[Finding]:
+def check_pickled(folder: Path, files: Sequence[Path]) -> Iterator[Finding]:
     """Are the weights in files that can run code when PyTorch reads them?"""
-    if any(file.suffix == PICKLE for file in weights.files):
+    if any(file.suffix == PICKLE for file in files):
         yield Failed(
             "pickle",
-            f"{folder}: its weights are pickle files ({weights.files[0].name}), which can run code "
+            f"{folder}: its weights are pickle files ({files[0].name}), which can run code "
             "when they are read",
             "save_pretrained(..., safe_serialization=True) where it was trained; or trust them: "
             '--allow pickle, or allow = ["pickle"] under [models.NAME]',

@@ -18,10 +18,9 @@ from deployq.errors import SourceError
 from deployq.files import open_regular
 from deployq.foreign_values import read_object
 from deployq.records import dataclass
+from deployq.source.saves import INDEX, SINGLE, choose_save
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's own limit
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 
 DTYPE_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
@@ -59,23 +58,21 @@ class Weights:
 
 
 def read_weights(folder: Path) -> Weights:
-    """The tensors of a Hugging Face model, from its index or its one file.
+    """The tensors of a Hugging Face model, from the save in its folder that counts.
 
     Raises:
         SourceError: there are none, a shard is missing, or a header is not true.
     """
-    if (folder / INDEX).exists():
+    taken = choose_save(folder).taken
+    if (taken is None or taken.index) and (folder / INDEX).exists():
         return _sharded(folder)
-    files = (
-        [folder / SINGLE] if (folder / SINGLE).exists() else sorted(folder.glob("*.safetensors"))
-    )
-    if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "none"
+    if taken is None or taken.pickled:
+        found = ", ".join(file.name for file in sorted(folder.glob("*.safetensors"))) or "none"
         raise SourceError(
             f"{folder}: neither {SINGLE} nor {INDEX} is there (safetensors files: {found})",
             hint="save the model with save_pretrained(..., safe_serialization=True)",
         )
-    return Weights((files[0],), read_tensors(files[0]))
+    return Weights(taken.files, read_tensors(taken.files[0]))
 
 
 def read_tensors(file: Path) -> tuple[StoredTensor, ...]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from deployq.errors import SourceError
 from deployq.source import safetensors
-from deployq.source.pickled import INDEX, read_pickle
+from deployq.source.pickled import read_pickle
 from deployq.source.safetensors import StoredTensor, Weights
+from deployq.source.saves import choose_save
 
 PICKLE = ".bin"
 
@@ -18,27 +19,16 @@ def read_weights(folder: Path) -> Weights:
     Raises:
         SourceError: there are none, a shard is missing, or a header is not true.
     """
-    files = _pickles(folder)
-    if not files or any(folder.glob("*.safetensors")) or (folder / safetensors.INDEX).exists():
+    choice = choose_save(folder)
+    save = choice.taken or next(iter(choice.others), None)
+    if save is None or not save.pickled:
         return safetensors.read_weights(folder)
+    if save.missing:
+        what = f"the shard {save.missing[0]} is" if save.files else f"what {save.label} names is"
+        raise SourceError(f"{folder}: {what} missing", hint="put all shards into one folder")
     tensors = [
         StoredTensor(name, tensor.dtype, tensor.shape)
-        for file in files
+        for file in save.files
         for name, tensor in read_pickle(file).items()
     ]
-    return Weights(files, tuple(tensors))
-
-
-def _pickles(folder: Path) -> tuple[Path, ...]:
-    """Every pickle file of a model; one that its index names must be there."""
-    index = folder / INDEX
-    if not index.is_file():
-        return tuple(sorted(folder.glob("pytorch_model*.bin")))
-    names = safetensors.read_index(index)
-    files = tuple(folder / Path(name).name for name in sorted(set(names.values())))
-    for file in files:
-        if not file.is_file():
-            raise SourceError(
-                f"{folder}: the shard {file.name} is missing", hint="put all shards into one folder"
-            )
-    return files
+    return Weights(save.files, tuple(tensors))

@@ -15,7 +15,7 @@ import numpy as np
 
 from deployq.records import dataclass
 from deployq.source.adapter import Adapter
-from deployq.source.pickled import pickle_places
+from deployq.source.pickled import pickle_places, read_pickle
 from deployq.source.stored import PICKLE
 from deployq.types import Failed, Finding, Remark
 
@@ -68,21 +68,26 @@ def scan_weights(
 
 
 def read_array(file: Path, name: str) -> Any:
-    """One tensor of a safetensors file as a float32 numpy array; None: it has no such tensor."""
-    header, data = _header(file)
-    entry = header.get(name)
-    if entry is None:
+    """One tensor of a file of weights as a float32 numpy array; None: it has no such tensor."""
+    found = next((place for place in _places(file) if place[0] == name), None)
+    if found is None:
         return None
-    start, end = entry["data_offsets"]
+    _, dtype, start, end = found
     with file.open("rb") as stream:
-        stream.seek(data + start)
+        stream.seek(start)
         raw = stream.read(end - start)
-    if entry["dtype"] == "BF16":
+    if dtype == "BF16":
         values = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
     else:
-        kind = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[entry["dtype"]]
+        kind = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[dtype]
         values = np.frombuffer(raw, kind).astype("<f4")
-    return values.reshape(entry["shape"])
+    return values.reshape(_shape(file, name))
+
+
+def _shape(file: Path, name: str) -> tuple[int, ...]:
+    if file.suffix == PICKLE:
+        return read_pickle(file)[name].shape
+    return tuple(_header(file)[0][name]["shape"])
 
 
 def _header(file: Path) -> tuple[dict[str, Any], int]:

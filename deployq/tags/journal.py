@@ -17,6 +17,7 @@ from typing import Any
 from deployq.errors import DiskError
 from deployq.files import write_whole
 from deployq.records import dataclass
+from deployq.tags.lockfile import server_name
 from deployq.tags.names import TagName
 
 SCHEMA = 1
@@ -136,7 +137,7 @@ def _read(path: Path) -> Entry | None:
         )
         return Entry(
             path.stem,
-            document["place"],
+            server_name(document["place"]),
             document["model"],
             Path(document["lockfile"]),
             swaps,

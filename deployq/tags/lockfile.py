@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import filelock
 import tomli_w
 
+from deployq.addresses import canonical_url
 from deployq.errors import LockfileError
 from deployq.files import write_whole
 from deployq.records import dataclass
@@ -37,15 +38,17 @@ _MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>")
 class LockEntry:
     """One tag on one server, as it was pushed.
 
-    `host` is the server's address, or the name of a runtime whose address changes. Digests are
-    hex sha256; `manifest_digest` is what the server lists for the tag, `passed` and `total`
-    count verification prompts. `pushed_at` is UTC, ISO 8601.
+    `host` is the server's address in one spelling, or the name of a runtime whose address changes.
+    Digests are hex sha256; `manifest_digest` is what the server lists for the tag, `passed` and
+    `total` count verification prompts. `pushed_at` is UTC, ISO 8601.
 
     Of an alias: `gate_digest` says what gate it passed; where that took other quants than were
     `planned`, these are the `escalated`, both with commas between. Of a tag that a gate judged:
     `same_top` (a share), `kl` (nats, a lower bound), `perplexity_ratio`, against the baseline.
 
     `source` is a source that was given by name, with the revision that was taken; so is `base`.
+    `made_from` is what any source was called: its path below the lockfile's folder, the last part
+    of one elsewhere, or its name.
     """
 
     tag: str
@@ -77,10 +80,23 @@ class LockEntry:
     imatrix_digest: str | None = None
     source: str | None = None
     base: str | None = None
+    made_from: str | None = None
 
     @property
     def key(self) -> Key:
-        return self.tag.lower(), self.host
+        return _key(self.tag, self.host)
+
+
+def server_name(host: str) -> str:
+    """The one name of a server, however its address is spelled; a runtime's is its own."""
+    try:
+        return canonical_url(host) if "://" in host else host
+    except ValueError:
+        return host
+
+
+def _key(tag: str, host: str) -> Key:
+    return tag.lower(), server_name(host)
 
 
 @dataclass(frozen=True)
@@ -114,15 +130,20 @@ class Lockfile:
         """
         entries: dict[Key, LockEntry] = {}
         earlier: dict[Key, tuple[LockEntry, ...]] = {}
+        pushed: dict[Key, list[LockEntry]] = {}
         for entry, before in _parse(text, name):
-            entries[entry.key] = entry
-            if before:
-                earlier[entry.key] = before
+            pushed.setdefault(entry.key, []).extend((entry, *before))
+            if len(pushed[entry.key]) > 1 + len(before):  # an earlier version had two spellings
+                pushed[entry.key].sort(key=lambda one: one.pushed_at, reverse=True)
+        for key, known in pushed.items():
+            entries[key] = known[0]
+            if before := _other_contents(known):
+                earlier[key] = before
         return cls(entries, earlier)
 
     def find(self, tag: str, host: str) -> LockEntry | None:
         """The entry of a tag on a host."""
-        return self.entries.get((tag.lower(), host))
+        return self.entries.get(_key(tag, host))
 
     def manifest_digest(self, tag: str, host: str) -> str | None:
         """What a tag on a host was pushed as; None: it has no entry."""
@@ -131,7 +152,7 @@ class Lockfile:
 
     def generation(self, tag: str, host: str, manifest_digest: str) -> LockEntry | None:
         """What is known of one content of a tag, the present or an earlier one."""
-        key = (tag.lower(), host)
+        key = _key(tag, host)
         known = (*filter(None, [self.entries.get(key)]), *self.earlier.get(key, ()))
         return next((e for e in known if e.manifest_digest == manifest_digest), None)
 
@@ -152,7 +173,7 @@ class Lockfile:
         Args:
             keep: how many earlier entries of a tag stay known.
         """
-        gone = {(tag.lower(), host) for tag, host in removed}
+        gone = {_key(tag, host) for tag, host in removed}
         kept = {key: entry for key, entry in self.entries.items() if key not in gone}
         earlier = {key: before for key, before in self.earlier.items() if key not in gone}
         for entry in entries:
@@ -227,6 +248,14 @@ def unchanged(
     return not changes(entry, wanted, held_digest)
 
 
+def _other_contents(known: Sequence[LockEntry]) -> tuple[LockEntry, ...]:
+    """What a tag was before, each content once; the first of `known` is what it is."""
+    contents = {known[0].manifest_digest: known[0]}
+    for entry in known[1:]:
+        contents.setdefault(entry.manifest_digest, entry)
+    return tuple(contents.values())[1:]
+
+
 def _values(entry: LockEntry) -> dict[str, Any]:
     """An entry's table: its tag and its host are the table's name."""
     named = ("tag", "host")
@@ -284,7 +313,7 @@ def _entry(tag: str, host: str, values: dict[str, Any], name: str) -> LockEntry:
                 f"{name} is damaged: {tag} on {host} has {key} = {value!r}", hint=_RENEW
             )
     try:
-        return LockEntry(tag=tag, host=host, **values)
+        return LockEntry(tag=tag, host=server_name(host), **values)
     except TypeError as exc:
         raise LockfileError(f"{name} is damaged: {tag} on {host}: {exc}", hint=_RENEW) from exc
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Project
+from tests.source.test_pickled import pickled_adapter
 from tests.source.training_files import (
     aged,
     write_adapter,
@@ -94,3 +95,33 @@ def test_the_wrong_base(bare: Project) -> None:
     code, _, err = run(bare, "push", "adapter", "--targets", "laptop")
     assert code == 1
     assert "was not trained on this base" in err
+
+
+def test_a_base_is_found_by_its_name_beside_the_adapter(bare: Project) -> None:
+    base = write_model(bare.folder / "Llama-1B")
+    write_adapter(bare.folder / "adapter", base="org/Llama-1B")
+    code, text, err = run(bare, "inspect", "adapter")
+    assert code == 0, err
+    said = f"base: {base.resolve()}, beside the adapter (it names org/Llama-1B)"
+    assert "".join(said.split()) in "".join(text.split())  # a long path is broken anywhere
+
+
+def test_a_base_that_looks_like_a_path_is_not_asked_of_the_hub(bare: Project) -> None:
+    write_adapter(bare.folder / "adapter", base="outputs/stage1")
+    code, _, err = run(bare, "plan", "adapter", "--memory", "8GB", "--kind", "ram")
+    told = " ".join(err.split())
+    assert code == 1
+    assert "names outputs/stage1 as its base, which is not on this machine" in told
+    assert "--base PATH" in told
+
+
+def test_an_adapter_in_a_pickle_file_needs_trust(bare: Project) -> None:
+    write_model(bare.folder / "base")
+    _, adapter = pickled_adapter(bare.folder)
+    options = ("--memory", "8GB", "--kind", "ram", "--json", "--base", "base")
+    plain = bare.run("plan", str(adapter), *options).json["warnings"]
+    trusted = bare.run("plan", str(adapter), *options, "--allow", "pickle").json["warnings"]
+    assert [w.endswith("(push will stop here)") for w in plain if "adapter_model.bin" in w] == [
+        True
+    ]
+    assert [w.endswith("when they are read") for w in trusted if ".bin" in w] == [True]

@@ -248,3 +248,21 @@ def test_two_versions(
     ):
         assert first.version != second.version
         pushed_to(project, first, second)
+
+
+@pytest.mark.usefixtures("tools_bin")
+def test_another_spelling_of_an_address_is_the_same_server(project: Project) -> None:
+    """Its lock entries, too: nothing is pushed again, and status asks as the user spells it."""
+    with project.serving() as url:
+        configured(project, url.replace("127.0.0.1", "localhost") + "/")
+        done = project.run("push", "tiny", "--targets", "one", "--yes")
+        assert done.code == 0, done.err
+        lock = project.folder / "deployq.lock"
+        text = lock.read_text()
+        assert f'."{url}".' in text
+        lock.write_text(text.replace(url, url.replace("127.0.0.1", "localhost")))  # as 0.1.0 had it
+        configured(project, url)
+        again = project.run("push", "tiny", "--targets", "one", "--yes", "--json")
+        assert [t["status"] for t in again.json["targets"]] == ["unchanged"]
+        status = project.run("status", "--json").json["tags"]
+        assert {(t["host"], t["state"]) for t in status} == {(url, "ok")}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployq.digests import sha256_file
 from tests.cli.conftest import Project, Ran
 from tests.ollama_fixtures import free_port
 from tests.small_hub import COMMIT, Repository, SmallHub, small_hub
+from tests.source.test_projector import write_projector
 from tests.source.training_files import write_adapter, write_model
+
+NO_TOOLS = {"DEPLOYQ_TOOLS_DIR": "nowhere", "DEPLOYQ_LLAMA_CPP": "none"}
 
 
 @pytest.fixture
@@ -174,6 +179,55 @@ def test_a_gguf_in_full_precision_among_others(project: Project, hub: SmallHub) 
     refused = on_hub(project, hub, "inspect", "hf:org/gguf")
     assert refused.code == 1
     assert "none is named as full precision: small-Q4_K_M.gguf, small-Q8_0.gguf" in refused.err
+
+
+def test_a_download_goes_on_where_it_was_cut_off(project: Project, hub: SmallHub) -> None:
+    """The library begins anew; here the process is killed in the middle of a file of 64 MiB."""
+    large = hub.repositories["org/small"].folder / "tuned-F16.gguf"
+    large.write_bytes(project.model.read_bytes() + bytes(64 << 20))
+    hub.pause_seconds = 0.05
+    name = "hf:org/small/tuned-F16.gguf"
+    env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(project.folder / "hf"), **NO_TOOLS}
+    child = project.start("push", name, "--targets", "laptop", "--yes", **env)
+    blobs = project.folder / "hf/hub/models--org--small/blobs"
+    deadline = time.monotonic() + 60
+    while not any(file.stat().st_size > 20 << 20 for file in blobs.glob("*.incomplete")):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.kill()
+    child.communicate()
+    (partial,) = blobs.glob("*.deployq.incomplete")
+    kept = partial.stat().st_size
+    hub.pause_seconds = 0.0
+    hub.sent_bytes.clear()
+    on_hub(project, hub, "push", name, "--targets", "laptop", "--yes", **NO_TOOLS)
+    assert hub.sent_bytes["tuned-F16.gguf"] <= large.stat().st_size - kept
+    assert blobs.joinpath(sha256_file(large)).read_bytes() == large.read_bytes()
+    assert list(blobs.glob("*.deployq.*")) == []
+
+
+def test_other_bytes_than_the_hub_announced(project: Project, hub: SmallHub) -> None:
+    hub.damaged.add("model.safetensors")
+    push = ("push", "hf:org/small", "--targets", "laptop", "--yes")
+    done = on_hub(project, hub, *push)
+    assert done.code == 1, done.err
+    assert "model.safetensors arrived with other bytes than the hub announced" in done.err
+    hub.damaged.clear()
+    assert "can't be converted here" in on_hub(project, hub, *push, **NO_TOOLS).err
+
+
+def test_a_projector_in_another_folder_than_its_gguf(project: Project, hub: SmallHub) -> None:
+    folder = project.folder / "hub" / "eyes"
+    (folder / "F16").mkdir(parents=True)
+    (folder / "F16" / "m-F16.gguf").write_bytes(project.model.read_bytes())
+    write_projector(folder / "mmproj-F16.gguf", 256)
+    hub.repositories["org/eyes"] = Repository(folder)
+    for _ in range(2):  # as an outline, then downloaded
+        found = inspected(project, hub, "hf:org/eyes")
+        assert "projector: mmproj-F16.gguf" in found["notes"]
+        assert found["projector_bytes"] == 256 * 256 * 2
+        on_hub(project, hub, "push", "hf:org/eyes", "--targets", "laptop", "--yes", **NO_TOOLS)
 
 
 @pytest.mark.tools

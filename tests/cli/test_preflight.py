@@ -12,6 +12,7 @@ import pytest
 
 from tests.broken_models import copy_gguf
 from tests.cli.conftest import CONFIG, Project
+from tests.source.test_projector import write_projector
 from tests.source.training_files import write_adapter, write_model
 
 pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("tools_bin")]
@@ -196,3 +197,20 @@ def test_a_stop_inside_an_expected_answer(project: Project) -> None:
     assert ran.code == 2, ran.err
     assert "prompt 'marks': its expected answer holds '<|im_end|>', at which tiny:" in told
     assert not list((project.folder / "cache").rglob("*.gguf"))
+
+
+def test_a_projector_of_another_model_stops_unless_vision_is_given_up(project: Project) -> None:
+    write_projector(project.model.parent / "mmproj-F16.gguf", 384)
+    plan = project.run("plan", str(project.model), "--targets", "laptop", "--json")
+    (warning,) = [w for w in plan.json["warnings"] if "mmproj" in w]
+    assert "makes vectors of 384 numbers, the model's have 256" in warning
+    assert warning.endswith("(push will stop here)")
+    done = project.run("push", str(project.model), "--targets", "laptop", "--yes")
+    assert done.code == 1, done.err
+    assert "is of another model; the tags would take no images and no sound" in done.err
+    assert "projector = false" in done.err
+    text = (project.folder / "deployq.toml").read_text()
+    blind = f'{text}\n[models.blind]\nsource = "{project.model}"\nprojector = false\n'
+    project.write("deployq.toml", blind)
+    plan = project.run("plan", "blind", "--targets", "laptop", "--json")
+    assert not [w for w in plan.json["warnings"] if "mmproj" in w]

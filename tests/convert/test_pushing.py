@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from deployq import Endpoint, inspect
+from deployq import Endpoint, inspect, proc
 from deployq.tags.versions import keeps_weights
 from tests.convert.conftest import SAMPLE, Pushing
 
@@ -124,3 +126,39 @@ def test_a_pre_tokenizer_named_by_hand_is_held_against_the_training(push: Pushin
     right = push("bpe", "BASE", 'pre_tokenizer = "gpt-2"')
     assert right.code == 4, right.err  # an untrained model answers nothing of use
     assert "converted to BF16" in right.err
+
+
+# ---------------------------------------------------------------- crowded folders
+
+AS_PICKLE = (
+    "import sys, torch; from safetensors.torch import load_file; "
+    "torch.save(load_file(sys.argv[1]), sys.argv[2])"
+)
+
+
+def test_an_adapter_as_a_pickle_file_in_the_folder_of_its_base(
+    push: Pushing, python: Path, tmp_path: Path
+) -> None:
+    """Beside an index and a shard of an earlier save: PyTorch and the converter see none of it."""
+    folder = tmp_path / "crowded"
+    shutil.copytree(push.project.made / "base", folder)
+    for file in (push.project.made / "sharded").glob("model-00001-of-*.safetensors"):
+        shutil.copyfile(file, folder / file.name)
+    shutil.copyfile(
+        push.project.made / "sharded" / "model.safetensors.index.json",
+        folder / "model.safetensors.index.json",
+    )
+    for file in folder.iterdir():
+        os.utime(file, (1e9, 1e9) if file.name == "model.safetensors" else (9e8, 9e8))
+    trl = push.project.made / "trl"
+    shutil.copyfile(trl / "adapter_config.json", folder / "adapter_config.json")
+    weights = (trl / "adapter_model.safetensors", folder / "adapter_model.bin")
+    proc.run([python, "-c", AS_PICKLE, *weights], timeout_seconds=120)
+    refused = push(folder, "TUNED")
+    assert refused.code == 1, refused.err
+    assert "--allow pickle" in refused.err
+    ran = push(folder, "TUNED", 'allow = ["pickle"]')
+    assert ran.code == 0, ran.err
+    notes = " ".join(ran.json["plan"]["notes"])
+    assert "the model beside it is older, so it can't be a merge of it" in notes
+    assert "not taken: model-00001-of-" in notes

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deployq.config import Config, parse_config
 from deployq.errors import ConfigError
+from deployq.pipeline.naming import find_owner, recorded_source
 from deployq.pipeline.resolve import (
     Model,
     Overrides,
     model_name,
     resolve_model,
     resolve_targets,
+    with_overrides,
 )
 from deployq.pipeline.session import Session
 from deployq.plugins import load_plugins
+from deployq.settings import ModelSettings
+from deployq.tags.lockfile import update
 from deployq.types import Target
+from tests.tags.test_lockfile import of
 
 GB = 10**9
 
@@ -56,6 +62,61 @@ def resolve_any() -> Model:
 )
 def test_a_path_gives_a_name_that_ollama_takes(path: str, name: str) -> None:
     assert model_name(Path("/some/where") / path) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("模型-日本.gguf", "別の.gguf", False),
+        ("a" * 90 + "-one.gguf", "a" * 90 + "-two.gguf", False),
+        ("Task.gguf", "task.gguf", False),
+        ("task (1).gguf", "task-1.gguf", False),
+        ("task-F16.gguf", "task.bf16.gguf", True),
+        ("task-00001-of-00002.gguf", "task.gguf", True),
+        ("runs/one/out", "runs/two/out", True),
+        ("out", "out/model.safetensors", True),
+        ("out", "elsewhere/out/adapter_model.safetensors", True),
+        ("hf:org/task", "hf:org/task@v2", True),
+        ("hf:org/task", "hf:other/task", False),
+        ("hf:org/task", "task.gguf", False),
+    ],
+)
+def test_names_that_two_sources_would_share(
+    tmp_path: Path, one: str, other: str, same: bool
+) -> None:
+    """What the lockfile calls the source of a tag says whether another push may replace it."""
+    made = replace(session(""), config=Config(folder=tmp_path))
+
+    def model(source: str) -> Model:
+        place = Path(source) if source.startswith("hf:") else tmp_path / source
+        named = model_name(Path("task")) if source.startswith("hf:") else model_name(place)
+        return Model(named, place, ModelSettings(), derived=True)
+
+    held = model(one)
+    entry = of("t:x", model=held.name, made_from=recorded_source(made, held))
+    update(made.lockfile, [entry])
+    asked = model(other)
+    assert asked.name == held.name
+    assert bool(find_owner(made, asked)) != same
+    assert not find_owner(made, replace(asked, derived=False))
+
+
+def test_a_name_that_the_configuration_gives_to_another_source(tmp_path: Path) -> None:
+    made = session('[models.task]\nsource = "task-v1.gguf"')
+    mine = Model("task", Path("/somewhere/task-v1.gguf"), ModelSettings(), derived=True)
+    other = replace(mine, source=tmp_path / "task.gguf")
+    assert find_owner(made, mine) == ""
+    assert find_owner(made, other) == "/somewhere/task-v1.gguf, as [models.task] says"
+
+
+def test_a_name_by_option(tmp_path: Path) -> None:
+    model = Model("task", tmp_path / "task.gguf", ModelSettings(), derived=True)
+    named = with_overrides(model, Overrides(name="mine"))
+    assert (named.name, named.derived) == ("mine", False)
+    with pytest.raises(ConfigError, match="must not contain"):
+        with_overrides(model, Overrides(name="my name"))
+    with pytest.raises(ConfigError, match="has its name from the configuration"):
+        with_overrides(replace(model, derived=False), Overrides(name="mine"))
 
 
 def test_option_over_target_over_model_for_quants_goal_and_context() -> None:
@@ -118,3 +179,21 @@ def test_a_target_that_says_nothing_of_its_memory() -> None:
     with pytest.raises(ConfigError, match="how much memory the target 'server' has") as caught:
         targets("[targets.server]\ncontext = 100", "server")
     assert "[targets.server]" in caught.value.hint
+
+
+def test_targets_that_spell_one_server_otherwise_are_served_together() -> None:
+    text = """
+    [targets.a]
+    memory = "16GB"
+    host = "http://localhost:11500"
+    [targets.b]
+    memory = "16GB"
+    host = "127.0.0.1:11500/"
+    [targets.c]
+    memory = "16GB"
+    host = "http://localhost:11501"
+    """
+    a, b, c = targets(text, "a", "b", "c")
+    assert (a.host, b.host, c.host) == (
+        "http://localhost:11500", "http://localhost:11500", "http://localhost:11501",
+    )  # fmt: skip

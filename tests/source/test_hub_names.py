@@ -81,7 +81,7 @@ def test_the_gguf_in_full_precision() -> None:
     assert weights("m.gguf") == ("m.gguf",)
     split = [f"BF16/m-bf16-0000{n}-of-00002.gguf" for n in (1, 2)]
     assert weights(*split, "m-Q8_0.gguf") == tuple(split)
-    assert weights("m-f16.gguf", "mmproj-m-f16.gguf") == ("m-f16.gguf",)
+    assert weights("m-f16.gguf", "mmproj-m-f16.gguf") == ("m-f16.gguf", "mmproj-m-f16.gguf")
     named = HubName("org/name", "m-Q8_0.gguf")
     assert weights("m-F16.gguf", "m-Q8_0.gguf", name=named) == ("m-Q8_0.gguf",)
     with pytest.raises(SourceError, match=r"none is named as full precision: a-Q4_0\.gguf, b-Q8"):
@@ -90,6 +90,42 @@ def test_the_gguf_in_full_precision() -> None:
         weights("a-F16.gguf", "b-F16.gguf")
     with pytest.raises(SourceError, match=r"holds no model.*it has README\.md"):
         weights("README.md")
+
+
+def test_the_projector_of_a_gguf_comes_along() -> None:
+    files = ["m-F16.gguf", "mmproj-BF16.gguf", "mmproj-F32.gguf", "MMPROJ-F16.GGUF"]
+    found = wanted_files(NAME, dict.fromkeys(files, 1))
+    assert (found.gguf, found.projector) == ("m-F16.gguf", "MMPROJ-F16.GGUF")
+    split = [f"BF16/m-bf16-0000{n}-of-00002.gguf" for n in (1, 2)]
+    found = wanted_files(NAME, dict.fromkeys([*split, "mmproj-Q8_0.gguf", "other/mmproj.gguf"], 1))
+    assert found.weights == (*split, "mmproj-Q8_0.gguf")
+    named = HubName("org/name", "m-Q8_0.gguf")
+    assert weights("m-Q8_0.gguf", "m-F16.gguf", "mmproj.gguf", name=named) == (
+        "m-Q8_0.gguf", "mmproj.gguf",
+    )  # fmt: skip
+
+
+def test_a_model_and_an_adapter_in_one_repository() -> None:
+    model = ("config.json", "model-00001-of-00001.safetensors", "model.safetensors.index.json")
+    both = (*model, "adapter_config.json", "adapter_model.safetensors")
+    with pytest.raises(SourceError, match="nothing tells whether the model is") as caught:
+        weights(*both)
+    assert "hf:org/name/model-00001-of-00001.safetensors is the model" in caught.value.hint
+    assert "hf:org/name/adapter_model.safetensors the adapter" in caught.value.hint
+    for file in (both[1], both[-1]):
+        name = HubName("org/name", file)
+        assert weights(*both, name=name) == (file,)
+        assert (name.called, name.folder) == ("name", "")
+    assert weights("config.json", *both[-2:]) == (both[-1],)  # a config alone is no model
+    inner = HubName("org/name", "run/adapter_model.safetensors")
+    below = [f"run/{file}" for file in both]
+    assert weights(*below, name=inner) == ("run/adapter_model.safetensors",)
+    assert inner.called == "run"
+
+
+def test_a_whole_file_goes_before_shards_as_transformers_has_it() -> None:
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    assert weights("config.json", *shards, "model.safetensors") == ("model.safetensors",)
 
 
 def test_a_header_alone_reads_as_the_whole_file_does(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
 import random
@@ -16,13 +17,16 @@ import pytest
 
 from deployq import source
 from deployq.errors import SourceError
+from deployq.source.hf_files import link_adapter
 from deployq.source.inspect import inspect
 from deployq.source.pickled import read_pickle
 from deployq.source.preflight import check_folder
+from deployq.source.safetensors import read_tensors
+from deployq.source.weights import read_array
 from deployq.types import Failed
 from tests.nasty import guarded, raised
 from tests.source.hf_files import llama_stored
-from tests.source.training_files import write_model
+from tests.source.training_files import write_adapter, write_model
 
 
 class _Global:
@@ -70,7 +74,8 @@ def write_pickle(path: Path, values: dict[str, tuple[tuple[int, ...], bytes]]) -
     for key, (name, (shape, raw)) in enumerate(values.items()):
         storage = _Storage("FloatStorage", str(key), len(raw) // 4)
         rebuild = _Global("torch._utils", "_rebuild_tensor_v2")
-        state[name] = _Call(rebuild, storage, 0, shape, (1,) * len(shape), False, OrderedDict())
+        strides = tuple(math.prod(shape[at + 1 :]) for at in range(len(shape)))
+        state[name] = _Call(rebuild, storage, 0, shape, strides, False, OrderedDict())
     buffer = io.BytesIO()
     _Writer(buffer, 2).dump(state)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -191,3 +196,46 @@ def test_a_pickle_that_is_compressed_or_not_there(tmp_path: Path) -> None:
         archive.writestr("archive/version", b"3")
     with pytest.raises(SourceError, match=r"it has no data\.pkl"):
         read_pickle(tmp_path / "b.bin")
+
+
+# ---------------------------------------------------------------- adapters
+
+
+def pickled_adapter(folder: Path) -> tuple[Path, Path]:
+    """The same adapter twice: with safetensors, and as adapter_model.bin."""
+    safe = write_adapter(folder / "safe" / "lora")
+    file = safe / "adapter_model.safetensors"
+    values = {t.name: (t.shape, read_array(file, t.name).tobytes()) for t in read_tensors(file)}
+    pickled = write_adapter(folder / "pickled" / "lora")
+    (pickled / "adapter_model.safetensors").unlink()
+    write_pickle(pickled / "adapter_model.bin", values)
+    return safe, pickled
+
+
+def test_an_adapter_in_a_pickle_file_is_read_as_any_other(tmp_path: Path) -> None:
+    safe, pickled = (source.read_adapter(folder) for folder in pickled_adapter(tmp_path))
+    assert (safe.pairs, safe.whole, safe.rank) == (pickled.pairs, pickled.whole, pickled.rank)
+    assert pickled.weights.name == "adapter_model.bin"
+    assert list(source.check_trained(pickled)) == []
+    (found,) = source.check_pickled(pickled.folder, [pickled.weights])
+    assert (found.check, type(found)) == ("pickle", Failed)
+    assert list(source.check_pickled(safe.folder, [safe.weights])) == []
+
+
+def test_tools_get_it_as_safetensors(tmp_path: Path) -> None:
+    safe, pickled = pickled_adapter(tmp_path)
+    assert link_adapter(safe, tmp_path / "scratch") == safe
+    view = link_adapter(pickled, tmp_path / "scratch")
+    assert not (view / "adapter_model.bin").exists()
+    name = "adapter_model.safetensors"
+    ours, theirs = (
+        {
+            t.name: (t, read_array(folder / name, t.name).tolist())
+            for t in read_tensors(folder / name)
+        }
+        for folder in (view, safe)
+    )
+    assert ours == theirs
+    assert (view / "adapter_config.json").read_bytes() == (
+        safe / "adapter_config.json"
+    ).read_bytes()

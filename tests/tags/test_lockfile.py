@@ -210,3 +210,48 @@ def test_any_entries_survive_the_file(entries: list[LockEntry]) -> None:
     text = lockfile.dumps()
     assert text == Lockfile.loads(text, "deployq.lock").dumps()
     assert Lockfile.loads(text, "deployq.lock") == lockfile
+
+
+# ---------------------------------------------------------------- servers
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "http://localhost:11434", "http://127.0.0.1:11434/", "HTTP://LOCALHOST:11434",
+        "http://[::1]:11434", "http://0.0.0.0:11434", "http://ip6-localhost:11434//",
+    ],
+)  # fmt: skip
+def test_one_server_has_one_entry_however_it_is_spelled(tmp_path: Path, spelled: str) -> None:
+    """Also in a lockfile of an earlier version, which kept the address as it was given."""
+    path = tmp_path / "deployq.lock"
+    path.write_text(Lockfile({ENTRY.key: ENTRY}).dumps().replace(ENTRY.host, spelled))
+    found = Lockfile.load(path)
+    assert found.find(ENTRY.tag, ENTRY.host) == ENTRY
+    assert found.find(ENTRY.tag, spelled) == ENTRY
+    assert found.merged([], [(ENTRY.tag, spelled)]).entries == {}
+    newer = of(ENTRY.tag, host=spelled, manifest_digest="9" * 64)
+    update(path, [newer], keep=3)
+    (entry,) = Lockfile.load(path).entries.values()
+    assert (entry.host, entry.manifest_digest) == (ENTRY.host, "9" * 64)
+    assert Lockfile.load(path).generation(ENTRY.tag, spelled, ENTRY.manifest_digest) == ENTRY
+
+
+def test_other_ports_schemes_and_machines_are_other_servers() -> None:
+    hosts = (
+        "http://127.0.0.1:11434", "http://127.0.0.1:11435", "https://127.0.0.1:11434",
+        "http://127.0.0.2:11434", "http://box:11434", "http://box:11434/ollama", "embedded",
+    )  # fmt: skip
+    assert len({of(ENTRY.tag, host=host).key for host in hosts}) == len(hosts)
+    usual = ("http://box", "http://box:80/", "HTTP://Box:80")
+    assert len({of(ENTRY.tag, host=host).key for host in usual}) == 1
+
+
+def test_two_spellings_in_one_lockfile_become_one_entry_with_its_past() -> None:
+    old = of(ENTRY.tag, manifest_digest="1" * 64, pushed_at="2026-11-01T00:00:00Z")
+    new = of(ENTRY.tag, manifest_digest="2" * 64, pushed_at="2026-11-02T00:00:00Z")
+    first, second = (Lockfile({one.key: one}).dumps() for one in (new, old))
+    spelled = second.replace(ENTRY.host, "http://localhost:11434").split("schema = 1\n")[1]
+    found = Lockfile.loads(first + spelled, "deployq.lock")
+    assert list(found.entries.values()) == [new]
+    assert list(found.earlier.values()) == [(old,)]
