@@ -1,0 +1,154 @@
+"""Adapters of every kind, merged for real and held against transformers and PEFT unmerged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import deployq_converters
+import pytest
+
+import deployq
+from deployq import proc
+from tests.convert.conftest import SAMPLE, TOKENIZER
+
+pytestmark = [pytest.mark.convert, pytest.mark.timeout(600)]
+
+HERE = Path(__file__).parent
+RUNNER = Path(deployq_converters.__file__).parent
+JOBSIDE = Path(deployq.__file__).parent / "foreign"
+TOKENS = 2048
+
+Merged = Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def merged(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Merged]:
+    """What became of each case of adapters.py, by its name."""
+    out = tmp_path_factory.mktemp("adapters")
+    (out / "files").mkdir()
+    for name in TOKENIZER:
+        (out / "files" / name).write_bytes((SAMPLE / "model" / name).read_bytes())
+    argv: list[str | Path] = [
+        python,
+        "-W",
+        "ignore",
+        HERE / "adapters.py",
+        RUNNER,
+        JOBSIDE,
+        out / "files",
+        out,
+    ]
+    env = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
+    said = proc.run(argv, env=env, timeout_seconds=500).stdout.splitlines()
+    cases = [json.loads(line) for line in said if line.startswith('{"name"')]
+    return {case["name"]: case for case in cases}
+
+
+def noted(case: Merged) -> str:
+    assert not case.keys() & {"refused", "broke"}, case
+    return " | ".join(case["notes"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain", "rslora", "dora", "ranks_by_pattern", "pissa", "olora", "orthogonal", "eva",
+        "lora_bias", "all_biases", "turned_matrices", "one_layer_only", "pickled",
+        "experts_mixtral", "experts_qwen3", "experts_gpt_oss", "experts_one_by_one", "router",
+        "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "mistral3", "smolvlm", "llava", "internvl", "gemma3",
+        "qwen2_5_vl_as_older_versions_named_it", "llava_as_older_versions_named_it",
+        "gemma3_trained_as_a_text_model",
+    ],
+)  # fmt: skip
+def test_a_merged_model_is_the_base_with_its_adapter(
+    merged: Mapping[str, Merged], name: str
+) -> None:
+    case = merged[name]
+    assert "are base + scaled BA" in noted(case)
+    assert case["same"]
+    assert case["off"] < 1e-4
+    assert case["rows"] == TOKENS
+
+
+def test_a_merge_is_rounded_once(merged: Mapping[str, Merged]) -> None:
+    case = merged["in_bfloat16"]
+    assert "merging in float32, saved as bfloat16" in noted(case)
+    assert 1e-5 < case["off"] < 0.05
+
+
+def test_what_prepares_images_is_kept(merged: Mapping[str, Merged]) -> None:
+    assert "preprocessor_config.json" in merged["qwen2_vl"]["files"]
+    assert "tokenizer.json" in merged["qwen2_vl"]["files"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tied"),
+    [
+        ("tied_head", False),
+        ("tied_embedding", False),
+        ("tied_both", False),
+        ("tied_embedding_whole", False),
+        ("tied_head_whole", False),
+        ("tied_both_whole", False),
+        ("tied_together", True),
+        ("tied_tokens", True),
+        ("untied_both_whole", False),
+        ("gemma_together", True),
+    ],
+)
+def test_embedding_and_head_that_are_tied_in_the_base(
+    merged: Mapping[str, Merged], name: str, *, tied: bool
+) -> None:
+    """PEFT trains either alone unless told otherwise; merged, both answer as in training."""
+    case = merged[name]
+    assert ("no longer tied" in noted(case)) == (not tied and name.startswith("tied"))
+    assert (case["same"], case["tied"]) == (True, tied)
+    assert case["off"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "resized"),
+    [
+        ("padding_cut", TOKENS, "from 2112 to 2048 rows"),
+        ("new_tokens_whole", TOKENS + 2, "from 2048 to 2050 rows"),
+        ("new_tokens_trained_alone", TOKENS + 2, "from 2048 to 2050 rows"),
+        ("new_tokens_in_padding", TOKENS + 64, ""),
+    ],
+)
+def test_rows_of_the_embedding(
+    merged: Mapping[str, Merged], name: str, rows: int, resized: str
+) -> None:
+    case = merged[name]
+    assert resized in noted(case)
+    assert bool(resized) == ("resized" in noted(case))
+    assert (case["same"], case["rows"]) == (True, rows)
+    assert case["off"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "way_out"),
+    [
+        ("targets_cut", "leaves 4 of its 8 tensors out", "add 'v_proj' to target_modules"),
+        ("dora_off", "says use_dora: false", "set use_dora to true"),
+        ("dora_on", "lacks 4 tensors that its adapter_config.json announces", "set use_dora"),
+        ("another_prefix", "lack PEFT's prefix base_model.model.", "save_pretrained()"),
+        ("an_unknown_layer", "the base has no model.layers.7.self_attn.q_proj", "--base"),
+        ("a_half_lost", "layers.1.self_attn.v_proj.lora_B", "save_pretrained()"),
+        ("a_whole_module_lost", "names a module that was trained whole", "save_pretrained()"),
+        ("lora_bias_without_a_place", "the base layer has no bias", "lora_bias=False"),
+        ("pissa_niter", "random approximation", "path_initial_model_for_weight_conversion"),
+        ("activated", "aLoRA does not support", "merge it where it was trained"),
+        ("new_tokens_untrained", "for 2 of the new ones, such as '<|tool|>'", "modules_to_save"),
+        ("gemma_embedding_alone", "one tensor for both", "ensure_weight_tying=True"),
+    ],
+)
+def test_what_can_not_be_merged(
+    merged: Mapping[str, Merged], name: str, cause: str, way_out: str
+) -> None:
+    case = merged[name]
+    assert cause in case.get("refused", case)
+    assert way_out in case["hint"]
+    assert "was not trained on this base" not in case["refused"]
