@@ -395,7 +395,7 @@ SEEING: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
     },
     "smolvlm": {
-        "text_config": small(model_type="llama"),
+        "text_config": small(model_type="llama", architectures=["VLlama3ForCausalLM"]),
         "vision_config": {**TOWER, "image_size": 64, "patch_size": 16},
         "scale_factor": 2,
     },
@@ -404,7 +404,7 @@ SEEING: dict[str, dict[str, Any]] = {
         "vision_config": {"model_type": "clip_vision_model", **TOWER},
     },
     "internvl": {
-        "text_config": small(model_type="qwen2"),
+        "text_config": small(model_type="qwen2", architectures=["Qwen2ForCausalLM"]),
         "vision_config": {**TOWER, "image_size": [28, 28], "patch_size": [14, 14]},
         "tie_word_embeddings": False,
     },

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import deployq_converters
+import deployq_unsloth
 import pytest
 
 import deployq
@@ -21,13 +22,31 @@ RUNNER = Path(deployq_converters.__file__).parent
 JOBSIDE = Path(deployq.__file__).parent / "foreign"
 TOKENS = 2048
 
+QUIET = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
+PROVE = """
+import sys, pathlib
+sys.path += sys.argv[1:3]
+import jobside, runner.proof
+for given in sys.argv[3:]:
+    folder, merged = pathlib.Path(given).parent, pathlib.Path(given)
+    try:
+        runner.proof.prove(folder / "adapter", folder / "base", merged)
+    except jobside.Refused as exc:
+        print("REFUSED", exc)
+"""
+
 Merged = Mapping[str, Any]
 
 
 @pytest.fixture(scope="module")
-def merged(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Merged]:
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By case, its folders `base`, `adapter` and `output`, which is merged."""
+    return tmp_path_factory.mktemp("adapters")
+
+
+@pytest.fixture(scope="module")
+def merged(python: Path, out: Path) -> Mapping[str, Merged]:
     """What became of each case of adapters.py, by its name."""
-    out = tmp_path_factory.mktemp("adapters")
     (out / "files").mkdir()
     for name in TOKENIZER:
         (out / "files" / name).write_bytes((SAMPLE / "model" / name).read_bytes())
@@ -41,8 +60,7 @@ def merged(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[st
         out / "files",
         out,
     ]
-    env = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
-    said = proc.run(argv, env=env, timeout_seconds=500).stdout.splitlines()
+    said = proc.run(argv, env=QUIET, timeout_seconds=500).stdout.splitlines()
     cases = [json.loads(line) for line in said if line.startswith('{"name"')]
     return {case["name"]: case for case in cases}
 
@@ -152,3 +170,21 @@ def test_what_can_not_be_merged(
     assert cause in case.get("refused", case)
     assert way_out in case["hint"]
     assert "was not trained on this base" not in case["refused"]
+
+
+def test_a_merge_by_unsloth_is_held_against_what_training_started_from(
+    merged: Mapping[str, Merged], out: Path, python: Path
+) -> None:
+    """Without Unsloth: its proof goes by the files alone. PiSSA and OLoRA change the base first."""
+    right = [out / name / "output" for name in ("plain", "rslora", "pissa", "olora")]
+    wrong = [out / "plain" / "base", out / "pissa" / "adapter", out / "pissa_niter" / "base"]
+    assert all("off" in merged[folder.parent.name] for folder in right)
+    argv: list[str | Path] = [python, "-c", PROVE, Path(deployq_unsloth.__file__).parent, JOBSIDE]
+    said = proc.run([*argv, *right, *wrong], env=QUIET, timeout_seconds=100).stdout
+    assert said.count("4 of 4 matrices are base + scaled BA") == 3
+    assert "14 of 14 matrices are base + scaled BA" in said
+    refused = [line for line in said.splitlines() if line.startswith("REFUSED")]
+    causes = ("is still its base's", "none of its 4 matrices was found", "random approximation")
+    assert [cause for cause, line in zip(causes, refused, strict=True) if cause in line] == [
+        *causes
+    ]

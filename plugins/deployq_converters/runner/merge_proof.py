@@ -146,7 +146,7 @@ def require_repeatable(
 def merge_layers(model: Any, adapter: Path) -> None:
     """Merge layer after layer, and hold each against base + scaled BA, reckoned here in float64.
 
-    How far one may be off is a share of what the adapter changes in it, or what rounding explains.
+    How far one may be off is a share of what the adapter changes in it, and what rounding explains.
 
     Raises:
         Refused: PEFT can't merge a layer, or merged it wrongly; or there is none.
@@ -178,9 +178,9 @@ def merge_layers(model: Any, adapter: Path) -> None:
 
 
 def _limit(wanted: torch.Tensor, base: torch.Tensor) -> float:
-    """How far a merged tensor may be off: what rounding explains, or a share of the change."""
-    rounding, change = torch.finfo(base.dtype).eps * wanted.norm(), (wanted - base).norm()
-    return max(float(rounding), _OFF_SHARE * float(change))
+    """How far a merged tensor may be off: what rounding explains, and a share of the change."""
+    rounding, change = torch.finfo(base.dtype).eps / 2 * wanted.norm(), (wanted - base).norm()
+    return float(rounding) + _OFF_SHARE * float(change)
 
 
 def _held(layer: Any, key: str) -> torch.Tensor:
