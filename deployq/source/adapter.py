@@ -21,6 +21,7 @@ _FOUR_BIT = re.compile(
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 _WRAPPERS = re.compile(r"^(?:(?:model|transformer|language_model|text_model)\.)*")
+_LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.\d+\.")
 _ROWS = ".token_adapter."
 _SAVED = re.compile(r"\.modules_to_save(?:\.default)?|\.original_module")
 
@@ -208,7 +209,9 @@ def _have_a_place(adapter: Adapter, known: Collection[str]) -> Iterator[Finding]
             "merge it into",
             "train with lora_bias=False",
         )
-    whole = [n for n in adapter.whole if _ROWS not in n and _plain(n) not in known]
+    # a layer's own tensors may be stored under other names; the merge accounts for them
+    outside = [n for n in adapter.whole if _ROWS not in n and not _LAYER.match(n)]
+    whole = [n for n in outside if _plain(n) not in known]
     if whole:
         yield Failed(
             "adapter",
@@ -231,7 +234,7 @@ def _is_parameter(adapter: Adapter, module: str, known: Collection[str]) -> bool
     same under other names (`block_sparse_moe.experts.0.w1`), so only its layer has to be there.
     """
     plain = _plain(re.sub(r"(?:\.base_layer)+$", "", module))
-    layer = re.match(r"(?:.*\.)?(?:layers|h|blocks)\.\d+\.", plain)
+    layer = _LAYER.match(plain)
     targeted = any(f".{plain}".endswith(f".{p.rpartition('.')[0]}") for p in adapter.parameters)
     return targeted and any(name.startswith(layer[0] if layer else plain) for name in known)
 

@@ -35,6 +35,20 @@ for given in sys.argv[3:]:
         print("REFUSED", exc)
 """
 
+LIMITS = """
+import sys, pathlib
+sys.path += sys.argv[1:3]
+import jobside, torch, runner.merge_proof as proof
+base = torch.full((3, 5), 20.0)
+for off in (0.04, 0.09, 0.2):
+    for working in (torch.float32, torch.bfloat16):
+        try:
+            answers = (base, base + 0.5, base + 0.5 + off)
+            proof.require_answers(answers, pathlib.Path("a"), working)
+        except jobside.Refused as exc:
+            print("REFUSED", off, working)
+"""
+
 Merged = Mapping[str, Any]
 
 
@@ -187,4 +201,14 @@ def test_a_merge_by_unsloth_is_held_against_what_training_started_from(
     causes = ("is still its base's", "none of its 4 matrices was found", "random approximation")
     assert [cause for cause, line in zip(causes, refused, strict=True) if cause in line] == [
         *causes
+    ]
+
+
+def test_how_far_answers_may_be_off_goes_by_what_the_adapter_changes(python: Path) -> None:
+    """By 0.5 here: a tenth of it, or a quarter where there is no memory for float32."""
+    said = proc.run([python, "-c", LIMITS, RUNNER, JOBSIDE], env=QUIET, timeout_seconds=100).stdout
+    assert [line for line in said.splitlines() if line.startswith("REFUSED")] == [
+        "REFUSED 0.09 torch.float32",
+        "REFUSED 0.2 torch.float32",
+        "REFUSED 0.2 torch.bfloat16",
     ]

@@ -139,8 +139,9 @@ def _vocabulary_modules(model: Any) -> set[str]:
 
 def _saved_rows(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """Rows of the embedding that an adapter was trained with; None: it holds none of them."""
+    modules = _vocabulary_modules(model)
     for name, shape in shapes.items():
-        if not _vocabulary_modules(model).intersection(name.split(".")) or "token_adapter" in name:
+        if not modules.intersection(name.split(".")) or "token_adapter" in name:
             continue
         if ".lora_embedding_A" in name:
             return shape[1]
@@ -200,11 +201,11 @@ def _with_adapter(model: Any, adapter: Path, shapes: Mapping[str, tuple[int, ...
     """
     config = _adapter_config(adapter)
     before = merge_proof.weights_before(model, shapes, config)
-    renamed = getattr(model, "_checkpoint_conversion_mapping", {})
+    renamed = dict(getattr(model, "_checkpoint_conversion_mapping", {}))
     try:
         loaded = peft.PeftModel.from_pretrained(model, adapter, is_trainable=False)
         # only a second loading returns what PEFT left out
-        result = loaded.load_adapter(adapter, "default", key_mapping=renamed)
+        result = loaded.load_adapter(adapter, "default", key_mapping=renamed or None)
         modules = [name for name, _ in loaded.get_base_model().named_modules()]
         if more := renamings(modules, result.unexpected_keys):
             result = loaded.load_adapter(adapter, "default", key_mapping={**more, **renamed})

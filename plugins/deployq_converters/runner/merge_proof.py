@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from jobside import Refused, emit
 
 from .loading import PREFIX, plain_name, read_shapes, read_tensors
@@ -16,6 +18,7 @@ _OFF_SHARE = 0.02
 _ANSWER_SHARE = 0.1
 _ROUNDINGS = 4
 _FEW = 3
+_IN_PLACE_OF = re.compile(r"(?:image|video|audio)_token_(?:id|index)$")
 _MOST_IN_FLOAT64 = 1 << 26  # elements; half a GiB
 _MERGED_ELSEWHERE = "merge it where it was trained, and give the merged folder"
 _ROWS = ".token_adapter.trainable_tokens_delta"
@@ -151,9 +154,10 @@ def merge_layers(model: Any, adapter: Path) -> None:
     Raises:
         Refused: PEFT can't merge a layer, or merged it wrongly; or there is none.
     """
-    layers = list(_layers(model))
+    layers, reckoned = list(_layers(model)), 0
     for number, (name, layer) in enumerate(layers, 1):
         expected = dict(_expected(layer))
+        reckoned += bool(expected)
         limits = {key: _limit(wanted, _held(layer, key)) for key, wanted in expected.items()}
         try:
             layer.merge(safe_merge=True)
@@ -174,7 +178,8 @@ def merge_layers(model: Any, adapter: Path) -> None:
                 )
         emit("merged", done=number, total=len(layers), name=name)
     if layers:
-        emit("note", text=f"merged: all {len(layers)} matrices under it are base + scaled BA")
+        count = f"all {reckoned}" if reckoned == len(layers) else f"{reckoned} of {len(layers)}"
+        emit("note", text=f"merged: {count} matrices under it are base + scaled BA")
 
 
 def _limit(wanted: torch.Tensor, base: torch.Tensor) -> float:
@@ -204,8 +209,10 @@ def _layers(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _expected(layer: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """What the parameters that a layer changes should be once merged."""
+    """What the parameters that a layer changes should be once merged; none: PEFT alone knows."""
     key = getattr(layer, "parameter_name", "weight")
+    if not hasattr(layer.get_base_layer(), key):
+        return
     held = _held(layer, key)
     exact = torch.float64 if held.numel() <= _MOST_IN_FLOAT64 else torch.float32
     weight, bias = held.to(exact, copy=True), None
@@ -303,9 +310,10 @@ def choose_tokens(tokenizer: Any, trained: Sequence[int]) -> list[int]:
     """
     text = "Hello, what can you do?"
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-        )
+        turn = [{"role": "user", "content": text}]
+        # one that only takes images, or is broken, is no fault of the merge
+        with suppress(TemplateError, TypeError, ValueError, KeyError):
+            text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
     last = range(max(0, len(tokenizer) - _MOST_TOKENS // 4), len(tokenizer))
     return [*ids, *trained[:_MOST_TOKENS], *last]
@@ -314,7 +322,8 @@ def choose_tokens(tokenizer: Any, trained: Sequence[int]) -> list[int]:
 def answer(model: Any, ids: list[int]) -> torch.Tensor:
     """Logits at every place of a text."""
     rows = model.get_input_embeddings().weight.shape[0]
-    asked = torch.tensor([[index for index in ids if index < rows]])
+    elsewhere = {v for k, v in model.config.to_dict().items() if _IN_PLACE_OF.match(k)}
+    asked = torch.tensor([[i for i in ids if i < rows and i not in elsewhere]])
     logits: torch.Tensor = model.eval()(input_ids=asked).logits[0].float()
     return logits
 
