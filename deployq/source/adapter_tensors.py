@@ -60,13 +60,6 @@ def _check_kind(folder: Path, config: Mapping[str, Any], lora: Sequence[str]) ->
             "vector: it would be merged as something that was never trained",
             "set use_dora to false in adapter_config.json, if it was trained so",
         )
-    if config.get("alora_invocation_tokens"):
-        yield Failed(
-            "adapter",
-            f"{folder}: is an activated LoRA (alora_invocation_tokens): it works only after those "
-            "tokens, and merged it would always",
-            "train a LoRA without alora_invocation_tokens for a model of its own",
-        )
 
 
 def _check_targets(

@@ -265,7 +265,6 @@ Q, V = (f"model.layers.0.self_attn.{target}" for target in TARGETS)
         ({}, {f"{Q}.lora_magnitude_vector": (64,)}, "1 tensor out", "set use_dora to true"),
         ({"use_dora": True}, {}, "holds no lora_magnitude_vector", "set use_dora to false"),
         ({"r": 8}, {}, "says rank 8", "set r to 4"),
-        ({"alora_invocation_tokens": [4]}, {}, "activated LoRA", "without alora_invocation_tokens"),
         ({"lora_bias": True}, {f"{Q}.lora_B.bias": (64,)}, "no place to merge", "lora_bias=False"),
         ({}, {f"{Q}.b.lora_A.weight": (4, 64)}, "not cover them", "add 'b'"),
         ({"target_modules": None}, {"a.lora_B.weight": (64, 4)}, "lora_B of a alone", "save it"),

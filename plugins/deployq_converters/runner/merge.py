@@ -39,10 +39,9 @@ def merge(job: dict[str, Any]) -> None:
     working = working_dtype(base, stored)
     emit("note", text=f"merging in {_name(working)}, saved as {_name(stored)}")
     tokenizer = _tokenizer(adapter if _has_tokenizer(adapter) else base)
-    model = load_model(base, working, trusted=allowed)
     shapes = read_shapes(adapter)
-    _resize(model, adapter, shapes, tokenizer)
-    tied = _separate_head(model, shapes)
+    model = load_model(base, working, trusted=allowed)
+    tied = _prepare(model, adapter, shapes, tokenizer)
     trained = _trained_tokens(adapter)
     asked = merge_proof.choose_tokens(
         tokenizer, sorted({i for ids in trained.values() for i in ids})
@@ -92,6 +91,14 @@ def _trained_tokens(adapter: Path) -> Mapping[str, list[int]]:
 
 
 # ---------------------------------------------------------------- the embedding and the head
+
+
+def _prepare(
+    model: Any, adapter: Path, shapes: Mapping[str, tuple[int, ...]], tokenizer: Any
+) -> list[tuple[Any, bool]]:
+    """Make the base what the adapter was trained on; what `_settle_head` wants to know."""
+    _resize(model, adapter, shapes, tokenizer)
+    return _separate_head(model, shapes)
 
 
 def _resize(
