@@ -10,6 +10,7 @@ from typing import Any
 from deployq.errors import SourceError
 from deployq.foreign_values import read_object
 from deployq.records import dataclass
+from deployq.source.adapter_tensors import PART, PREFIX, check_stored
 from deployq.source.finding import ADAPTER_CONFIG
 from deployq.source.pickled import read_pickle
 from deployq.source.safetensors import StoredTensor, read_tensors
@@ -21,10 +22,10 @@ _FOUR_BIT = re.compile(
     r"(?:-unsloth)?-bnb-(?:4|8)bit$|-(?:4|8)bit$|-(?:gptq|awq)(?:-int[48])?$", re.IGNORECASE
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PREFIX = re.compile(r"^base_model\.model\.")
-_PART = re.compile(r"\.lora_(?P<part>A|B|embedding_A|embedding_B)(?:\.\w+)?(?:\.weight)?$")
-_MAGNITUDE = re.compile(r"\.lora_magnitude_vector(?:\.\w+)?(?:\.weight)?$")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
+_WRAPPERS = re.compile(r"^(?:(?:model|transformer|language_model|text_model)\.)*")
+_LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.\d+\.")
+_ROWS = ".token_adapter."
 _SAVED = re.compile(r"\.modules_to_save(?:\.default)?|\.original_module")
 
 
@@ -35,7 +36,8 @@ class Adapter:
     `pairs` maps each changed module to the shapes of its A and B; `whole` holds tensors that were
     trained whole (embeddings, heads), by the base's names. `empty` are tensors without a value,
     `parameters` what PEFT calls `target_parameters` (experts), and `repeats_layers` says that some
-    layers of its base were used twice in training (`layer_replication`).
+    layers of its base were used twice in training (`layer_replication`). `stored` is all that its
+    weights hold, `config` its adapter_config.json.
     """
 
     folder: Path
@@ -47,6 +49,8 @@ class Adapter:
     pairs: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
     whole: Mapping[str, tuple[int, ...]]
     names: Mapping[str, str]  # module -> the stored name of its B
+    stored: tuple[StoredTensor, ...]
+    config: Mapping[str, Any]
     embedding: frozenset[str] = frozenset()
     empty: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
@@ -104,6 +108,8 @@ def read_adapter(folder: Path) -> Adapter:
         pairs=pairs,
         whole=whole,
         names=names,
+        stored=tensors,
+        config=config.values,
         embedding=embedding,
         empty=tuple(tensor.name for tensor in tensors if 0 in tensor.shape),
         parameters=config.texts("target_parameters"),
@@ -118,13 +124,13 @@ def _sort(
     whole: dict[str, tuple[int, ...]] = {}
     embedding = set()
     for tensor in tensors:
-        name = _PREFIX.sub("", tensor.name)
-        if match := _PART.search(name):
+        name = tensor.name.removeprefix(PREFIX)
+        if match := PART.search(name):
             module, part = name[: match.start()], match["part"]
             halves.setdefault(module, {})[part[-1]] = tensor
             if part.startswith("embedding"):
                 embedding.add(module)
-        elif not _MAGNITUDE.search(name):
+        elif ".lora_" not in name:
             whole[_SAVED.sub("", name).replace(".base_layer", "")] = tensor.shape
     whole_pairs = {m: h for m, h in halves.items() if len(h) == len("AB")}
     pairs = {m: (h["A"].shape, h["B"].shape) for m, h in whole_pairs.items()}
@@ -157,6 +163,8 @@ def check_adapter(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iter
             "(layer_replication): weights that two layers share can't be merged with two adapters",
             "write the base with its layers repeated first, train on that folder, and give both",
         )
+    elif faults := list(check_stored(adapter.folder, adapter.config, adapter.stored)):
+        yield from faults
     else:
         yield from _fits(adapter, base)
 
@@ -204,11 +212,38 @@ def _fits(adapter: Adapter, base: Mapping[str, tuple[int, ...]]) -> Iterator[Fin
             + (f", and {more} more differ" if more else ""),
             f"its config names {adapter.base_shown or 'no base'}: give that one with --base",
         )
+    else:
+        yield from _have_a_place(adapter, known)
+
+
+def _have_a_place(adapter: Adapter, known: Collection[str]) -> Iterator[Finding]:
+    """Has the base a place for what is no matrix: biases, and what was trained whole?"""
+    biases = [t.name for t in adapter.stored if t.name.endswith(".lora_B.bias")]
+    modules = [name.removeprefix(PREFIX).partition(".lora_")[0] for name in biases]
+    if lacking := [m for m in modules if _plain(f"{m}.bias") not in known]:
+        yield Failed(
+            "adapter",
+            f"{adapter.folder}: trained a bias of its own (lora_bias=True) for {len(lacking)} "
+            f"matrices that have none in the base, such as {lacking[0]}: there is no place to "
+            "merge it into",
+            "train with lora_bias=False",
+        )
+    # a layer's own tensors may be stored under other names; the merge accounts for them
+    outside = [n for n in adapter.whole if _ROWS not in n and not _LAYER.match(n)]
+    whole = [n for n in outside if _plain(n) not in known]
+    if whole:
+        yield Failed(
+            "adapter",
+            f"{adapter.folder}: was trained with {whole[0]}, which its base has no place for"
+            + (f", and {len(whole) - 1} more" if len(whole) > 1 else "")
+            + ": a GGUF of the two would lack it",
+            "train for text (task_type CAUSAL_LM) on the base's own modules",
+        )
 
 
 def _plain(name: str) -> str:
     """A tensor's name without what versions of transformers put in front of it."""
-    return re.sub(r"^(?:model\.)*(?:language_model\.)?(?:model\.)*", "", name)
+    return _WRAPPERS.sub("", name).replace("vision_model.", "")
 
 
 def _is_parameter(adapter: Adapter, module: str, known: Collection[str]) -> bool:
@@ -218,7 +253,7 @@ def _is_parameter(adapter: Adapter, module: str, known: Collection[str]) -> bool
     same under other names (`block_sparse_moe.experts.0.w1`), so only its layer has to be there.
     """
     plain = _plain(re.sub(r"(?:\.base_layer)+$", "", module))
-    layer = re.match(r"(?:.*\.)?(?:layers|h|blocks)\.\d+\.", plain)
+    layer = _LAYER.match(plain)
     targeted = any(f".{plain}".endswith(f".{p.rpartition('.')[0]}") for p in adapter.parameters)
     return targeted and any(name.startswith(layer[0] if layer else plain) for name in known)
 

@@ -24,7 +24,7 @@ from deployq_converters.environment import find_python, run, versions
 NEEDED = ("torch", "transformers", "sentencepiece", "numpy")
 _PACKAGES = (*NEEDED, "peft", "safetensors")
 _MERGED = "merged"
-REVISION = "r5"
+REVISION = "r6"
 """Counts what of the runner changes its output: part of what an artifact is made from."""
 
 

@@ -62,3 +62,13 @@ def test_a_folder_and_the_files_that_were_made_of_it(push: Pushing, seeing: Path
     assert "vision" in pushed(push, folder / "m-F16.gguf")["capabilities"]
     blind = pushed(push, folder / "m-F16.gguf", "projector = false")
     assert "vision" not in blind["capabilities"]
+
+
+def test_an_adapter_on_a_model_that_sees(push: Pushing, seeing: Path) -> None:
+    """It changes both parts; the class that sees and writes is the one that its config names."""
+    suite = push.project.write("sample.toml", (SAMPLE / "suite.toml").read_text())
+    push.project.configure(seeing.parent / "adapter", suite, url=push.url)
+    ran = push.project.run("push", "m", "--targets", "laptop", "--json")
+    assert ran.code in (0, 4), ran.err
+    assert "all 12 matrices under it are base + scaled BA" in ran.err
+    assert "tokens that the trained model is sure of" in ran.err

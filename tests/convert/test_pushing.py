@@ -59,7 +59,7 @@ def test_what_each_trainer_leaves(push: Pushing, folder: str, told: str) -> None
     ran = push(folder, "TUNED", f'base = "{push.project.made / "base"}"')
     assert ran.code == 0, ran.err
     assert any(told in note for note in ran.json["plan"]["notes"])
-    assert folder != "trl" or "sampled matrices are base + scaled BA" in ran.err
+    assert folder != "trl" or "matrices under it are base + scaled BA" in ran.err
 
 
 @pytest.mark.parametrize("kind", ["dora", "rslora"])

@@ -1,5 +1,7 @@
 """Gives the sample model eyes: `python vision.py SAMPLE OUT`. Run by the environment that converts.
 
+Beside OUT it leaves `adapter`, a LoRA on it.
+
 SmolVLM's kind of model (Idefics3): the sample's own weights write, an untrained tower sees.
 """
 
@@ -10,6 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -47,6 +50,18 @@ def main(sample: Path, out: Path) -> None:
     model.to(torch.float16).save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / "preprocessor_config.json").write_text(json.dumps(IMAGES))
+    adapt(out)
+
+
+def adapt(base: Path) -> None:
+    """An adapter on it, in a folder beside it: random, and small enough to leave answers sure."""
+    model = Idefics3ForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+    made = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
+    for name, parameter in made.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(parameter, std=0.01)
+    made.peft_config["default"].base_model_name_or_path = f"../{base.name}"
+    made.save_pretrained(base.parent / "adapter")
 
 
 if __name__ == "__main__":

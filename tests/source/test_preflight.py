@@ -18,6 +18,7 @@ from deployq.source.saves import choose_save, left_out_notes
 from deployq.types import Failed, Finding, Remark
 from tests.source.hf_files import llama_stored, write_shards
 from tests.source.training_files import (
+    TARGETS,
     TEMPLATE,
     add_arrays,
     write_adapter,
@@ -214,7 +215,7 @@ def test_an_adapter_on_a_base_with_fewer_layers(tmp_path: Path) -> None:
 def test_a_trained_head_of_a_tied_base(tmp_path: Path) -> None:
     """The base stores no head: it is the embedding."""
     tied = {name: shape for name, shape in SHAPES.items() if name != "lm_head.weight"}
-    folder = write_adapter(tmp_path / "a")
+    folder = write_adapter(tmp_path / "a", target_modules=[*TARGETS, "lm_head"])
     rows, width = tied["model.embed_tokens.weight"]
     half = {"lm_head.lora_A.weight": (4, width), "lm_head.lora_B.weight": (rows, 4)}
     add_arrays(folder, half)
@@ -238,7 +239,8 @@ def test_experts_that_are_parameters(tmp_path: Path) -> None:
     }
     folder = add_arrays(write_adapter(tmp_path / "a", **target), halves)
     assert list(check_adapter(read_adapter(folder), {**SHAPES, **experts})) == []
-    other = add_arrays(write_adapter(tmp_path / "b"), halves)
+    own: dict[str, Any] = {"target_modules": [*TARGETS, "experts"], "rank_pattern": {"experts": 8}}
+    other = add_arrays(write_adapter(tmp_path / "b", **own), halves)
     (found,) = check_adapter(read_adapter(other), {**SHAPES, **experts})
     assert "it has no model.layers.0.mlp.experts.base_layer" in found.message
 
@@ -255,6 +257,84 @@ def test_what_zero_3_left_empty(tmp_path: Path) -> None:
     (found,) = on_base(folder)
     assert "1 of its tensors are empty" in found.message
     assert "stage3_gather_16bit_weights_on_model_save" in found.hint
+
+
+Q, V = (f"model.layers.0.self_attn.{target}" for target in TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("config", "more", "cause", "way_out"),
+    [
+        (
+            {"target_modules": ["q_proj"]},
+            {},
+            f"4 tensors out (base_model.model.{V}.lora_A",
+            "add 'v_proj' to",
+        ),
+        ({"target_modules": r".*\.layers\.0\..*"}, {}, "4 tensors out", "to target_modules"),
+        ({}, {f"{Q}.lora_magnitude_vector": (64,)}, "1 tensor out", "set use_dora to true"),
+        ({"use_dora": True}, {}, "holds no lora_magnitude_vector", "set use_dora to false"),
+        ({"r": 8}, {}, "says rank 8", "set r to 4"),
+        ({"lora_bias": True}, {f"{Q}.lora_B.bias": (64,)}, "no place to merge", "lora_bias=False"),
+        ({}, {f"{Q}.b.lora_A.weight": (4, 64)}, "not cover them", "add 'b'"),
+        ({"target_modules": None}, {"a.lora_B.weight": (64, 4)}, "lora_B of a alone", "save it"),
+        ({}, {"score.weight": (2, 64)}, "with score.weight", "CAUSAL_LM"),
+    ],
+)
+def test_a_tensor_that_peft_would_leave_out(
+    tmp_path: Path,
+    config: dict[str, Any],
+    more: dict[str, tuple[int, ...]],
+    cause: str,
+    way_out: str,
+) -> None:
+    """None of it is the base's fault, and what is merged would be something else than trained."""
+    (found, *_) = on_base(add_arrays(write_adapter(tmp_path / "a", **config), more))
+    assert (found.check, type(found)) == ("adapter", Failed)
+    assert cause in found.message
+    assert way_out in found.hint
+
+
+def test_names_without_pefts_prefix(tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a")
+    halves = {f"{Q}.lora_A.weight": np.ones((4, 64)), f"{Q}.lora_B.weight": np.ones((64, 4))}
+    write_arrays(folder / "adapter_model.safetensors", halves, "F32")
+    (found,) = on_base(folder)
+    assert "leave 2 tensors out" in found.message
+    assert "lack PEFT's prefix base_model.model." in found.message
+    assert "save_pretrained()" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("config", "more"),
+    [
+        ({"target_modules": "all-linear"}, {}),
+        ({"target_modules": r".*\.self_attn\.[qv]_proj"}, {}),
+        ({"target_modules": None}, {}),
+        ({"rank_pattern": {"v_proj": 4}, "r": 16}, {}),
+        ({"lora_bias": True}, {f"{Q}.lora_B.bias": (64,)}),
+        ({"use_dora": True}, {f"{Q}.lora_magnitude_vector": (64,)}),
+        (
+            {"trainable_token_indices": [7]},
+            {"model.embed_tokens.token_adapter.trainable_tokens_delta": (1, 64)},
+        ),
+        ({"bias": "all"}, {f"{Q}.bias": (64,)}),
+    ],
+)
+def test_tensors_that_all_have_a_place(
+    tmp_path: Path, config: dict[str, Any], more: dict[str, tuple[int, ...]]
+) -> None:
+    folder = add_arrays(write_adapter(tmp_path / "a", **config), more)
+    biased = {**SHAPES, f"{Q}.bias": (64,)}
+    assert list(check_adapter(read_adapter(folder), biased)) == []
+
+
+def test_names_that_versions_of_transformers_changed(tmp_path: Path) -> None:
+    """The same modules, as the base was stored and as the adapter was trained."""
+    adapter = read_adapter(write_adapter(tmp_path / "a"))
+    for before in ("", "language_model.model.", "model.language_model.", "transformer."):
+        base = {name.replace("model.", before, 1): shape for name, shape in SHAPES.items()}
+        assert list(check_adapter(adapter, base)) == []
 
 
 def test_an_adapter_on_another_commit_of_its_base(tmp_path: Path) -> None:

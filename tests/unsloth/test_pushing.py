@@ -39,7 +39,7 @@ def test_merged_by_unsloth_and_quantized_by_llama_cpp(trained: Trained) -> None:
     trained.configure('["Q8_0"]', "merged")
     ran = trained.push()
     assert ran.code == 0, ran.err
-    assert "sampled matrices are base + scaled BA" in ran.err
+    assert "matrices are base + scaled BA" in ran.err
     assert "merging lora with unsloth" in ran.err
     assert tags(ran) == {"Q8_0": "done"}
     again = trained.push()

@@ -9,6 +9,7 @@ import torch
 import transformers
 from jobside import Refused, emit
 
+from .loading import load_model
 from .precision import free_bytes, needed_bytes, stored_dtype, working_dtype
 
 SURE = 0.5
@@ -78,9 +79,7 @@ def _loaded(job: dict[str, Any]) -> tuple[Any, Any]:
         raise Refused(f"{source}: needs {needed >> 20} MiB of memory, {free >> 20} MiB are free")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=trusted)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, trust_remote_code=trusted
-        )
+        model = load_model(Path(source), dtype, trusted=trusted)
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise Refused(f"{source}: transformers can't load it: {exc}") from exc
     return tokenizer, model.eval()

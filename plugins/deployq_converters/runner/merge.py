@@ -1,9 +1,11 @@
-"""Merges a LoRA adapter into its base with PEFT, and proves that it was merged."""
+"""Merges a LoRA adapter into its base with PEFT."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,15 @@ import torch
 import transformers
 from jobside import Refused, emit
 
-from . import scripts
+from . import merge_proof, scripts
+from .loading import load_model, read_shapes, renamings
 from .precision import stored_dtype, working_dtype
 from .tokens import TOKENIZER_FILES
 
-_SAMPLED = 6
-_TOLERANCE = 0.02
-_OFF_SHARE = 0.1
-_ROUNDINGS = 4
+_ONE_TENSOR = ("gemma", "cohere")
+"""Families that llama.cpp gives no head of their own: it takes the embedding."""
+_SAME = 1e-6
+_NOT_COPIED = ("model", "pytorch_model", "consolidated", "config.json", "generation_config.json")
 
 
 @torch.no_grad()
@@ -36,19 +39,25 @@ def merge(job: dict[str, Any]) -> None:
     working = working_dtype(base, stored)
     emit("note", text=f"merging in {_name(working)}, saved as {_name(stored)}")
     tokenizer = _tokenizer(adapter if _has_tokenizer(adapter) else base)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        base, dtype=working, low_cpu_mem_usage=True
+    shapes = read_shapes(adapter)
+    model = load_model(base, working, trusted=allowed)
+    tied = _prepare(model, adapter, shapes, tokenizer)
+    trained = _trained_tokens(adapter)
+    asked = merge_proof.choose_tokens(
+        tokenizer, sorted({i for ids in trained.values() for i in ids})
     )
-    _resize(model, adapter, tokenizer)
-    _untie(model, adapter)
-    before = _answer(model, tokenizer)
-    model = _with_adapter(model, adapter)
-    after = _answer(model, tokenizer)
-    expected = dict(_expected(model))
+    before = merge_proof.answer(model, asked)
+    model = _with_adapter(model, adapter, shapes)
+    after = merge_proof.answer(model, asked)
+    merge_proof.merge_layers(model, adapter)
     merged = model.merge_and_unload(progressbar=False, safe_merge=True)
-    _require_merged(merged, expected, adapter)
-    _require_change(before, after, _answer(merged, tokenizer), adapter, working)
+    merge_proof.require_saved_modules(merged, adapter, trained)
+    answers = (before, after, merge_proof.answer(merged, asked))
+    merge_proof.require_answers(answers, adapter, working)
+    if tied:
+        _settle_head(merged, tied, adapter)
     merged.to(stored).save_pretrained(output, safe_serialization=True)
+    _copy_beside(base, output)
     _copy_tokenizer(adapter if _has_tokenizer(adapter) else base, output)
 
 
@@ -70,153 +79,177 @@ def _tokenizer(folder: Path) -> Any:
         raise Refused(f"{folder}: its tokenizer can't be loaded: {exc}", "tokenizer") from exc
 
 
-def _resize(model: Any, adapter: Path, tokenizer: Any) -> None:
-    """Give the base the rows that the adapter was trained with, where tokens were added."""
-    rows = _saved_rows(adapter)
+def _adapter_config(adapter: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((adapter / "adapter_config.json").read_bytes())
+    return config
+
+
+def _trained_tokens(adapter: Path) -> Mapping[str, list[int]]:
+    """The ids of `trainable_token_indices` by module; of a list it is the embedding."""
+    stated = _adapter_config(adapter).get("trainable_token_indices") or {}
+    return stated if isinstance(stated, dict) else {"": stated}
+
+
+# ---------------------------------------------------------------- the embedding and the head
+
+
+def _prepare(
+    model: Any, adapter: Path, shapes: Mapping[str, tuple[int, ...]], tokenizer: Any
+) -> list[tuple[Any, bool]]:
+    """Make the base what the adapter was trained on; what `_settle_head` wants to know."""
+    _resize(model, adapter, shapes, tokenizer)
+    return _separate_head(model, shapes)
+
+
+def _resize(
+    model: Any, adapter: Path, shapes: Mapping[str, tuple[int, ...]], tokenizer: Any
+) -> None:
+    """Give the base the rows that the adapter was trained with: tokens added, or padding cut."""
     have = model.get_input_embeddings().weight.shape[0]
-    if rows is None and len(tokenizer) > have and _has_tokenizer(adapter):
+    tokens = len(tokenizer) if _has_tokenizer(adapter) else min(have, len(tokenizer))
+    rows = _saved_rows(model, shapes)
+    trained = {index for ids in _trained_tokens(adapter).values() for index in ids}
+    if rows is not None:
+        untrained = set(range(rows, tokens))
+    else:
+        untrained = set(range(have, tokens)) - trained
+        rows = max(have, tokens, *(index + 1 for index in trained))
+    if untrained:
+        first = tokenizer.convert_ids_to_tokens(min(untrained))
         raise Refused(
-            f"{adapter}: its tokenizer has {len(tokenizer)} tokens, its base {have} rows, and the "
-            "adapter holds no rows for the new ones: they were never trained",
+            f"{adapter}: its tokenizer has {tokens} tokens, its base {have} rows, and the adapter "
+            f"holds no rows for {len(untrained)} of the new ones, such as {first!r}: they were "
+            "never trained",
             "vocabulary",
-            'train with modules_to_save=["embed_tokens", "lm_head"], or with the base\'s tokenizer',
+            'train with modules_to_save=["embed_tokens", "lm_head"] or trainable_token_indices, '
+            "or with the base's tokenizer",
         )
-    if rows is not None and rows != have:
+    if rows != have:
         model.resize_token_embeddings(rows, mean_resizing=False)
+        _fill_rows(model, have)
         emit("note", text=f"embedding resized from {have} to {rows} rows, as the adapter has them")
 
 
-def _untie(model: Any, adapter: Path) -> None:
-    """Give a head that is tied to the embedding its own weights, where the adapter trained it.
-
-    Merged into tied weights, what was trained for one would change the other too.
-    """
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    tied = head is not None and head.weight is embedding.weight
-    if not tied or not any("lm_head" in name for name in _stored_names(adapter)):
-        return
-    head.weight = torch.nn.Parameter(embedding.weight.detach().clone(), requires_grad=False)
-    for config in (model.config, model.config.get_text_config()):
-        config.tie_word_embeddings = False
-    emit("note", text="the adapter changes the head alone: it is no longer tied to the embedding")
+def _fill_rows(model: Any, have: int) -> None:
+    """Make a new row the mean of the old ones, which transformers does in training, with noise."""
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if module is not None and len(module.weight) > have:
+            module.weight[have:] = module.weight[:have].float().mean(0).to(module.weight.dtype)
 
 
-def _stored_names(adapter: Path) -> list[str]:
-    from safetensors import safe_open
+def _vocabulary_modules(model: Any) -> set[str]:
+    """What the model calls its embedding and its head, such as `embed_tokens` and `lm_head`."""
+    modules = (model.get_input_embeddings(), model.get_output_embeddings())
+    named = model.named_modules(remove_duplicate=False)
+    return {name.rpartition(".")[2] for name, module in named if module in modules}
 
-    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
-        return list(file.keys())
 
-
-def _saved_rows(adapter: Path) -> int | None:
-    """Rows of the embedding that an adapter was saved with; None: it holds none."""
-    from safetensors import safe_open
-
-    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
-        for name in file.keys():  # noqa: SIM118  (it is no dict)
-            whole = ".lora_" not in name and "token_adapter" not in name
-            if whole and any(part in name for part in ("embed_tokens", "wte", "lm_head")):
-                return int(file.get_slice(name).get_shape()[0])
+def _saved_rows(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Rows of the embedding that an adapter was trained with; None: it holds none of them."""
+    modules = _vocabulary_modules(model)
+    for name, shape in shapes.items():
+        if not modules.intersection(name.split(".")) or "token_adapter" in name:
+            continue
+        if ".lora_embedding_A" in name:
+            return shape[1]
+        if ".lora_B" in name or ".lora_" not in name:
+            return shape[0]
     return None
 
 
-def _with_adapter(model: Any, adapter: Path) -> Any:
-    try:
-        return peft.PeftModel.from_pretrained(model, adapter, is_trainable=False)
-    except (RuntimeError, ValueError, KeyError) as exc:
-        raise Refused(
-            f"{adapter}: does not load on this base: {str(exc)[:400]}",
-            "base",
-            "give the base that it was trained on: --base",
-        ) from exc
+def _separate_head(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[Any, bool]]:
+    """Give a head that is tied to the embedding its own weights, where either was trained.
 
+    PEFT trains one of two tied modules alone; merged into tied weights, it would change both. The
+    config still says that they are tied: PEFT goes by it for what trained them together.
 
-# ---------------------------------------------------------------- proof
-
-
-def _layers(model: Any) -> Iterator[tuple[str, Any]]:
-    """LoRA layers over a plain matrix, by the name that their module has in the merged model."""
-    for name, module in model.base_model.model.named_modules():
-        linear = getattr(module, "lora_A", None) and isinstance(
-            getattr(module, "base_layer", None), torch.nn.Linear
-        )
-        if linear:
-            yield name, module
-
-
-def _expected(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """What some matrices shall be once merged, reckoned here from the parts, in float64."""
-    layers = list(_layers(model))
-    for name, layer in layers[:: max(1, len(layers) // _SAMPLED)][:_SAMPLED]:
-        weight = layer.base_layer.weight.double()
-        for key in layer.active_adapters:
-            if key not in layer.lora_A:
-                continue
-            a, b = layer.lora_A[key].weight.double(), layer.lora_B[key].weight.double()
-            scale = layer.scaling[key]
-            changed = weight + scale * (b @ a)
-            if getattr(layer, "use_dora", {}).get(key):
-                magnitude = layer.lora_magnitude_vector[key].weight.double()
-                changed = magnitude[:, None] * changed / changed.norm(dim=1, keepdim=True)
-            weight = changed
-        yield name, weight
-
-
-def _require_merged(merged: Any, expected: dict[str, torch.Tensor], adapter: Path) -> None:
-    modules = dict(merged.named_modules())
-    for number, (name, wanted) in enumerate(expected.items(), 1):
-        found = modules[name].weight.double()
-        off = float((found - wanted).norm() / wanted.norm())
-        if not off < _TOLERANCE:
-            raise Refused(
-                f"{adapter}: merged wrongly: {name} is {off:.1%} away from base + scaled BA",
-                "adapter",
-            )
-        emit("merged", done=number, total=len(expected), name=name, off=off)
-    emit("note", text=f"merged: {len(expected)} sampled matrices are base + scaled BA")
-
-
-def _answer(model: Any, tokenizer: Any) -> torch.Tensor:
-    """Logits after a short text; with a chat template, after a chat's first turn."""
-    text = "Hello, what can you do?"
-    if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-        )
-    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
-    logits: torch.Tensor = model.eval()(input_ids=ids).logits[0, -1].float()
-    return logits
-
-
-def _require_change(
-    base: torch.Tensor,
-    tuned: torch.Tensor,
-    merged: torch.Tensor,
-    adapter: Path,
-    working: torch.dtype,
-) -> None:
-    """The adapter must change answers, and the merged model must give the adapter's.
-
-    How far it may be off is measured by what the adapter changes, and by what rounding explains.
+    Returns:
+        What each part of the config said of it; empty where nothing had to be separated.
     """
-    rows = min(len(base), len(tuned))
-    change = float((tuned[:rows] - base[:rows]).abs().max())
-    if change == 0.0:
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or head.weight is not embedding.weight:
+        return []
+    parts = {part for name in shapes for part in name.split(".")}
+    if not _vocabulary_modules(model) & parts:
+        return []
+    head.weight = torch.nn.Parameter(embedding.weight.detach().clone(), requires_grad=False)
+    configs = (model.config, model.config.get_text_config())
+    return [(config, bool(getattr(config, "tie_word_embeddings", False))) for config in configs]
+
+
+def _settle_head(merged: Any, said: list[tuple[Any, bool]], adapter: Path) -> None:
+    """Tie head and embedding again, unless the adapter made them differ."""
+    head, embedding = merged.get_output_embeddings(), merged.get_input_embeddings()
+    off = float((head.weight - embedding.weight).abs().max())
+    tied = off <= _SAME * float(embedding.weight.abs().max())
+    for config, before in said:  # PEFT may have changed it, too
+        config.tie_word_embeddings = before and tied
+    if tied:
+        head.weight = embedding.weight
+        return
+    if str(merged.config.get_text_config().model_type).startswith(_ONE_TENSOR):
         raise Refused(
-            f"{adapter}: changes no answer: the merged model would be its base",
+            f"{adapter}: changes the embedding or the head alone, which are one tensor in its "
+            "base; llama.cpp has one tensor for both in such a model and can't keep them apart",
             "adapter",
-            "save the adapter after training: trainer.save_model()",
+            "train both together: ensure_weight_tying=True in PEFT's LoraConfig",
         )
-    off = float((merged - tuned).abs().max())
-    rounding = _ROUNDINGS * torch.finfo(working).eps * float(tuned.abs().max())
-    allowed = max(rounding, _OFF_SHARE * change)
-    if not off <= allowed:
+    emit("note", text="the adapter changes embedding and head apart: they are no longer tied")
+
+
+# ---------------------------------------------------------------- the adapter
+
+
+def _with_adapter(model: Any, adapter: Path, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    """The model with the adapter on it, every tensor of the adapter in its place.
+
+    Raises:
+        Refused: PEFT does not load it, or leaves some of its tensors out.
+    """
+    config = _adapter_config(adapter)
+    before = merge_proof.weights_before(model, shapes, config)
+    renamed = dict(getattr(model, "_checkpoint_conversion_mapping", {}))
+    try:
+        loaded = peft.PeftModel.from_pretrained(model, adapter, is_trainable=False)
+        # only a second loading returns what PEFT left out
+        result = loaded.load_adapter(adapter, "default", key_mapping=renamed or None)
+        modules = [name for name, _ in loaded.get_base_model().named_modules()]
+        if more := renamings(modules, result.unexpected_keys):
+            result = loaded.load_adapter(adapter, "default", key_mapping={**more, **renamed})
+    except ImportError as exc:
         raise Refused(
-            f"{adapter}: merged, it answers otherwise: logits differ by up to {off:.3g} "
-            f"(the adapter itself changes them by {change:.3g})",
+            f"{adapter}: PEFT needs a package for it that its environment lacks: {exc}",
             "adapter",
-        )
-    emit("note", text=f"the adapter changes logits by up to {change:.2g}, merging by {off:.1g}")
+            f"{sys.executable} -m pip install PACKAGE, or merge it where it was trained",
+        ) from exc
+    except KeyError as exc:
+        raise Refused(
+            f"{adapter}: its adapter_config.json names a module that was trained whole, and its "
+            f"weights have no {exc}",
+            "adapter",
+            "save the adapter again with PEFT's save_pretrained(), which writes both",
+        ) from exc
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as exc:
+        raise Refused(
+            f"{adapter}: PEFT {peft.__version__} does not load it on this base: {str(exc)[:400]}",
+            "base",
+            "give the base that it was trained on: --base; or train with the options that this "
+            "version of PEFT takes",
+        ) from exc
+    merge_proof.require_loaded(loaded, result, shapes, adapter)
+    merge_proof.require_repeatable(loaded, before, config, adapter)
+    return loaded
+
+
+# ---------------------------------------------------------------- what lies beside the weights
+
+
+def _copy_beside(base: Path, output: Path) -> None:
+    """What a model that sees or hears needs besides: how images and sound are prepared."""
+    for file in base.glob("*.json"):
+        theirs = file.name.startswith((*TOKENIZER_FILES, *_NOT_COPIED))
+        if not theirs and not (output / file.name).exists():
+            shutil.copyfile(file, output / file.name)
 
 
 def _copy_tokenizer(folder: Path, output: Path) -> None:
