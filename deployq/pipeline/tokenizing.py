@@ -15,6 +15,8 @@ from deployq.source.gguf import Header
 from deployq.source.tokenizer_tables import TOKENS
 from deployq.tools import Tool
 
+# On a busy machine llama.cpp ends before its log's last lines are written.
+LOG_ATTEMPTS = 10
 TOKENIZE_SECONDS = 120.0
 PRE = "tokenizer.ggml.pre"
 _TYPES, _CONTROL = "tokenizer.ggml.token_type", 3
@@ -86,9 +88,12 @@ def tokenize(tool: Tool, gguf: Path, text: str) -> Sequence[int]:
 def _failure(tool: Tool, gguf: Path, finished: proc.Finished) -> BackendError:
     """Why there are no ids: asked again with the log, which says it."""
     argv: list[str | Path] = [tool.path, "-m", gguf, "-p", "x"]
-    said = proc.run(argv, timeout_seconds=TOKENIZE_SECONDS, check=False).stdout
-    if found := re.search(_REFUSAL, said):
-        return ModelRejected(f"llama.cpp can't load its tokenizer: {found[1]}")
+    for _ in range(LOG_ATTEMPTS):
+        said = proc.run(argv, timeout_seconds=TOKENIZE_SECONDS, check=False).stdout
+        if found := re.search(_REFUSAL, said):
+            return ModelRejected(f"llama.cpp can't load its tokenizer: {found[1]}")
+        if "error" in said:
+            break
     return BackendError(f"{tool.path}: printed no token ids: {proc.describe_failure(finished)}")
 
 

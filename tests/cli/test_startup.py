@@ -58,7 +58,7 @@ def test_a_plan_as_json_imports_no_more_than_it_uses(tmp_path: Path) -> None:
     write_tiny_llama(tmp_path / "tiny-f16.gguf")
     modules = imported(tmp_path, "plan", "tiny-f16.gguf", "--targets", "laptop,4090", "--json")
     for unused in (
-        "rich", "filelock", "ssl", "http.client", "httpx", "requests", "ollama", "pynvml", "numpy",
+        "rich", "ssl", "http.client", "httpx", "requests", "ollama", "pynvml", "numpy",
         "deployq.source.hf", "deployq.toolbuild", "deployq.artifacts.workshop",
         "deployq.report.plan_view", "deployq.report.progress_bars", "deployq_converters",
     ):  # fmt: skip
