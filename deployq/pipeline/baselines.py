@@ -64,14 +64,12 @@ def device_of(site: Site, tag: str) -> str:
     return "gpu" if rows[0].vram_bytes >= rows[0].size_bytes else "cpu+gpu"
 
 
-def key_of(
-    session: Session, site: Site, subject: Subject, suite: Suite, quant: str, device: str
-) -> BaselineKey:
+def key_of(session: Session, site: Site, subject: Subject, quant: str, device: str) -> BaselineKey:
     """What a baseline that is recorded here depends on."""
     embedded = "+deployq" in site.endpoint.version
     return BaselineKey(
         model_digest=subject.source_digest,
-        suite_digest=suite.digest,
+        suite_digest=subject.suite.digest,
         quant=quant,
         options={**GREEDY, "top_logprobs": TOP_LOGPROBS},
         server=site.server.version(),
@@ -99,7 +97,7 @@ def record_baseline(
         ServerError: the server does not answer.
     """
     store, suite = BaselineStore(session.cache_dir), subject.suite
-    key = key_of(session, site, subject, suite, quant, device_of(site, tag))
+    key = key_of(session, site, subject, quant, device_of(site, tag))
     if (kept := store.get(key)) is not None:
         return kept
     askers = asker_for(session, site, tag, f"{subject.suite.name} {quant}")

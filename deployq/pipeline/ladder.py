@@ -8,7 +8,7 @@ from dataclasses import replace
 from deployq.pipeline.prepare import Prepared
 from deployq.pipeline.session import Session
 from deployq.pipeline.stores import place_of
-from deployq.plan.catalogue import CATALOGUE
+from deployq.plan.catalogue import CATALOGUE, best_first
 from deployq.plan.planner import make_plan
 from deployq.proof.judging import without_undercut
 from deployq.types import Candidate, TargetPlan
@@ -34,8 +34,8 @@ def widened(
 
 def fitting(candidates: Sequence[Candidate]) -> dict[str, int]:
     """The quants that fit, best predicted first, and their bytes."""
-    best_first = sorted(candidates, key=lambda one: -CATALOGUE[one.quant].rank)
-    return {one.quant: one.size.file_bytes for one in best_first if one.verdict != "no"}
+    sizes = {one.quant: one.size.file_bytes for one in candidates if one.verdict != "no"}
+    return {quant: sizes[quant] for quant in best_first(tuple(sizes))}
 
 
 def frontier(candidates: Sequence[Candidate]) -> list[str]:

@@ -21,7 +21,7 @@ from deployq.pipeline.quality import Subject as Measured
 from deployq.pipeline.servers import Site, connect
 from deployq.pipeline.session import Session
 from deployq.pipeline.wanted import Subject
-from deployq.plan.catalogue import CATALOGUE, worth_judging
+from deployq.plan.catalogue import best_first, worth_judging
 from deployq.proof.judging import CHECKS_MARGIN, evidence_of, smallest_holding
 from deployq.proof.rules import Rules
 from deployq.proof.suites import Suite
@@ -112,7 +112,7 @@ def quality_of(
     """
     started, clock = datetime.now(UTC), time.monotonic()
     judging = start_judging(session, site, subject, margins)
-    evidence = [judging.evidence(quant) for quant in best_first(quants)]
+    evidence = [judging.evidence(quant) for quant in best_first(tuple(dict.fromkeys(quants)))]
     return QualityReport(
         model=subject.model.name,
         suite=subject.suite.name,
@@ -122,11 +122,6 @@ def quality_of(
         started=started.isoformat(timespec="seconds"),
         seconds=time.monotonic() - clock,
     )
-
-
-def best_first(quants: Iterable[str]) -> list[str]:
-    """Quants in the catalogue's order of quality."""
-    return sorted(dict.fromkeys(quants), key=lambda name: -CATALOGUE[name].rank)
 
 
 def _remarks(judging: Judging) -> Iterable[str]:
@@ -214,7 +209,7 @@ def _recommendation(plan: TargetPlan, judging: Callable[[int], Judging]) -> Reco
 def _why(chosen: str | None, evidence: Sequence[Evidence], sizes: Mapping[str, int]) -> str:
     judged = {one.quality.quant: one for one in evidence}
     if chosen is None:
-        best = min(judged, key=lambda quant: -CATALOGUE[quant].rank)
+        best = best_first(tuple(judged))[0]
         return f"no quant that fits holds; {best}: {judged[best].why}"
     said = f"{chosen} holds by its {judged[chosen].decided_by}"
     below = [quant for quant in sizes if sizes[quant] < sizes[chosen]]

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 
+from deployq.proof.statistics import Tail
+
 Vector = NDArray[np.float64]
 
 # Losses have a long tail: a few prompts carry most of it, and few prompts may have missed those.
@@ -22,7 +24,7 @@ APPROXIMATION = 0.8
 
 
 def ratio_interval(
-    sums: Sequence[float], counts: Sequence[float], confidence: float, long_tail: str = "both"
+    sums: Sequence[float], counts: Sequence[float], confidence: float, long_tail: Tail = "both"
 ) -> tuple[float, float]:
     """The interval of a sum over a sum, both per prompt; every count is above zero.
 

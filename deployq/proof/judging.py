@@ -88,24 +88,28 @@ def smallest_holding(
             judged[quant] = judge(quant)
         return judged[quant].holds
 
-    ladder = list(best_first) if exhaustive else without_undercut(best_first, sizes)
+    def smallest() -> str | None:
+        held = [quant for quant in judged if judged[quant].holds]
+        return min(held, key=lambda quant: sizes[quant], default=None)
+
     if exhaustive:
-        for quant in ladder:
+        for quant in best_first:
             holds(quant)
+        return smallest(), list(judged.values())
+    ladder = without_undercut(best_first, sizes)
     low, high = -1, len(ladder)  # ladder[low] holds, ladder[high] does not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if holds(ladder[middle]) else (low, middle)
     failures = 0
     while failures < FAILURES_BELOW:
-        held = [quant for quant in judged if judged[quant].holds]
-        limit = min((sizes[quant] for quant in held), default=math.inf)
-        below = [q for q in best_first if q not in judged and sizes[q] < limit]
-        if not below:
+        chosen = smallest()
+        limit = math.inf if chosen is None else sizes[chosen]
+        below = (q for q in best_first if q not in judged and sizes[q] < limit)
+        if (next_below := next(below, None)) is None:
             break
-        failures = 0 if holds(below[0]) else failures + 1
-    held = [quant for quant in judged if judged[quant].holds]
-    return min(held, key=lambda quant: sizes[quant], default=None), list(judged.values())
+        failures = 0 if holds(next_below) else failures + 1
+    return smallest(), list(judged.values())
 
 
 def without_undercut(best_first: Sequence[str], sizes: Mapping[str, int]) -> list[str]:

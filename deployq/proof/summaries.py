@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from deployq.proof.statistics import (
     CONFIDENCE,
@@ -24,10 +25,6 @@ from deployq.types import (
     Stretch,
     Verification,
 )
-
-
-def _is_ok(result: PromptResult) -> bool:
-    return result.ok
 
 
 def summarize(
@@ -151,7 +148,9 @@ def decide_checks(
 
 
 def changed_sides(
-    baseline: Verification, quant: Verification, passes: Callable[[PromptResult], bool] = _is_ok
+    baseline: Verification,
+    quant: Verification,
+    passes: Callable[[PromptResult], bool] = attrgetter("ok"),
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The prompts that only the baseline passes, and those that only the quant passes."""
     before = {result.prompt.name: passes(result) for result in baseline.results}

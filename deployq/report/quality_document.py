@@ -79,18 +79,13 @@ def _baseline(baseline: Baseline) -> Document:
 def _evidence(one: Evidence) -> Document:
     return {
         "holds": one.holds,
-        "call": "not worse" if one.holds else "worse" if _is_worse(one) else "undecided",
+        "call": one.call,
         "decided_by": one.decided_by,
         "why": one.why,
         "gate": [dataclasses.asdict(rule) for rule in one.verdict.rules],
         "decisions": [_decision(decision) for decision in one.decisions],
         **quality_figures(one.quality),
     }
-
-
-def _is_worse(one: Evidence) -> bool:
-    shown = {decision.call for decision in one.decisions}
-    return one.verdict.call == "worse" or "worse" in shown
 
 
 def _decision(decision: Decision) -> Document:

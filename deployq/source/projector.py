@@ -14,7 +14,7 @@ from deployq.files import open_regular
 from deployq.ggml import padded, tensor_bytes
 from deployq.records import dataclass
 from deployq.source.gguf import Header, read_header
-from deployq.source.saves import SAME_TIME_SECONDS, shown_date
+from deployq.source.saves import SAME_TIME_SECONDS, newest, shown_date
 from deployq.types import Failed, Finding, Remark
 
 _ARCHITECTURE = b"general.architecture"
@@ -109,7 +109,7 @@ def _others(taken: Header, fitting: Sequence[Header]) -> Iterator[str]:
 
 
 def _changed(header: Header) -> float:
-    return header.path.stat().st_mtime
+    return newest([header.path])
 
 
 def _rank(header: Header) -> int:

@@ -361,6 +361,13 @@ class Evidence:
     why: str = ""
     decided_by: str = ""
 
+    @property
+    def call(self) -> Call:
+        if self.holds:
+            return "not worse"
+        shown = {self.verdict.call, *(decision.call for decision in self.decisions)}
+        return "worse" if "worse" in shown else "undecided"
+
 
 @dataclass(frozen=True)
 class Recommendation:

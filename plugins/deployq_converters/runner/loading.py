@@ -38,13 +38,13 @@ def load_model(folder: Path, dtype: torch.dtype, *, trusted: bool = False) -> An
 
 def read_shapes(adapter: Path) -> Mapping[str, tuple[int, ...]]:
     """Every tensor that an adapter holds, by the name it was saved under."""
-    with _opened(adapter) as (names, read):
-        return {name: tuple(read(name).shape) for name in names}
+    with _opened(adapter) as (names, _, shape_of):
+        return {name: tuple(shape_of(name)) for name in names}
 
 
 def read_tensors(adapter: Path, names: set[str]) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors of an adapter that go by these names."""
-    with _opened(adapter) as (there, read):
+    with _opened(adapter) as (there, read, _):
         yield from ((name, read(name)) for name in there if name in names)
 
 
@@ -80,11 +80,12 @@ def renamings(modules: Iterable[str], left: Iterable[str]) -> Mapping[str, str]:
 
 @contextmanager
 def _opened(adapter: Path) -> Iterator[Any]:
+    """The names of an adapter's tensors, what reads one, and what tells a shape by the header."""
     from safetensors import safe_open
 
     if (adapter / WEIGHTS[0]).is_file():
         with safe_open(adapter / WEIGHTS[0], "pt") as file:
-            yield list(file.keys()), file.get_tensor
+            yield list(file.keys()), file.get_tensor, lambda name: file.get_slice(name).get_shape()
         return
     pickled = torch.load(adapter / WEIGHTS[1], map_location="cpu", weights_only=True)
-    yield list(pickled), pickled.__getitem__
+    yield list(pickled), pickled.__getitem__, lambda name: pickled[name].shape
